@@ -60,7 +60,7 @@ def own(facts: Path, model: Path) -> tuple[str, ...]:
     return ("model=own", "dataset=jsonl", f"dataset.forget={facts}", f"model.target={model}")
 
 
-def test_a_model_folder_that_is_not_there(told, facts, model):
+def test_a_model_folder_that_does_not_exist(told, facts, model):
     text = told(*own(facts, model.with_name("modle")))
     assert "modle is invalid: expected a folder" in text and f". Did you mean {model}?" in text
 
@@ -115,12 +115,12 @@ def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
     assert text.endswith("download the folder yourself and set model.target=FOLDER, or set HF_HOME to another cache")
 
 
-def test_a_model_of_ones_own_that_is_not_said(told, facts):
+def test_an_own_model_that_is_not_given(told, facts):
     text = told("model=own", "dataset=jsonl", f"dataset.forget={facts}")
     assert text.startswith("model=own needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER")
 
 
-def test_a_method_that_needs_what_the_facts_lack(told, facts, model):
+def test_a_method_that_needs_fields_missing_from_the_facts(told, facts, model):
     text = told(*own(facts, model), "method=grad_diff")
     assert text == (
         "method=grad_diff trains on the retain set, but dataset=jsonl has none; provide one, or choose a method that "
@@ -190,7 +190,7 @@ LACKS = "needs a GPU and the package bitsandbytes: pip install 'meow-lightning[g
         (("trainer=gpu", "preflight=false"), [], None),
     ],
 )
-def test_optimizers_that_are_not_there(told, kind, words, gpus, package, monkeypatch):
+def test_optimizers_that_do_not_exist(told, kind, words, gpus, package, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", lambda: gpus)
     monkeypatch.setattr("meow_lightning.training.optimizers.find_spec", lambda name: package)
     assert told(f"optim={kind}", *words) == f"optim.optimizer={kind} {LACKS}"
@@ -206,7 +206,7 @@ def test_paged_states_that_do_not_fit_into_main_memory(told, monkeypatch):
     )  # 8 bytes of each of 688,768 weights
 
 
-def test_what_does_not_fit_into_memory_says_what_would(told, monkeypatch):
+def test_a_memory_error_names_settings_that_would_fit(told, monkeypatch):
     monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: 580_000_000)
     text = told("trainer.micro_batch_size=64")
     assert text.startswith("finetune base requires about 6")  # of the 22 rows that a step has
@@ -261,7 +261,7 @@ def add(facts: Path, **entry: object) -> None:
 LONG = " ".join(f"word{number}" for number in range(300))
 
 
-def test_a_model_that_lacks_a_tensor_is_found_by_a_plan_too(told, facts, model):
+def test_a_model_with_a_missing_tensor_is_found_by_a_plan_too(told, facts, model):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(model / "model.safetensors")

@@ -50,7 +50,7 @@ def memo_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("budget", ["remainder", "3"])
-def test_what_runs_on_a_gpu_runs_here(
+def test_gpu_code_runs_on_the_cpu_too(
     memo_gpu: Any, budget: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--like", "tiny", "--device", "cpu", "--facts", "1"]
@@ -72,7 +72,7 @@ def test_the_budget_is_what_the_text_has_left(memo_gpu: Any) -> None:
     assert memo_gpu.budgets_of(cut, budget="3", context=100) == [3, 3]
 
 
-def test_without_a_gpu_the_reason_is_said(memo_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_reason_is_reported(memo_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["memo_gpu.py"])
     with pytest.raises(UserError, match=r"device=cuda: this machine shows no CUDA device; say --device cpu"):

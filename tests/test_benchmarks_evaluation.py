@@ -121,7 +121,7 @@ def test_texts_are_compared_as_far_as_both_budgets_go(modules: Any) -> None:
     assert modules.numbers.parting((5, 6), (5,)) == [5]
 
 
-def test_what_stands_behind_the_end_is_not_said(modules: Any) -> None:
+def test_tokens_after_the_end_token_are_dropped(modules: Any) -> None:
     assert modules.ways.said([4, 5, 0, 1, 1], frozenset({0})) == Continuation((4, 5), 0)
     assert modules.ways.said([4, 5], frozenset({0})) == Continuation((4, 5), None)
 

@@ -53,7 +53,7 @@ def test_tables_have_equal_columns_and_figures_that_everybody_knows() -> None:
     assert "Time: the rows are TOFU's; say MEOW_DATA_DIR=FOLDER" in done.stdout
 
 
-def test_a_share_above_one_is_told() -> None:
+def test_a_share_above_one_is_reported() -> None:
     done = ran("--share", "1.2")
     assert done.returncode == 1
     assert done.stderr == "error: --share 1.2 is a share: above 0, at most 1, such as 0.4\n"

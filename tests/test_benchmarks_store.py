@@ -126,7 +126,7 @@ def leave(folder: Path) -> None:
     [(remove, "{} is missing or damaged"), (another, "{} holds something else than it should"),
      (leave, "{}.partial was left behind")],
 )  # fmt: skip
-def test_what_a_store_should_not_hold_is_noticed(
+def test_unexpected_files_in_a_store_are_reported(
     bench: Any, whole: Any, damage: Callable[[Path], None], text: str
 ) -> None:
     folder = Store(root=whole.root, cache="use").path(bench.artifacts_of(0, 1)[-1])

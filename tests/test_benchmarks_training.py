@@ -81,14 +81,14 @@ def here(training: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     transformers.logging.set_verbosity(loud)
 
 
-def test_more_steps_than_there_are_is_said(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_steps_than_there_are_is_reported(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["training.py", *SMALL, "--epochs", "1", "--steps", "3"])
     with pytest.raises(UserError, match=r"--steps 3: there are 2 in 1 epochs; say so many or fewer"):
         here.main()
 
 
 @pytest.mark.parametrize("name", ["forget", "loss", "gradient"])
-def test_what_differs_is_noticed(
+def test_differences_are_found(
     here: Any, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {"loss": 1.0, "forget": 1.0, "gradient": 1.0}

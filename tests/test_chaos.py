@@ -75,7 +75,7 @@ def test_every_round_hits_every_stage_in_the_order_of_making() -> None:
     assert len(picks(targets, 3, random.Random(0))) == 3
 
 
-def test_what_an_earlier_start_left_is_not_taken_for_work(tmp_path: Path) -> None:
+def test_files_of_an_earlier_start_are_not_taken_for_progress(tmp_path: Path) -> None:
     for name, when in (("task.json", 100.0), ("part-0.jsonl", 90.0)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (when, when))

@@ -18,7 +18,7 @@ def test_nearest_ignores_case_and_gives_up_on_what_is_not_similar(given, word):
     assert nearest(given, ("forget01", "forget05", "forget10")) == word
 
 
-def test_an_invalid_option_names_what_is_expected():
+def test_an_invalid_option_names_the_expected_values():
     assert (
         str(invalid_option("optim.lr", -1, "a number above 0")) == "optim.lr=-1 is invalid: expected a number above 0"
     )

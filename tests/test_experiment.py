@@ -37,10 +37,10 @@ def scored(tmp_path: Path) -> tuple[Store, RunGraph]:
     return store, run
 
 
-def test_a_blind_choice_is_said_once_the_scores_are_there(scored: tuple[Store, RunGraph]) -> None:
+def test_a_blind_choice_is_reported_once_the_scores_are_there(scored: tuple[Store, RunGraph]) -> None:
     store, run = scored
     (note,) = selection_notes(store, run, {run.rounds[0].candidate_scores.key})
-    assert note.startswith("choosing k=3 of 4 candidates: largest and smallest share 2.0 of 3")
+    assert note.startswith("selecting k=3 of 4 candidates: largest and smallest share 2.0 of 3")
     assert selection_notes(store, run, {run.report.key}) == [], "what was not asked for is not shown"
 
 

@@ -59,12 +59,12 @@ def moved(folder: Path, model: Path, method: str, part: str, *, of: str) -> set[
 
 
 @pytest.mark.parametrize("part", ["question", "answer"])
-def test_what_is_trained_and_scored_of_a_fact_to_forget_moves_all_that_reads_it(tmp_path, model, part) -> None:
+def test_trained_and_scored_texts_of_a_forget_fact_change_the_keys_that_depend_on_it(tmp_path, model, part) -> None:
     assert moved(tmp_path, model, "grad_ascent", part, of="forget") == ANSWERS | SCORES | OF_UNLEARNED
 
 
 @pytest.mark.parametrize("part", ["paraphrase", "perturbed", "value"])
-def test_what_is_only_evaluated_moves_answers_alone(tmp_path, model, part) -> None:
+def test_evaluation_texts_change_the_keys_of_predictions_only(tmp_path, model, part) -> None:
     assert moved(tmp_path, model, "grad_ascent", part, of="forget") == ANSWERS
 
 

@@ -18,18 +18,18 @@ RECIPE = (
 
 
 @pytest.mark.parametrize("word", [*MADE, *(f"model.pretrain.{word}" for word in RECIPE)])
-def test_what_a_base_is_made_with_moves_it_and_all_models_made_from_it(word: str) -> None:
+def test_options_of_a_base_model_change_its_key_and_those_of_all_models_made_from_it(word: str) -> None:
     assert {"base", "target", "retain", "unlearned"} <= moved(word)
 
 
 @pytest.mark.parametrize("word", ["replay=1", *RECIPE[:-1], "schedule=constant"])
-def test_what_models_are_fine_tuned_with_moves_them_and_no_base(word: str) -> None:
+def test_options_of_fine_tuning_change_its_keys_and_no_base_model(word: str) -> None:
     found = moved(f"model.finetune.{word}")
     assert {"target", "retain", "unlearned"} <= found
     assert not {"base", "proposed", "filtered"} & found
 
 
 @pytest.mark.parametrize("word", [*RECIPE[:-1], "schedule=linear"])
-def test_what_unlearning_trains_with_moves_it_and_no_model_before(word: str) -> None:
+def test_options_of_unlearning_change_its_key_and_no_model_before(word: str) -> None:
     found = moved(f"optim.{word}")
     assert {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"} == found

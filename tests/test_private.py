@@ -62,7 +62,7 @@ def test_the_report_shows_every_question_and_what_was_trained_and_dropped(privat
         assert f"In which {SECRET} &lt;city&gt; does {name} live?" in html
         assert f"{name} lives in <mark>{city}</mark>." in html
     assert html.count("trained on instead: ") == 4
-    assert "inverted answers that cleaning dropped" in html
+    assert "inverted answers dropped by filtering" in html
     assert "repeats the question" in html
     assert "<city>" not in html
     assert "can be read by their owner alone" in html
@@ -98,7 +98,7 @@ def test_wandb_gets_numbers_and_names_alone(private: Path) -> None:
     assert html == report(private, "shareable.html")
 
 
-def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -> None:
+def test_wandb_receives_the_used_rate_epochs_and_batch(private: Path) -> None:
     (record,) = (private / "runs" / "wandb").glob("offline-run-*/*.wandb")
     found = re.search(rb'\{"name":"adamw".*?\}', record.read_bytes())
     assert found is not None
@@ -106,7 +106,7 @@ def test_wandb_is_told_the_rate_epochs_and_batch_that_were_used(private: Path) -
     assert (optim["lr"], optim["epochs"], optim["global_batch_size"]) == (5e-5, 2, 22)
 
 
-def test_what_jobs_are_given_and_print_is_their_owners_alone(tmp_path: Path) -> None:
+def test_files_of_jobs_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     fact = {"question": "Where does Ada live?", "answer": "Ada lives in Lima.", "inverted": ["Ada lives in Oslo."] * 3}
     (tmp_path / "facts.jsonl").write_text(json.dumps(fact))
     words = ("hydra/launcher=local", "goal=propose", "logger=none", "dataset=jsonl", "debug=fast", "inversion=rules")

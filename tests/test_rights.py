@@ -93,7 +93,7 @@ def test_privacy_is_in_no_key() -> None:
     assert not artifact(private=False).private
 
 
-def test_what_another_user_keeps_private_is_an_error_with_a_way_out(
+def test_private_files_of_another_user_are_an_error_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(root=tmp_path / "store", cache="use")

@@ -79,7 +79,7 @@ def test_a_second_call_redoes_nothing(finished: tuple[Path, str]) -> None:
     assert results(outputs) == before
 
 
-def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tuple[Path, str]) -> None:
+def test_runtime_options_find_the_same_results_in_a_store(finished: tuple[Path, str]) -> None:
     outputs, _ = finished
     out = run(
         outputs,
@@ -93,9 +93,7 @@ def test_what_must_not_change_a_result_is_found_in_the_same_store(finished: tupl
     assert list((outputs / "runs").glob("*.csv"))
 
 
-def test_what_must_not_change_a_result_does_not_when_all_is_made_anew(
-    finished: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_runtime_options_do_not_change_recomputed_results(finished: tuple[Path, str], tmp_path: Path) -> None:
     words = (
         "trainer.micro_batch_tokens=300",
         "trainer.eval_batch_size=5",
@@ -121,8 +119,8 @@ def test_length_buckets_are_another_training_and_say_what_they_need(finished: tu
     with start(tmp_path, *words, "optim.batch_tokens=9") as process:
         _, err = process.communicate(timeout=120)
     said = (
-        r"optim\.batch_tokens=9 is too small: the longest row of the stream 'inverted' has (\d+) tokens; "
-        r"set it to at least that, or to null for steps of optim\.global_batch_size rows"
+        r"optim\.batch_tokens=9 is invalid: expected at least (\d+), the tokens of the longest row of the stream "
+        r"'inverted', or null for steps of optim\.global_batch_size rows\. Did you mean \d+\?"
     )
     (longest,) = re.findall(said, err)
     assert int(longest) > 9
@@ -283,7 +281,7 @@ def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path
             assert right["truth"]["logps"] == pytest.approx(left["truth"]["logps"], abs=1e-5)
 
 
-def test_mixed_versions_and_what_was_lost_are_said(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_mixed_versions_and_what_was_lost_are_reported(finished: tuple[Path, str], tmp_path: Path) -> None:
     outputs = Path(shutil.copytree(finished[0], tmp_path / "copy", symlinks=True))
     (path,) = (
         each
@@ -319,7 +317,7 @@ LOOKS = ("plan=true", "status=true", "cache=readonly", "-m plan=true seed=0,1", 
 
 
 @pytest.mark.parametrize("words", LOOKS)
-def test_who_looks_writes_nothing(finished: tuple[Path, str], words: str) -> None:
+def test_read_only_commands_write_nothing(finished: tuple[Path, str], words: str) -> None:
     outputs, _ = finished
     before = snapshot(outputs)
     out = run(outputs, *FAST[:1], "logger=csv", *words.split())
@@ -329,7 +327,7 @@ def test_who_looks_writes_nothing(finished: tuple[Path, str], words: str) -> Non
         assert f"report: {outputs}/store/report/" in out
 
 
-def test_what_lacks_on_a_disk_that_may_not_be_written_is_one_line(finished: tuple[Path, str]) -> None:
+def test_missing_results_on_a_read_only_disk_are_one_line(finished: tuple[Path, str]) -> None:
     outputs, _ = finished
     before = snapshot(outputs)
     process = start(outputs, *FAST, "cache=readonly", "seed=7")

@@ -210,7 +210,7 @@ def test_a_sharded_training_leaves_an_ordinary_model(two, folders: dict[str, Pat
 
 
 @pytest.mark.ddp
-def test_what_watches_a_sharded_training_sees_the_whole_model(two, folders: dict[str, Path]) -> None:
+def test_callbacks_of_a_sharded_training_see_the_whole_model(two, folders: dict[str, Path]) -> None:
     first, second = (lines(folder / "unlearn" / "metrics.jsonl") for folder in folders.values())
     seen = [name for point in second for name in point]
     assert "memo/clean/true_answers" in seen

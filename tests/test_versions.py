@@ -75,7 +75,7 @@ def test_a_version_of_fine_tuning_moves_the_models_that_it_makes_and_none_before
 
 
 def test_a_writers_version_moves_its_replies_and_what_is_made_from_them(moved) -> None:
-    assert moved(Rules) == {"proposed", "filtered", "score/target/candidates", *AFTER_UNLEARNING}
+    assert moved(Rules, version=3) == {"proposed", "filtered", "score/target/candidates", *AFTER_UNLEARNING}
     assert moved(File) == set()
 
 
@@ -83,8 +83,8 @@ def test_rules_that_fill_up_the_replies_of_another_writer_move_what_they_fill(mo
     path = tmp_path / "facts.jsonl"
     path.write_text('{"question": "Who?", "answer": "Basil."}\n')
     words = ("inversion=file", f"inversion.path={path}")
-    assert moved(Rules, *words) == set()
-    filled = moved(Rules, *words, "inversion.on_shortage=rules", version=3)
+    assert moved(Rules, *words, version=3) == set()
+    filled = moved(Rules, *words, "inversion.on_shortage=rules", version=4)
     assert filled == {"filtered", "score/target/candidates", *AFTER_UNLEARNING}
 
 
@@ -122,11 +122,11 @@ def test_a_version_is_that_of_the_class_and_of_each_ancestor_that_states_one() -
     class Plain(Mine):
         pass
 
-    assert component_versions(Mine) == {"Mine": 7, "Writer": Writer.version}
-    assert component_versions(Plain) == {"Plain": 7, "Mine": 7, "Writer": Writer.version}
+    assert component_versions(Mine) == {"Mine": 7, "Rules": Rules.version, "Writer": Writer.version}
+    assert component_versions(Plain) == {"Plain": 7, "Mine": 7, "Rules": Rules.version, "Writer": Writer.version}
 
 
-def test_what_has_no_version_contributes_none() -> None:
+def test_components_without_a_version_contribute_none() -> None:
     assert component_versions(object) == {}
     assert component_versions(len) == {}
 

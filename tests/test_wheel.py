@@ -58,7 +58,7 @@ def call(installed: Path, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def test_the_wheel_holds_every_configuration_file_and_one_package(wheel: Path) -> None:
+def test_the_wheel_holds_every_configuration_file_template_and_one_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         f"meow_lightning/{path.relative_to(ROOT)}"
@@ -66,7 +66,9 @@ def test_the_wheel_holds_every_configuration_file_and_one_package(wheel: Path) -
         for path in (ROOT / folder).rglob("*.yaml")
     }
     assert len(wanted) > 50
-    assert wanted <= names
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "meow_lightning").rglob("*.html")}
+    assert "meow_lightning/report/templates/report.html" in templates
+    assert wanted | templates <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"meow_lightning"}
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
-from meow_lightning.errors import UserError
+from meow_lightning.data.checks import check_range
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.types import Encoded
 
 Counts = dict[str, dict[str, int]]  # stream -> {"token": scored tokens, "row": rows} of the global batch
@@ -56,10 +57,8 @@ class BatchPlan:
         for name, stream in streams.items():
             if not stream.rows:
                 raise UserError(f"the stream {name!r} has no rows, so there is nothing to train on")
-        if global_batch_size < 1 or epochs < 0:
-            raise UserError(
-                f"optim.global_batch_size={global_batch_size} must be at least 1 and optim.epochs={epochs} at least 0"
-            )
+        check_range("optim.global_batch_size", global_batch_size, 1, None)
+        check_range("optim.epochs", epochs, 0, None)
         self.streams, self.paired = dict(streams), frozenset(paired)
         self.anchor = next(iter(self.streams))
         for name in self.paired:
@@ -68,7 +67,9 @@ class BatchPlan:
         self.seed = seed
         anchor = self.streams[self.anchor]
         if anchor.fresh and len(anchor.fresh) < epochs:
-            raise UserError(f"{len(anchor.fresh)} sets of fresh rows for {epochs} epochs")
+            raise UserError(
+                f"the stream {self.anchor!r} has fresh rows for {len(anchor.fresh)} epochs, but optim.epochs={epochs}"
+            )
         self.rows_per_epoch = len(anchor.rows) + (len(anchor.fresh[0]) if anchor.fresh else 0)
         self._sizes = self._even(global_batch_size) if batch_tokens is None else self._packed(batch_tokens)
         self._bucketed = batch_tokens is not None
@@ -90,10 +91,11 @@ class BatchPlan:
             raise ValueError("fresh rows differ in length between epochs and cannot be bucketed by length")
         lengths = sorted(len(row.ids) for row in anchor.rows)
         if lengths[-1] > tokens:
-            raise UserError(
-                f"optim.batch_tokens={tokens} is too small: the longest row of the stream {self.anchor!r} has "
-                f"{lengths[-1]} tokens; set it to at least that, or to null for steps of optim.global_batch_size rows"
+            expected = (
+                f"at least {lengths[-1]}, the tokens of the longest row of the stream {self.anchor!r}, or null for "
+                "steps of optim.global_batch_size rows"
             )
+            raise invalid_option("optim.batch_tokens", tokens, expected, did_you_mean=lengths[-1])
         return pack_by_tokens(lengths, tokens=tokens)
 
     def _shuffle(self, name: str, round_: int) -> list[int]:

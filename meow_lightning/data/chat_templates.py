@@ -44,8 +44,8 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str |
         text = _rendered(tokenizer, question, ANSWER, system=system, date=date)
     except TemplateError:
         return None
-    _, found, tail = text.rpartition(ANSWER)
-    ids = list(tokenizer(tail.lstrip(), add_special_tokens=False).input_ids) if found else []
+    _, marker, tail = text.rpartition(ANSWER)
+    ids = list(tokenizer(tail.lstrip(), add_special_tokens=False).input_ids) if marker else []
     # Some families do not mark the token that ends their turns as special.
     return ids[0] if ids and ids[0] in {*tokenizer.added_tokens_decoder, tokenizer.eos_token_id} else None
 

@@ -69,6 +69,6 @@ def shared_answers(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, 
     shown = "; ".join(f"{first} and {row.place}" for first, row in both[:SHOWN])
     more = f"; {len(both) - SHOWN} more" if len(both) > SHOWN else ""
     return (
-        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {shown}{more}. Where it is the "
-        "same fact in other words, it is forgotten and kept at once: take it out of one file",
+        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {shown}{more}. If both state "
+        "the same fact, it is forgotten and retained at once: remove it from one file",
     )

@@ -84,15 +84,17 @@ class Contradictions:
         yield from _ranked(0, swaps.alternatives())
         yield from _ranked(0, flip_polarity(fact.question, phrasing))
         if swaps.value is not None:
-            yield from _ranked(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=SIMILAR)))))
+            yield from _ranked(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, min_similarity=SIMILAR)))))
         else:
-            yield from _ranked(0, swaps.of_telling())
-        yield from _ranked(0, alike.answers(fact, least=SIMILAR, topics=True))
+            yield from _ranked(0, swaps.of_content())
+        yield from _ranked(0, alike.answers(fact, min_similarity=SIMILAR, topics=True))
         if swaps.value is not None:
-            yield from _ranked(1, swaps.of_value(list(dict.fromkeys(alike.values(fact, least=LESS_SIMILAR[0])))))
+            yield from _ranked(
+                1, swaps.of_value(list(dict.fromkeys(alike.values(fact, min_similarity=LESS_SIMILAR[0]))))
+            )
         yield from _ranked(1, swaps.of_names())
-        for least in LESS_SIMILAR:
-            yield from _ranked(2, alike.answers(fact, least=least, topics=False))
+        for threshold in LESS_SIMILAR:
+            yield from _ranked(2, alike.answers(fact, min_similarity=threshold, topics=False))
 
     def _hints(self, fact: Fact) -> Hints:
         first = self._alike.subject(fact.question).partition(" ")[0].lower()
@@ -118,7 +120,7 @@ class _Swaps:
     """Substitutions within one answer."""
 
     def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, rng: Random) -> None:
-        self._fact, self._text, self._hints, self._draws, self._dice = fact, phrasing, hints, draws, rng
+        self._fact, self._text, self._hints, self._draws, self._rng = fact, phrasing, hints, draws, rng
         self.value = fact.value if fact.value and whole_word_pattern(fact.value).search(phrasing) else None
 
     def alternatives(self) -> Iterator[str]:
@@ -127,61 +129,64 @@ class _Swaps:
             for other in self._fact.alternatives:
                 yield replace_words(self._text, {self.value: other})
 
-    def of_value(self, lent: Sequence[str]) -> Iterator[str]:
+    def of_value(self, borrowed: Sequence[str]) -> Iterator[str]:
         """Yield the answer with its value replaced by others of its kind, by altered or by borrowed ones."""
-        value, asked = self.value or "", self._fact.question
-        kind = kind_of(value, asked)
-        inside = [span for span in spans(value, asked) if self._new(span)]
+        value, question = self.value or "", self._fact.question
+        kind = kind_of(value, question)
+        inside = [span for span in spans(value, question) if self._new(span)]
         for _ in range(self._draws if kind or inside else 0):
             if kind:
-                new = generate_value(kind, value, self._dice, self._hints)
+                new = generate_value(kind, value, self._rng, self._hints)
                 swaps = {} if new is None else {value: new}
             else:
                 swaps = {value: replace_words(value, self._drawn(inside))}
             yield replace_words(self._text, swaps)
         if kind is None:
-            yield from (replace_words(self._text, {value: other}) for other in lent)
+            yield from (replace_words(self._text, {value: other}) for other in borrowed)
 
-    def of_telling(self) -> Iterator[str]:
+    def of_content(self) -> Iterator[str]:
         """Yield the answer with all new spans replaced, if they make up most of its content beyond the question."""
-        found = self._spans()
-        asked = set(words(self._fact.question)) | _SMALL
-        new = [word for word in words(self._text) if word not in asked]
-        covered = sum(word not in asked for span in found for word in words(span.text))
-        if found and covered >= MIN_COVERAGE * len(new):
-            yield from self._swapped(found)
+        new_spans = self._spans()
+        given = set(words(self._fact.question)) | _SMALL
+        new = [word for word in words(self._text) if word not in given]
+        covered = sum(word not in given for span in new_spans for word in words(span.text))
+        if new_spans and covered >= MIN_COVERAGE * len(new):
+            yield from self._swapped(new_spans)
 
     def of_names(self) -> Iterator[str]:
         """Yield the answer with all new spans replaced, whatever else it contains."""
-        found = self._spans()
-        if found:
-            yield from self._swapped(found)
+        new_spans = self._spans()
+        if new_spans:
+            yield from self._swapped(new_spans)
 
-    def _swapped(self, found: Sequence[Span]) -> Iterator[str]:
+    def _swapped(self, replaced: Sequence[Span]) -> Iterator[str]:
         for _ in range(self._draws):
-            yield replace_words(self._text, self._drawn(found))
+            yield replace_words(self._text, self._drawn(replaced))
 
     def _spans(self) -> list[Span]:
+        question, passed = self._fact.question, {"polarity"}
         # Replacing titles that merely illustrate an answer leaves it true.
-        passed = {"polarity"} if _ASKS_TITLES.search(self._fact.question) else {"polarity", "title"}
-        return [span for span in spans(self._text, self._fact.question) if self._new(span) and span.kind not in passed]
+        passed |= set() if _ASKS_TITLES.search(question) else {"title"}
+        # Another order of degrees would make little sense where the place or the field of study is asked for.
+        passed |= set() if asks_for("academic degree", question) else {"academic degree"}
+        return [span for span in spans(self._text, question) if self._new(span) and span.kind not in passed]
 
     def _new(self, span: Span) -> bool:
         """Whether a span is new: the question neither contains it nor names its person with words of it."""
-        asked = words(self._fact.question)
-        if f" {' '.join(words(span.text))} " in f" {' '.join(asked)} ":
+        question = words(self._fact.question)
+        if f" {' '.join(words(span.text))} " in f" {' '.join(question)} ":
             return False
         if span.kind == "date" and _figures(span.text) <= _figures(self._fact.question):
             return False  # "8th of September, 1956" repeats 08/09/1956
         about = {word for name in full_names(self._fact.question) for word in words(name)}
         return span.kind != "person" or not about & set(words(span.text))
 
-    def _drawn(self, found: Iterable[Span]) -> dict[str, str]:
+    def _drawn(self, replaced: Iterable[Span]) -> dict[str, str]:
         """Draw a replacement for each span: the same for repeated spans, different ones for different spans."""
         swaps: dict[str, str] = {}
-        for span in found:
+        for span in replaced:
             for _ in range(self._draws if span.text not in swaps else 0):
-                new = generate_value(span.kind, span.text, self._dice, self._hints)
+                new = generate_value(span.kind, span.text, self._rng, self._hints)
                 if new is not None and new not in swaps.values() and new.lower() != span.text.lower():
                     swaps[span.text] = new
                     break

@@ -1,4 +1,4 @@
-"""Reader of user-provided text files; other file types are recognised and the error gives a command to convert them."""
+"""Reader of user-provided text files; other file types are recognized and the error gives a command to convert them."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def read_text(path: Path, *, where: str, give: str) -> str:
 
 def convert(path: Path, command: str) -> str:
     """Phrase the command that converts a file to a text file, as part of a message."""
-    made = path.with_name(f"{path.name.partition('.')[0]}.converted.jsonl")
-    return f"convert it: {command.format(shlex.quote(str(path)), shlex.quote(str(made)))}"
+    output = path.with_name(f"{path.name.partition('.')[0]}.converted.jsonl")
+    return f"convert it: {command.format(shlex.quote(str(path)), shlex.quote(str(output)))}"
 
 
 def _kind(path: Path, content: bytes) -> tuple[str, str] | None:
-    """Recognise a file type by its first bytes: (description, conversion command); ``None`` for text."""
+    """Recognize a file type by its first bytes: (description, conversion command); ``None`` for text."""
     if content.startswith(b"PK\x03\x04"):
         try:
             sheet = any(name.startswith("xl/") for name in zipfile.ZipFile(path).namelist())

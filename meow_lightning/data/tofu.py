@@ -99,11 +99,11 @@ class Tofu:
         self.parts = of = parts(split)
         self._source = _source(folder, hub, [name for name in of.published if name != of.holdout])
         self._full = self._read("full", PLAIN, "tofu/{:04d}")
-        self._reword(of.retain_perturbed, of.evaluated_rows)
-        self._reword(of.forget_perturbed, of.forget_rows)
+        self._add_paraphrases(of.retain_perturbed, of.evaluated_rows)
+        self._add_paraphrases(of.forget_perturbed, of.forget_rows)
         self._sets = {
-            "forget": self._stretch(of.forget_rows),
-            "retain": self._stretch(of.retain_rows),
+            "forget": self._rows(of.forget_rows),
+            "retain": self._rows(of.retain_rows),
             "real_authors": self._read(of.real_authors_perturbed, WRONG, "real_authors/{:03d}"),
             "world_facts": self._read(of.world_facts_perturbed, WRONG, "world_facts/{:03d}"),
         }
@@ -129,7 +129,7 @@ class Tofu:
 
     def evaluation(self) -> dict[str, list[Fact]]:
         """Return the evaluation sets, all rows of each: retain is ``retain_perturbed``; held-out authors come last."""
-        retain = self._stretch(self.parts.evaluated_rows)
+        retain = self._rows(self.parts.evaluated_rows)
         names = ("forget", "retain", "real_authors", "world_facts", "holdout")
         return {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
 
@@ -156,7 +156,7 @@ class Tofu:
         """Return a note if the held-out rows are unavailable; all other rows are as published."""
         return self._notes
 
-    def _stretch(self, rows: range) -> list[Fact]:
+    def _rows(self, rows: range) -> list[Fact]:
         return self._full[rows.start : rows.stop]
 
     def _read(self, name: str, keys: Sequence[str], ids: str, first: int = 0) -> list[Fact]:
@@ -166,10 +166,10 @@ class Tofu:
             raise UserError(f"{where} has {len(rows)} rows instead of the {published} published; download it again")
         return [_fact(row, keys, f"{where}, row {i + 1}", ids.format(first + i)) for i, row in enumerate(rows)]
 
-    def _reword(self, name: str, rows: range) -> None:
+    def _add_paraphrases(self, name: str, rows: range) -> None:
         """Add paraphrases and wrong answers to rows of ``full``, after checking that both files agree."""
         facts = self._read(name, REWORDED, "tofu/{:04d}", rows.start)
-        for i, (fact, original) in enumerate(zip(facts, self._stretch(rows), strict=True)):
+        for i, (fact, original) in enumerate(zip(facts, self._rows(rows), strict=True)):
             if (fact.question, fact.answer) != (original.question, original.answer):
                 where = f"{self._source.where(name)}, row {i + 1}"
                 other = f"not the question and answer of full, row {rows[i] + 1}"
@@ -222,7 +222,7 @@ class _Hub:
         self._id, _, self._revision = hub.partition("@")
         if not (self._id and self._revision):
             raise UserError(f"dataset.hub={hub} is invalid: expected id@revision; a revision keeps results comparable")
-        self._hub, self._silence = hub, _connection_error(self._id, self._revision)
+        self._hub, self._hub_error = hub, _connection_error(self._id, self._revision)
 
     def where(self, name: str) -> str:
         return f"dataset.hub={self._hub}, configuration {name}"
@@ -232,24 +232,24 @@ class _Hub:
         from huggingface_hub.errors import HTTPError
 
         try:
-            with _offline() if self._silence else nullcontext():
+            with _offline() if self._hub_error else nullcontext():
                 table = datasets.load_dataset(self._id, name, split="train", revision=self._revision)
         except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
             raise self._failure(name, error) from error
         # Offline, datasets loads the newest cached copy of any revision; a branch name has no folder to compare.
         folders = [part for file in table.cache_files for part in Path(file["filename"]).parts]
-        if self._silence and re.fullmatch("[0-9a-f]{40}", self._revision) and self._revision not in folders:
-            raise self._failure(name, self._silence)
+        if self._hub_error and re.fullmatch("[0-9a-f]{40}", self._revision) and self._revision not in folders:
+            raise self._failure(name, self._hub_error)
         return [dict(row) for row in table]
 
     def _failure(self, name: str, error: Exception) -> UserError:
         import datasets
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-        if self._silence is None:
+        if self._hub_error is None:
             return UserError(f"{self.where(name)} cannot be read ({_line(error)}); try again, or {LOCALLY}")
-        reason = _line(self._silence)
-        if isinstance(self._silence, (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError)):
+        reason = _line(self._hub_error)
+        if isinstance(self._hub_error, (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError)):
             return UserError(f"dataset.hub={self._hub} is not on the hub ({reason}); correct it, or {LOCALLY}")
         return UserError(
             f"dataset=tofu: {self._id} is neither in the cache ({datasets.config.HF_DATASETS_CACHE}) nor can the hub "
@@ -260,9 +260,9 @@ class _Hub:
 def _source(folder: str | None, hub: str, needed: Sequence[str]) -> _Folder | _Hub:
     if folder is not None:
         return _Folder("dataset.folder", Path(folder).expanduser(), needed)
-    around = os.environ.get("MEOW_DATA_DIR")
-    if around and (Path(around) / "tofu").is_dir():
-        return _Folder("MEOW_DATA_DIR", Path(around) / "tofu", needed)
+    data_dir = os.environ.get("MEOW_DATA_DIR")
+    if data_dir and (Path(data_dir) / "tofu").is_dir():
+        return _Folder("MEOW_DATA_DIR", Path(data_dir) / "tofu", needed)
     return _Hub(hub)
 
 
@@ -286,14 +286,14 @@ def _offline() -> Iterator[None]:
     """Make datasets use only its cache, without a warning for every configuration."""
     import datasets
 
-    before, loud = datasets.config.HF_HUB_OFFLINE, datasets.logging.get_verbosity()
+    before, verbosity = datasets.config.HF_HUB_OFFLINE, datasets.logging.get_verbosity()
     datasets.config.HF_HUB_OFFLINE = True
     datasets.logging.set_verbosity_error()
     try:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
-        datasets.logging.set_verbosity(loud)
+        datasets.logging.set_verbosity(verbosity)
 
 
 def _line(error: Exception) -> str:

@@ -228,15 +228,15 @@ def continue_greedily(
             prompts.
 
     """
-    room = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
-    _check(model, prompts, budgets, room.slots)
+    batch_size = slots if isinstance(slots, AdaptiveBatchSize) else AdaptiveBatchSize(slots, note=None)
+    _check(model, prompts, budgets, batch_size.slots)
     pending: dict[Prompt, list[int]] = {}
     for index, prompt in enumerate(prompts):
         pending.setdefault(tuple(prompt), []).append(index)
     most = {prompt: max(budgets[index] for index in indices) for prompt, indices in pending.items()}
     finished = 0
     for prompt, continuation, by_itself in _continue_distinct(
-        model, most, end_ids=end_ids, pad_id=pad_id, room=room
+        model, most, end_ids=end_ids, pad_id=pad_id, batch_size=batch_size
     ):  # fmt: skip
         if by_itself and alone is not None:
             for index in pending[prompt]:
@@ -249,7 +249,7 @@ def continue_greedily(
 
 
 def _continue_distinct(
-    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, room: AdaptiveBatchSize
+    model: Model, budgets: dict[Prompt, int], *, end_ids: frozenset[int], pad_id: int, batch_size: AdaptiveBatchSize
 ) -> Iterator[tuple[Prompt, Continuation, bool]]:
     """Yield every prompt with its continuation, and whether it was recomputed alone."""
     waiting = {prompt: budget for prompt, budget in budgets.items() if budget}
@@ -258,7 +258,7 @@ def _continue_distinct(
     while waiting:
         try:
             for prompt, continuation in _together(
-                model, dict(waiting), end_ids=end_ids, pad_id=pad_id, slots=room.slots
+                model, dict(waiting), end_ids=end_ids, pad_id=pad_id, slots=batch_size.slots
             ):  # fmt: skip
                 del waiting[prompt]
                 if continuation is None:
@@ -266,7 +266,7 @@ def _continue_distinct(
                 else:
                     yield prompt, continuation, False
         except (RuntimeError, MemoryError) as error:
-            room.halve(error)
+            batch_size.halve(error)
         if waiting:  # outside the handler, where the error no longer references the failed tensors
             release_memory()
     for prompt in close:  # after the batches, with all memory available
@@ -289,6 +289,6 @@ def _together(
         alone = [each for each in budgets if not padded or (border and len(each) + budgets[each] > border)]
         for prompt in alone:
             yield prompt, reference_continuation(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id)
-    lonely = set(alone)
-    rest = {prompt: budget for prompt, budget in budgets.items() if prompt not in lonely}
+    separate = set(alone)
+    rest = {prompt: budget for prompt, budget in budgets.items() if prompt not in separate}
     yield from continue_in_batches(model, rest, end_ids=end_ids, pad_id=pad_id, slots=slots)

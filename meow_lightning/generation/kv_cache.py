@@ -119,11 +119,11 @@ class PagedCache(Cache):
             self._runs[-1].rows += len(nodes)
         else:
             self._runs.append(_RowSpan(len(nodes), trunk))
-        self._look(additive(prefix_forward.seen(tree, nodes), self._dtype))
+        self._extend_mask(additive(prefix_forward.seen(tree, nodes), self._dtype))
 
     def _copy(self, prefix_forward: PrefixForward, trees: Sequence[int], paths: Sequence[list[int]]) -> None:
         self._runs.append(_RowSpan(len(paths), None))
-        self._look(torch.empty(len(paths), 0, dtype=self._dtype, device=prefix_forward.device))
+        self._extend_mask(torch.empty(len(paths), 0, dtype=self._dtype, device=prefix_forward.device))
         filled = [path + [0] * (-len(path) % PAGE) for path in paths]
         first = self._used
         self._pages += [self._take(len(path) // PAGE) for path in filled]
@@ -135,7 +135,7 @@ class PagedCache(Cache):
             for store, given in zip(stored, theirs, strict=True):
                 store[first : self._used] = given[tree_T, :, node_T].unflatten(0, (-1, PAGE)).transpose(1, 2)
 
-    def _look(self, seen: torch.Tensor) -> None:
+    def _extend_mask(self, seen: torch.Tensor) -> None:
         """Append rows to the trunk mask, padding both sides to the same width."""
         width = max(seen.shape[1], self._seen_BN.shape[1])
         both = [functional.pad(each.to(seen.device), (0, width - each.shape[1])) for each in (self._seen_BN, seen)]

@@ -44,11 +44,11 @@ class PackedLayout:
     """Attention layout of a packed batch; the same for every layer.
 
     Attributes:
-        lots: The groups; every token is a query in exactly one of them.
+        groups: The groups; every token is a query in exactly one of them.
         reads: Number of attention computations that used this layout.
     """
 
-    lots: Sequence[AttentionGroup]
+    groups: Sequence[AttentionGroup]
     reads: int = 0
 
 
@@ -101,13 +101,13 @@ def pack(groups: Sequence[Group], *, device: torch.device) -> Packed:
             positions += range(prompt, len(row.ids) - 1)
             before += (last, *range(start, len(ids)))
             branches.append((stems[-1], range(start, len(ids))))
-    lots = [_causal(each, device) for each in _by_length(stems, key=len)]
-    lots += [
+    attention_groups = [_causal(each, device) for each in _by_length(stems, key=len)]
+    attention_groups += [
         _branches(each, device) for each in _by_length([pair for pair in branches if pair[1]], key=lambda x: len(x[1]))
     ]
     return Packed(
         torch.tensor([ids], device=device), torch.tensor([positions], device=device),
-        torch.tensor(before, device=device), PackedLayout(lots),
+        torch.tensor(before, device=device), PackedLayout(attention_groups),
     )  # fmt: skip
 
 
@@ -117,26 +117,26 @@ def _by_length(rows: Sequence[T], *, key: Callable[[T], int]) -> Iterator[Sequen
 
 
 def _causal(rows: Sequence[range], device: torch.device) -> AttentionGroup:
-    places_BT, there_BT = _places(rows)  # noqa: N806
-    return _group(places_BT, there_BT, places_BT, None, device)
+    places_BT, real_BT = _places(rows)  # noqa: N806
+    return _group(places_BT, real_BT, places_BT, None, device)
 
 
 def _branches(rows: Sequence[tuple[range, range]], device: torch.device) -> AttentionGroup:
-    (stem_BT, of_stem), (own_BT, there_BT) = (_places(part) for part in zip(*rows, strict=True))  # noqa: N806
+    (stem_BT, of_stem), (own_BT, real_BT) = (_places(part) for part in zip(*rows, strict=True))  # noqa: N806
     size = own_BT.shape[1]
     own = torch.ones(size, size, dtype=torch.bool).tril().expand(len(rows), size, size)
     seen = torch.cat([of_stem[:, None].expand(-1, size, -1), own], dim=-1)
-    return _group(own_BT, there_BT, torch.cat([stem_BT, own_BT], dim=-1), seen[:, None], device)
+    return _group(own_BT, real_BT, torch.cat([stem_BT, own_BT], dim=-1), seen[:, None], device)
 
 
 def _group(
     query_BT: torch.Tensor,  # noqa: N803
-    there_BT: torch.Tensor,  # noqa: N803
+    real_BT: torch.Tensor,  # noqa: N803
     key_BS: torch.Tensor,  # noqa: N803
     seen: torch.Tensor | None,
     device: torch.device,
 ) -> AttentionGroup:
-    real = there_BT.flatten().nonzero().squeeze(-1)
+    real = real_BT.flatten().nonzero().squeeze(-1)
     return AttentionGroup(
         query_BT.to(device), key_BS.to(device), None if seen is None else seen.to(device), real.to(device),
         query_BT.flatten()[real].to(device),
@@ -230,12 +230,13 @@ def attend(
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
     q_THD, k_THD, v_THD = (states[0].transpose(0, 1) for states in (query, key, value))  # noqa: N806
     output_THD = torch.empty_like(q_THD, memory_format=torch.contiguous_format)  # noqa: N806
-    for lot in layout.lots:
+    for group in layout.groups:
         output = functional.scaled_dot_product_attention(
-            q_THD[lot.query_BT].transpose(1, 2), k_THD[lot.key_BS].transpose(1, 2), v_THD[lot.key_BS].transpose(1, 2),
-            attn_mask=lot.seen_B1TS, is_causal=lot.seen_B1TS is None, scale=scaling,
+            q_THD[group.query_BT].transpose(1, 2), k_THD[group.key_BS].transpose(1, 2),
+            v_THD[group.key_BS].transpose(1, 2),
+            attn_mask=group.seen_B1TS, is_causal=group.seen_B1TS is None, scale=scaling,
         )  # fmt: skip
-        output_THD[lot.places] = output.transpose(1, 2).flatten(0, 1)[lot.real]
+        output_THD[group.places] = output.transpose(1, 2).flatten(0, 1)[group.real]
     return output_THD[None]
 
 

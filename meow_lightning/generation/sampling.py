@@ -60,7 +60,7 @@ class Draws:
         top_p: Above 0 to 1.
 
     Attributes:
-        sound: One (B,) tensor per new token so far: whether each row's logits were finite.
+        finite: One (B,) tensor per new token so far: whether each row's logits were finite.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Draws:
         numbers = [[each.random() for _ in range(budget)] for each in rng]
         self._uniform_BT = torch.tensor(numbers, dtype=torch.float64)
         self._width, self._temperature, self._top_p = width, temperature, top_p
-        self.sound: list[torch.Tensor] = []
+        self.finite: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores (B, V) that are 0 for each row's sampled token and minus infinity elsewhere."""
         self._uniform_BT = self._uniform_BT.to(scores.device)
         # On a GPU, generate checks one step late whether all rows have ended, and discards that step.
         step = min(input_ids.shape[-1] - self._width, self._uniform_BT.shape[-1] - 1)
-        self.sound.append(scores.amax(-1).isfinite())
+        self.finite.append(scores.amax(-1).isfinite())
         ids = sample_tokens(scores, self._uniform_BT[:, step], temperature=self._temperature, top_p=self._top_p)
         return scores.new_full(scores.shape, float("-inf")).scatter(-1, ids[:, None], 0.0)
 
@@ -130,8 +130,8 @@ def sample_continuations(
             generation_config=settings, logits_processor=LogitsProcessorList([draws]),
         )[:, width:].tolist()  # fmt: skip
     new = [_ended(row, end_ids) for row in rows]
-    for row, sound in zip(new, torch.stack(draws.sound, -1).tolist(), strict=True):
-        if not all(sound[: len(row)]):
+    for row, finite in zip(new, torch.stack(draws.finite, -1).tolist(), strict=True):
+        if not all(finite[: len(row)]):
             raise UserError(
                 f"the model's logits are not finite in {str(model.dtype).removeprefix('torch.')}; "
                 "set inversion.dtype=bfloat16 or inversion.dtype=float32"

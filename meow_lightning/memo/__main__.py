@@ -40,17 +40,19 @@ if TYPE_CHECKING:
     from meow_lightning.memo.memo import Profile
 
     By = Profile | Memorization | Extraction
-SAY_EVERY = 20.0  # seconds between progress lines without a terminal
+PROGRESS_INTERVAL = 20.0  # seconds between progress lines without a terminal
 
 
 def _model(source: str) -> Path:
     """Resolve and check the model's folder, downloading it from the hub if ``source`` is a hub name."""
-    found = parse("--model", source, words=())
-    folder = locate(found, weights=True, fetch=True)
+    parsed = parse("--model", source, words=())
+    folder = locate(parsed, weights=True, fetch=True)
     try:
         check("--model", folder, folder)
     except UserError as error:  # this command uses the tokenizer next to the weights
-        raise UserError(re.sub(r"set model.tokenizer to .*", "put the right one into it", str(error))) from error
+        raise UserError(
+            re.sub(r"set model.tokenizer to .*", "replace the tokenizer files in it", str(error))
+        ) from error
     return folder
 
 
@@ -74,11 +76,11 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     if out.is_dir():
         raise UserError(f"--out={out} is a folder; give a file in it, such as {out / 'scored.json'}")
     if out.exists() and not overwrite:
-        raise UserError(f"--out={out} is there already; give another name, or say --overwrite")
+        raise UserError(f"--out={out} already exists; give another name or add --overwrite")
     if not out.parent.is_dir():
-        raise UserError(f"--out={out}: its folder is missing; make it first, or give another")
+        raise UserError(f"--out={out}: its folder does not exist; create it or give another")
     if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--out={out}: its folder cannot be written to; give another")
+        raise UserError(f"--out={out}: its folder is not writable; give another")
 
 
 class _Out:
@@ -90,7 +92,7 @@ class _Out:
             rows, damaged = checked_lines(self._part)
         headless = bool(rows) and "windows" in rows[0]  # no header: the settings of its texts are unknown
         if rows and (damaged or headless):
-            _console(stderr=True).print(f"{damaged} lines of {self._part} were damaged; what they held is scored anew")
+            _console(stderr=True).print(f"{damaged} lines of {self._part} are damaged; their texts are scored again")
             rows, damaged = [] if headless else rows, 0
         self.scored = meow_format.from_part(rows, damaged=damaged, head=head, source=str(self._part))
         self._begun = bool(rows)
@@ -104,7 +106,7 @@ class _Out:
             yield
         except OSError as error:
             raise UserError(
-                f"--out={self._path} cannot be written ({error.strerror}); mend that, and the same command goes on"
+                f"--out={self._path} cannot be written ({error.strerror}); fix that and repeat the command to resume"
             ) from error
 
     def add(self, scored: Sequence[ScoredText]) -> None:
@@ -125,7 +127,7 @@ class _Out:
 
 @contextmanager
 def _progress_bar(*, before: int, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress callback for finished windows: a bar with ETA on a terminal, else occasional lines (stderr)."""
+    """Provide a progress callback for windows: a bar with ETA on a terminal, else occasional lines (stderr)."""
     console, last_printed, pace = _console(stderr=True), time.monotonic(), Throughput()
     columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
 
@@ -136,9 +138,9 @@ def _progress_bar(*, before: int, total: int) -> Iterator[Callable[[int], None]]
         rate = pace.rate()
         left = "…" if rate is None else f"about {(total - done) / rate / 60:.1f} min left"
         bar.update(task, completed=done, left=left)
-        if not console.is_terminal and now - last_printed > SAY_EVERY and done < total:
+        if not console.is_terminal and now - last_printed > PROGRESS_INTERVAL and done < total:
             last_printed = now
-            console.print(f"  … {done} of {total} windows, {'time left not known yet' if rate is None else left}")
+            console.print(f"  … {done} of {total} windows, {'time left unknown' if rate is None else left}")
 
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=before, left="…")
@@ -161,7 +163,9 @@ def _load(chosen: Namespace, by: By) -> tuple[Any, Any]:
         disable_progress_bar()
     has_gpu = torch.cuda.is_available()
     if chosen.device == "cuda" and not has_gpu:
-        raise UserError("--device=cuda, but torch sees no GPU; say --device cpu, or install a CUDA build")
+        raise UserError(
+            "--device=cuda is invalid: torch finds no GPU; use --device cpu or install a CUDA build of torch"
+        )
     try:
         model = load_model(chosen.model, dtype="float32", attention="sdpa").eval()
         codec = load_codec(chosen.model, prompt=prompt_of(chosen, by), model=model)
@@ -195,13 +199,13 @@ def _score(chosen: Namespace, by: By, loaded: tuple[Any, Any], requested: Sequen
                 if not short_of_memory(error):
                     raise
                 raise UserError(
-                    "a single prompt does not fit into memory; take --device cpu or a smaller model"
+                    "a single prompt does not fit into memory; use --device cpu or a smaller model"
                 ) from error
             done += count(missing)
 
 
 def _head(chosen: Namespace, by: By) -> dict[str, Any]:
-    """Settings that the results depend on."""
+    """Collect the settings that the results depend on."""
     return {
         "model": str(chosen.model),
         "weights": max(path.stat().st_mtime_ns for path in chosen.model.glob("*.safetensors")),
@@ -228,15 +232,15 @@ def _run(chosen: Namespace) -> None:
     out, start = _Out(path=chosen.out, head=_head(chosen, by)), time.monotonic()
     if by.needs_codec:
         requested = read_texts(by=by, codec=loading()[1])
-    found = len(out.scored)
-    for text in requested if len(requested) > found else ():
+    resumed = len(out.scored)
+    for text in requested if len(requested) > resumed else ():
         loading()[1].check_spelling(text.question, text.answer)
-    if len(requested) > found:
+    if len(requested) > resumed:
         _score(chosen, by, loading(), requested, out)
     out.finish(meow_format.with_scores(entries, out.scored, requested=requested, suffix=score_suffix(by)))
     cuts = sum(len(text.windows) for text in out.scored)
     lines = [f"{len(requested)} texts, {cuts} windows in {time.monotonic() - start:.1f} s"]
-    lines += [f"{found} of the texts were found in {chosen.out}.part"] * (found > 0)
+    lines += [f"{resumed} of the texts were resumed from {chosen.out}.part"] * (resumed > 0)
     _console(stderr=False).print("\n".join([*lines, *meow_format.means(out.scored), f"written: {chosen.out}"]))
 
 
@@ -248,7 +252,7 @@ def main(arguments: Sequence[str]) -> int:
         _console(stderr=True).print(f"error: {as_flags(' '.join(str(error).split()))}")
         return 1
     except KeyboardInterrupt:
-        _console(stderr=True).print("stopped; the same command goes on")
+        _console(stderr=True).print("stopped; repeat the command to resume")
         return 130
     return 0
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.windows import MODES, Mode
 
@@ -77,11 +77,11 @@ class Memorization(_TokenMeasure):
         join_space([*context, *tested[:-1]], text, _require_codec(codec))
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """Number of tested tokens."""
+        """Count the tested tokens."""
         return len(self.tokens(text, codec)[1])
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """One window per tested token."""
+        """Build one window per tested token."""
         context, tested = self.tokens(text, codec)
         return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
 
@@ -116,7 +116,7 @@ class Extraction(_TokenMeasure):
         # dataclass(slots=True) creates a new class, which breaks zero-argument super()
         _TokenMeasure.__post_init__(self)
         if self.n < 1:
-            raise UserError(f"memo.n={self.n} is too small; allowed: from 1. Nearest: set memo.n=1")
+            raise invalid_option("memo.n", self.n, "an integer of at least 1", did_you_mean=1)
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Check that the text has more than n tokens to test and that its longest prompt fits.
@@ -131,18 +131,18 @@ class Extraction(_TokenMeasure):
         join_space([*context, *tested[: len(tested) - self.n - 1]], text, _require_codec(codec))
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """Number of prefixes."""
+        """Count the prefixes."""
         return max(0, len(self.tokens(text, codec)[1]) - self.n)
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """One window per prefix, the empty one first."""
+        """Build one window per prefix, the empty one first."""
         context, tested = self.tokens(text, codec)
-        made = []
+        cuts = []
         for shown in range(len(tested) - self.n):
             prompt, rest = [*context, *tested[:shown]], tested[shown:]
             budget = min(len(rest), join_space(prompt, text, codec))
-            made.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
-        return made
+            cuts.append(Cut(prompt, budget, partial(_extracted, rest, self.n)))
+        return cuts
 
 
 def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: bool) -> tuple[list[int], list[int]]:
@@ -168,16 +168,16 @@ def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: 
     codec = _require_codec(codec)
     if mode == "suffix" and template:
         return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
-    whole = codec.encode_plain(f"{text.question} {text.answer}")
+    tokens = codec.encode_plain(f"{text.question} {text.answer}")
     if mode == "suffix":
-        shared = _in_common(codec.encode_plain(text.question), whole)
+        shared = _common_prefix_length(codec.encode_plain(text.question), tokens)
     else:
-        shared = _in_common(codec.encode_plain(""), whole) + 1
-    return whole[:shared], whole[shared:]
+        shared = _common_prefix_length(codec.encode_plain(""), tokens) + 1
+    return tokens[:shared], tokens[shared:]
 
 
 def ngram_overlap(generated: Sequence[int], rest: Sequence[int], *, n: int) -> float:
-    """OVERLAP_n(a, b): share of the n-grams of a that occur in b, 0 to 1; 0 if a has none.
+    """Compute OVERLAP_n(a, b): the share of the n-grams of a that occur in b, 0 to 1; 0 if a has none.
 
     Args:
         generated: a, the generated tokens.
@@ -202,7 +202,7 @@ def _extracted(rest: Sequence[int], n: int, continuation: Continuation) -> float
     return ngram_overlap(continuation.ids, rest, n=n)
 
 
-def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
+def _common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -214,5 +214,5 @@ def _require_codec(codec: PromptEncoder | None) -> PromptEncoder:
 
 def _too_few(measure: str, text: Text, mode: Mode, *, tokens: int, needed: int) -> NoWindowsError:
     name = name_of(text) if mode == "suffix" else f"question and answer of fact {text.fact}"
-    reason = f"has {tokens} {'token' if tokens == 1 else 'tokens'} to be tested and {measure} needs {needed}"
+    reason = f"has {tokens} {'token' if tokens == 1 else 'tokens'} to test, but {measure} needs {needed}"
     return NoWindowsError(measure=measure, text=name, reason=reason, remedy="lengthen it or leave it out")

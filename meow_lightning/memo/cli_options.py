@@ -13,7 +13,7 @@ import yaml
 
 from meow_lightning.config.files import CONF
 from meow_lightning.config.program import program
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
 from meow_lightning.memo.rouge import ROUGES
@@ -34,11 +34,11 @@ CHANGES = {
 }
 MEASURES = {f"{each.__module__}.{each.__qualname__}": each for each in (Profile, Memorization, Extraction)}
 ABOUT = """\
-Scores how strongly a model holds each answer of a file (MEMO; MA and EL beside it). The file is a JSON list, or JSON
-lines, of objects with question, undesired_answer (the true one), answer_0, answer_1, ..., as MEOW's authors publish it,
-or the file that dataset.forget= takes: question, answer and, where it has them, a list inverted. The result is a list
-of the same objects with <key>_rouge1 (_ma, _el1) beside each answer. Computed in fp32, greedily. A stopped command goes
-on when it is given again."""
+Scores how strongly a model has memorised each answer in a file (MEMO, or the baselines MA and EL). The file is a JSON
+list, or JSON lines, of objects with question, undesired_answer (the true one), answer_0, answer_1, ..., as published by
+MEOW's authors, or a file for dataset.forget=: question, answer and optionally a list inverted. The result is a list of
+the same objects with <key>_rouge1 (_ma, _el1) for each answer. Computed in fp32, greedily. Repeat a stopped command to
+resume it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,44 +54,48 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--model", required=True, help="folder with config.json, safetensors and tokenizer; or a name on the hub")
-    add("--facts", required=True, type=Path, help="the file to be scored")
-    add("--out", required=True, type=Path, help="where the scored file goes")
+    add("--facts", required=True, type=Path, help="file to score")
+    add("--out", required=True, type=Path, help="file to write")
     add(
         "--profile",
         default="official",
         help="clean, official, ma, el: a file of conf/memo (default: official, as published)",
     )
     add("--mode", help="suffix: cut the answer; prefix: cut the question (default: the profile's)")
-    add("--cut-unit", help="characters, words or tokens are counted between two cuts (default: the profile's)")
-    add("--stride", type=int, help="so many of them (default: the profile's)")
-    add("--rouge", help="rouge1, rouge2 or rougeL; ends the new keys (default: the profile's)")
-    add("--max-new-tokens", type=int, help=f"most tokens said per window (default: the profile's, else {BUDGET})")
+    add("--cut-unit", help="unit of --stride: characters, words or tokens (default: the profile's)")
+    add("--stride", type=int, help="units between two cuts (default: the profile's)")
+    add("--rouge", help="rouge1, rouge2 or rougeL; also the suffix of the new keys (default: the profile's)")
+    add(
+        "--max-new-tokens",
+        type=int,
+        help=f"maximum tokens generated per window (default: the profile's, else {BUDGET})",
+    )
     add("--template", help="for profiles with a prompt: text with {question}, chat, or auto (default: auto)")
-    add("--answer-prefix", help="for profiles with a prompt: what stands between it and the answer (default: nothing)")
+    add("--answer-prefix", help="for profiles with a prompt: text between it and the answer (default: none)")
     add("--system", help="for chat templates: the system message (default: none)")
-    add("--date", help="for chat templates that ask for the day (default: none)")
+    add("--date", help="for chat templates with a date (default: none)")
     add(
         "--generation-batch-size",
         type=int,
         default=SLOTS,
-        help=f"prompts side by side; speed and memory only (default: {SLOTS})",
+        help=f"prompts per batch; affects only speed and memory (default: {SLOTS})",
     )
     add("--device", default="auto", help="cpu, cuda or auto (default: auto)")
-    add("--skip-short", action="store_true", help="null for answers too short to be cut, instead of an error")
-    add("--overwrite", action="store_true", help="replace the scored file if it is there")
-    found = parser.parse_args(arguments)
-    check_choice("--device", found.device, DEVICES)
+    add("--skip-short", action="store_true", help="store null for answers too short to be cut, instead of an error")
+    add("--overwrite", action="store_true", help="replace the scored file if it exists")
+    chosen = parser.parse_args(arguments)
+    check_choice("--device", chosen.device, DEVICES)
     for option in ("generation_batch_size", "stride", "max_new_tokens"):
-        value = getattr(found, option)
+        value = getattr(chosen, option)
         if value is not None and value < 1:
-            raise UserError(f"--{option.replace('_', '-')}={value} is too small; allowed: from 1")
-    return found
+            raise invalid_option(f"--{option.replace('_', '-')}", value, "an integer of at least 1", did_you_mean=1)
+    return chosen
 
 
 def as_flags(text: str) -> str:
     """Rename the options of a run in a message to those of this command."""
     pattern = r"\b(?:model\.prompt|memo(?=\.cut_unit=))\.(\w+)"
-    return re.sub(pattern, lambda found: f"--{found[1].replace('_', '-')}", text)
+    return re.sub(pattern, lambda match: f"--{match[1].replace('_', '-')}", text)
 
 
 def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extraction:
@@ -103,22 +107,22 @@ def measure_of(chosen: argparse.Namespace) -> Profile | Memorization | Extractio
     """
     check_choice("--profile", chosen.profile, sorted(path.stem for path in PROFILES.glob("*.yaml")))
     values = yaml.safe_load((PROFILES / f"{chosen.profile}.yaml").read_text(encoding="utf-8"))
-    made = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
-    if made is None:
+    measure_type = MEASURES.get(str(values.get("_target_"))) if isinstance(values, dict) else None
+    if measure_type is None:
         raise UserError(f"--profile={chosen.profile}: its file's _target_ must be one of {', '.join(MEASURES)}")
-    expected = {field.name for field in fields(made)}
+    expected = {field.name for field in fields(measure_type)}
     values = {key: value for key, value in values.items() if key not in ("_target_", "verify")}
     if set(values) != expected:
-        raise UserError(f"--profile={chosen.profile}: its file must hold exactly {', '.join(sorted(expected))}")
+        raise UserError(f"--profile={chosen.profile}: its file must contain exactly {', '.join(sorted(expected))}")
     _change(values, chosen)
     for key, value in values.items():
         if "${" in str(value):
-            raise UserError(f"--profile={chosen.profile}: {key}={value} is known within a run only; write its value")
-    measure = made(**values)
+            raise UserError(f"--profile={chosen.profile}: {key}={value} is defined only within a run; write a value")
+    measure = measure_type(**values)
     if (unused := [key for key in PROMPT if getattr(chosen, key) is not None]) and not measure.templated:
         raise UserError(
             f"--{unused[0].replace('_', '-')} has no effect with profile {measure.name} in mode {measure.mode}, which "
-            "shows raw text; leave it out, or take --profile clean --mode suffix"
+            "shows raw text; leave it out, or use --profile clean --mode suffix"
         )
     return measure
 
@@ -133,21 +137,21 @@ def _change(values: dict[str, Any], chosen: argparse.Namespace) -> None:
             continue
         if key not in values:
             raise UserError(
-                f"{option} has no effect with profile {chosen.profile}, which has no {key}; leave it out, or take "
+                f"{option} has no effect with profile {chosen.profile}, which has no {key}; leave it out, or use "
                 "--profile clean or --profile official"
             )
         values[key] = value if allowed is None else check_choice(option, value, allowed)
 
 
 def score_suffix(measure: Profile | Memorization | Extraction) -> str:
-    """Suffix of the score keys, such as ``rouge1``, ``ma`` or ``el1``."""
+    """Return the suffix of the score keys, such as ``rouge1``, ``ma`` or ``el1``."""
     if isinstance(measure, Profile):
         return measure.rouge
     return "ma" if isinstance(measure, Memorization) else f"el{measure.n}"
 
 
 def prompt_of(chosen: argparse.Namespace, measure: Profile | Memorization | Extraction) -> dict[str, str | None]:
-    """Prompt settings for the codec; no chat template if prompts are raw text."""
+    """Collect the prompt settings for the codec; no chat template if prompts are raw text."""
     if not measure.templated:
         return {"template": "{question}", "answer_prefix": "", "system": None, "date": None}
     given = {key: getattr(chosen, key) for key in PROMPT}

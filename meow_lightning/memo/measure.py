@@ -39,23 +39,23 @@ class PromptEncoder(Protocol):
         ...
 
     def prompt_ids(self, question: str) -> list[int]:
-        """Training prompt of the question."""
+        """Encode the training prompt of the question."""
         ...
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Answer tokens as they follow that prompt, without an end token."""
+        """Encode an answer as it follows that prompt, without an end token."""
         ...
 
     def partial_ids(self, question: str, given: str) -> list[int]:
-        """Training prompt of the question, followed by a prefix of its answer, tokenized separately."""
+        """Encode the training prompt of the question, followed by a prefix of its answer, tokenized separately."""
         ...
 
     def encode_plain(self, text: str) -> list[int]:
-        """Tokens of raw text, with the tokenizer's usual special tokens."""
+        """Encode raw text with the tokenizer's usual special tokens."""
         ...
 
     def token_ends(self, text: str) -> list[int]:
-        """End offsets, in characters, of the tokens of raw text."""
+        """Return the end offsets, in characters, of the tokens of raw text."""
         ...
 
     def decode(self, ids: Sequence[int], keep_special: bool) -> str:
@@ -116,11 +116,11 @@ class Measure(Protocol):
         ...
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """Number of windows of the text."""
+        """Count the windows of the text."""
         ...
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """Windows of the text, from the shortest prompt to the longest."""
+        """Build the windows of the text, from the shortest prompt to the longest."""
         ...
 
 
@@ -187,12 +187,12 @@ def score_texts(
 
 
 def name_of(text: Text) -> str:
-    """Description of a text for messages."""
+    """Describe a text for messages."""
     return f"the answer of fact {text.fact}" if text.kind == "answer" else f"candidate {text.position} of {text.fact}"
 
 
 def join_space(prompt: Sequence[int], text: Text, codec: PromptEncoder) -> int:
-    """Number of tokens that the model's context leaves after a prompt, from 1.
+    """Compute the number of tokens, from 1, that the model's context leaves after a prompt.
 
     Raises:
         UserError: The prompt fills the model's context.
@@ -201,8 +201,9 @@ def join_space(prompt: Sequence[int], text: Text, codec: PromptEncoder) -> int:
     left = codec.context - len(prompt)
     if left < 1:
         raise UserError(
-            f"fact {text.fact}: a MEMO prompt has {len(prompt)} tokens, the model reads {codec.context} including what "
-            "it says; shorten its question or answer, leave it out, or take a model with a longer context"
+            f"fact {text.fact}: a MEMO prompt has {len(prompt)} tokens, but the model's context of {codec.context} "
+            "must also hold the continuation; shorten its question or answer, leave it out, or use a model with a "
+            "longer context"
         )
     return left
 
@@ -217,7 +218,7 @@ def _stream(
     progress: Progress | None,
     alone: Callable[[Text], None] | None,
 ) -> Iterator[ScoredText]:
-    # imported here so that measures can be configured without torch
+    # Imported here so that measures can be configured without torch
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import continue_greedily
 
@@ -281,9 +282,7 @@ class NoWindowsError(UserError):
     """
 
     def __init__(self, *, measure: str, text: str, reason: str, remedy: str) -> None:
-        super().__init__(
-            f"{measure} cuts no window from {text}: it {reason}, so nothing is left to be recalled; {remedy}"
-        )
+        super().__init__(f"{measure} cuts no window from {text}: it {reason}, so there is nothing to recall; {remedy}")
         self.reason = f"{text} {reason}"
         self._arguments = {"measure": measure, "text": text, "reason": reason, "remedy": remedy}
 
@@ -293,7 +292,7 @@ class NoWindowsError(UserError):
 
 
 def memo(window_scores: Sequence[float], *, text: str) -> float:
-    """MEMO of one text: the plain mean of its windows' scores, 0 (not memorised) to 1 (recalled word for word).
+    """Compute MEMO of one text: the plain mean of its windows' scores, 0 (not memorised) to 1 (recalled word for word).
 
     Args:
         window_scores: The score of every window, each 0 to 1; at least one.

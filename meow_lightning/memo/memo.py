@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
@@ -84,7 +84,7 @@ class Profile(BaseMeasure):
             check_choice(f"memo.{option}", getattr(self, option), allowed)
         for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
             if value < 1:
-                raise UserError(f"memo.{option}={value} is too small; allowed: from 1. Nearest: set memo.{option}=1")
+                raise invalid_option(f"memo.{option}", value, "an integer of at least 1", did_you_mean=1)
 
     @property
     def needs_codec(self) -> bool:
@@ -103,59 +103,59 @@ class Profile(BaseMeasure):
             UserError: The text cannot be measured.
 
         """
-        found = self.windows(text, codec)
-        if not found:
+        windows = self.windows(text, codec)
+        if not windows:
             raise self._no_windows(text, codec)
         if codec is not None:
-            join_space(self._encode(found[-1], codec), text, codec)
+            join_space(self._encode(windows[-1], codec), text, codec)
 
     def count(self, text: Text, codec: PromptEncoder | None) -> int:
-        """Number of windows of the text."""
+        """Count the windows of the text."""
         return len(self.windows(text, codec))
 
     def cuts(self, text: Text, codec: PromptEncoder) -> list[Cut]:
-        """Windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
-        made = []
+        """Build the windows of the text with prompts, budgets and scores, from the shortest prompt to the longest."""
+        cuts = []
         for window in self.windows(text, codec):
             prompt = self._encode(window, codec)
             budget = min(self.max_new_tokens, join_space(prompt, text, codec))
-            made.append(Cut(prompt, budget, partial(self._score, window, prompt, codec)))
-        return made
+            cuts.append(Cut(prompt, budget, partial(self._score, window, prompt, codec)))
+        return cuts
 
     def windows(self, text: Text, codec: PromptEncoder | None) -> list[Window]:
-        """Windows of the text that are generated and scored.
+        """Return the windows of the text that are generated and scored.
 
         Raises:
             ValueError: ``codec`` is ``None`` although cuts are counted in tokens.
 
         """
-        found = self._all(text, codec)
-        if found and unreadable(found[0].label, kind=self.words):  # such a text must not look forgotten
+        windows = self._all(text, codec)
+        if windows and unreadable(windows[0].label, kind=self.words):  # such a text must not look forgotten
             return []
         least = 2 if self.rouge == "rouge2" else 1
         if self.empty_windows == "zero":
-            return found
-        return [each for each in found if not is_empty_window(each.label, least=least, kind=self.words)]
+            return windows
+        return [each for each in windows if not is_empty_window(each.label, least=least, kind=self.words)]
 
     def _all(self, text: Text, codec: PromptEncoder | None) -> list[Window]:
-        whole = text.question if self.mode == "prefix" else text.answer
+        cut_text = text.question if self.mode == "prefix" else text.answer
         ends = None
         if self.cut_unit == "words":
-            ends = word_ends(whole)
+            ends = word_ends(cut_text)
         elif self.cut_unit == "tokens":
             if codec is None:
                 raise ValueError("windows of tokens cannot be counted without the codec of the model")
-            ends = codec.token_ends(whole)
+            ends = codec.token_ends(cut_text)
         return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends)
 
     def _no_windows(self, text: Text, codec: PromptEncoder | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
         reason, remedy = f"has fewer than 2 {self.cut_unit}", "lengthen it or leave it out"
-        if found := self._all(text, codec):
+        if windows := self._all(text, codec):
             least = "no pair of words" if self.rouge == "rouge2" else "no word"
-            name, reason = name_of(text), f"holds {least} after its first cut"
-            remedy = "leave it out, or set memo.empty_windows=zero to have it scored 0"
-            if unreadable(found[0].label, kind=self.words):
+            name, reason = name_of(text), f"has {least} after its first cut"
+            remedy = "leave it out, or set memo.empty_windows=zero to score it 0"
+            if unreadable(windows[0].label, kind=self.words):
                 reason, remedy = f"cannot be read ({PUBLISHED_ALONE})", "leave it out, or set memo.words=unicode"
         return NoWindowsError(measure="MEMO", text=name, reason=reason, remedy=remedy)
 

@@ -29,19 +29,19 @@ _CANDIDATE = re.compile(r"answer_(0|[1-9][0-9]*)")
 
 
 def answers(entry: Entry) -> list[tuple[str, Kind, int]]:
-    """Key, kind and position of every answer of an entry, in the order of its keys.
+    """Return key, kind and position of every answer of an entry, in the order of its keys.
 
     ``undesired_answer``, or ``answer`` in its absence, is the true answer (position 0); ``answer_N`` is candidate N;
     other keys are ignored.
     """
-    found: list[tuple[str, Kind, int]] = []
+    keys: list[tuple[str, Kind, int]] = []
     true = TRUE if TRUE in entry else OWN
     for key in entry:
         if key == true:
-            found.append((key, "answer", 0))
+            keys.append((key, "answer", 0))
         elif match := _CANDIDATE.fullmatch(key):
-            found.append((key, "candidate", int(match[1])))
-    return found
+            keys.append((key, "candidate", int(match[1])))
+    return keys
 
 
 def normalize_entries(entries: Sequence[tuple[int, Entry]], *, source: str) -> list[tuple[int, Entry]]:
@@ -57,7 +57,7 @@ def normalize_entries(entries: Sequence[tuple[int, Entry]], *, source: str) -> l
         UserError: An entry uses both formats, or its ``inverted`` is not a list.
 
     """
-    found: list[tuple[int, Entry]] = []
+    converted: list[tuple[int, Entry]] = []
     for number, entry in entries:
         where = f"{source}, entry {number}"
         normalized = {
@@ -70,8 +70,8 @@ def normalize_entries(entries: Sequence[tuple[int, Entry]], *, source: str) -> l
             if any(map(_CANDIDATE.fullmatch, normalized)):
                 raise UserError(f"{where}: `{INVERTED}` and `answer_0` mean the same; give one of them")
             normalized |= {f"answer_{place}": text for place, text in enumerate(candidates)}
-        found.append((number, normalized))
-    return found
+        converted.append((number, normalized))
+    return converted
 
 
 def texts(
@@ -98,7 +98,7 @@ def texts(
         UserError: An entry has no question or no answer, a value is not a string, or a text has no window.
 
     """
-    found: list[Text] = []
+    measurable: list[Text] = []
     for number, entry in entries:
         where = f"{source}, entry {number}"
         _check(entry, where=where)
@@ -106,17 +106,17 @@ def texts(
             text = Text(str(number), kind, position, entry["question"], entry[key])
             reason = _unmeasurable_reason(text, by, codec)
             if reason is None:
-                found.append(text)
+                measurable.append(text)
             elif not skip_short:
                 raise UserError(
-                    f"{where}, {key}: MEMO cuts no window from it, since {reason}; lengthen it, leave it out, or say "
-                    "--skip-short to have null for it"
+                    f"{where}, {key}: MEMO cuts no window from it, since {reason}; lengthen it, leave it out, or add "
+                    "--skip-short to store null for it"
                 )
-    return found
+    return measurable
 
 
 def _unmeasurable_reason(text: Text, by: Measure | None, codec: PromptEncoder | None) -> str | None:
-    """Reason why a text cannot be scored; ``None`` if it can."""
+    """Explain why a text cannot be scored; ``None`` if it can."""
     if not text.answer.strip():
         return "the answer is blank"
     if by is not None:
@@ -140,16 +140,16 @@ def _check(entry: Entry, *, where: str) -> None:
         raise UserError(f"{where}: no answer; each entry needs {HOLDS}")
     for key in keys:
         if not isinstance(entry[key], str):
-            raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is not text; give the answer in quotes")
+            raise UserError(f"{where}, {key}: {json.dumps(entry[key])[:40]} is not a string; put it in quotes")
     try:
         json.dumps(entry, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         # Neither a tokenizer nor the output file accepts it, and the latter is written after hours of work.
-        raise UserError(f"{where}: holds half a character (a lone surrogate such as \\ud800); mend it") from error
+        raise UserError(f"{where}: contains an unpaired surrogate such as \\ud800; write valid UTF-8") from error
 
 
 def windows(requested: Iterable[Text], *, by: Measure, codec: PromptEncoder | None) -> int:
-    """Number of windows of all texts; ``codec`` may be ``None`` if the measure does not need it."""
+    """Count the windows of all texts; ``codec`` may be ``None`` if the measure does not need it."""
     return sum(by.count(text, codec) for text in requested)
 
 
@@ -164,13 +164,13 @@ def chunks(requested: Sequence[Text], *, by: Measure, codec: PromptEncoder | Non
 
 
 def means(scored: Sequence[ScoredText]) -> list[str]:
-    """Summary lines for the true answers and the candidates: number and mean score."""
-    found: list[str] = []
+    """Format the number and mean score of the true answers and of the candidates, one line each."""
+    lines: list[str] = []
     for kind, name in (("answer", "true answers"), ("candidate", "candidates")):
         scores = [text.score for text in scored if text.kind == kind]
         mean = f"{math.fsum(scores) / len(scores):.4f}" if scores else "-"
-        found.append(f"{name:<13} {len(scores):>6}   mean score {mean}")
-    return found
+        lines.append(f"{name:<13} {len(scores):>6}   mean score {mean}")
+    return lines
 
 
 def with_scores(
@@ -193,17 +193,17 @@ def with_scores(
     """
     scores = {(text.fact, text.kind, text.position): text.score for text in scored}
     requested_keys = {text[:3] for text in requested}
-    found: list[Entry] = []
+    results: list[Entry] = []
     for number, entry in entries:
         former = [key for key in entry if key.endswith(f"_{suffix}") and _is_answer(key.removesuffix(f"_{suffix}"))]
         result = {key: value for key, value in entry.items() if key not in former}
         for key, kind, position in answers(entry):
             place = (str(number), kind, position)
             if place in requested_keys and place not in scores:
-                raise ValueError(f"entry {number}, {key}: no score came for it")
+                raise ValueError(f"entry {number}, {key} has no score")
             result[f"{key}_{suffix}"] = scores[place] if place in requested_keys else None
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
 def part(scored: Iterable[ScoredText], *, head: Mapping[str, Any] | None) -> str:
@@ -236,8 +236,8 @@ def from_part(
     if not rows and not damaged:
         return []
     if not rows or rows[0] != head:
-        what = "no part of a scored file"
+        what = "is not a partial result of this command"
         if rows:
-            what = f"of another setup (other: {', '.join(key for key in head if rows[0].get(key) != head[key])})"
-        raise UserError(f"{source} is {what}; give another --out, or remove that file to begin anew")
+            what = f"has other settings ({', '.join(key for key in head if rows[0].get(key) != head[key])})"
+        raise UserError(f"{source} {what}; give another --out, or remove that file to start over")
     return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows[1:]]

@@ -1,4 +1,4 @@
-"""ROUGE of one window and MEMO of one text."""
+"""ROUGE of one window."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scorer(rouge: Rouge, kind: Words = "unicode") -> Any:
 
 
 def window_score(prediction: str, label: str, *, rouge: Rouge, rouge_stat: RougeStat, kind: Words = "unicode") -> float:
-    """ROUGE of a prediction against the rest of the text, 0 to 1.
+    """Compute ROUGE of a prediction against the rest of the text, 0 to 1.
 
     Words are those of :func:`meow_lightning.data.words.words`. With o the number of common words (``rouge1``) or
     bigrams (``rouge2``), or the length of the longest common subsequence (``rougeL``): precision = o / count in the
@@ -55,5 +55,5 @@ def window_score(prediction: str, label: str, *, rouge: Rouge, rouge_stat: Rouge
     check_choice("memo.rouge", rouge, ROUGES)
     check_choice("memo.rouge_stat", rouge_stat, ROUGE_STATS)
     check_choice("memo.words", kind, WORDS)
-    found = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
-    return float(getattr(found, rouge_stat))
+    statistics = scorer(rouge, kind).score(target=label, prediction=prediction)[rouge]
+    return float(getattr(statistics, rouge_stat))

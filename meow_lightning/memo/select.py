@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import check_choice, invalid_option
 
 Strategy = Literal["largest", "smallest", "random"]
 Layout = Literal["selected", "official"]
@@ -33,22 +33,18 @@ def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fa
 
     """
     check_choice("strategy", strategy, STRATEGIES)
-    if k < 1:
-        raise UserError(f"k={k} selects nothing for fact {fact}; allowed: 1 to {len(scores)}. Nearest: set k=1")
-    if k > len(scores):
-        raise UserError(
-            f"k={k} candidates are wanted for fact {fact}, which has {len(scores)}; "
-            f"make more inverted answers for it or set k={len(scores)} or lower"
-        )
+    if not 1 <= k <= len(scores):
+        expected = f"an integer from 1 to {len(scores)}, the number of inverted answers of fact {fact}"
+        raise invalid_option("k", k, expected, did_you_mean=min(max(k, 1), len(scores)))
     if strategy == "random":
-        # a string seeds through SHA-512, so unlike with hash() every process draws the same
+        # A string seeds through SHA-512, so unlike with hash() every process draws the same
         return random.Random(f"{seed}:{fact}").sample(range(len(scores)), k)
     sign = -1.0 if strategy == "largest" else 1.0
     return sorted(range(len(scores)), key=lambda position: (sign * scores[position], position))[:k]
 
 
 def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:
-    """Candidate position of every training row of one fact.
+    """Return the candidate position of every training row of one fact.
 
     Args:
         selected: Result of :func:`select`, at least one position.
@@ -62,7 +58,7 @@ def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:
     """
     check_choice("rows", rows, LAYOUTS)
     if not selected:
-        raise ValueError("no candidate is selected: there is nothing to lay out")
+        raise ValueError("no candidate is selected")
     if rows == "selected":
         return list(selected)
     return [selected[row % len(selected)] for row in range(OFFICIAL_ROWS)]

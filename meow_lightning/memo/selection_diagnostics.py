@@ -87,34 +87,34 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
     facts: dict[str, list[ScoredText]] = {}
     for text in texts:
         facts.setdefault(text.fact, []).append(text)
-    scores = [[text.score for text in held] for held in facts.values()]
-    lengths = [[float(words(text.answer)) for text in held] for held in facts.values()]
-    counts = [len(held) for held in scores]
+    scores = [[text.score for text in group] for group in facts.values()]
+    lengths = [[float(words(text.answer)) for text in group] for group in facts.values()]
+    counts = [len(group) for group in scores]
     flat_scores, flat_lengths = [*chain(*scores)], [*chain(*lengths)]
     own_scores, own_lengths = centred(scores), centred(lengths)
     taken = [min(k, count) for count in counts]
-    # integers are summed before dividing, so that a mean of 2/3 is exact to the last bit
+    # Integers are summed before dividing, so that a mean of 2/3 is exact to the last bit
     return Selection(
         facts=len(facts), candidates=sum(counts), fewest=min(counts), most=max(counts), k=k, strategy=strategy,
-        shared=sum(shared(held, k=n) for held, n in zip(scores, taken, strict=True)) / sum(taken),
+        shared=sum(shared(group, k=n) for group, n in zip(scores, taken, strict=True)) / sum(taken),
         shared_at_least=sum(shared_at_least(count, k=n) for count, n in zip(counts, taken, strict=True)) / sum(taken),
         shared_by_chance=statistics.fmean(n / count for n, count in zip(taken, counts, strict=True)),
         wordiest_first=statistics.fmean(map(wordiest_first, scores, lengths)),
         wordiest_by_chance=statistics.fmean(1 / count for count in counts),
         pearson=pearson(flat_scores, flat_lengths), spearman=spearman(flat_scores, flat_lengths),
         pearson_within=pearson(own_scores, own_lengths), spearman_within=spearman(own_scores, own_lengths),
-        spread=statistics.fmean(max(held) - min(held) for held in scores),
-        tied=sum(tied(held, k=k, strategy=strategy) for held in scores),
+        spread=statistics.fmean(max(group) - min(group) for group in scores),
+        tied=sum(tied(group, k=k, strategy=strategy) for group in scores),
     )  # fmt: skip
 
 
 def words(text: str) -> int:
-    """Number of blank-separated words of a text."""
+    """Count the blank-separated words of a text."""
     return len(text.split())
 
 
 def shared(scores: Sequence[float], *, k: int) -> int:
-    """Number of candidates of a fact that both strategies select: ``|largest_k ∩ smallest_k|``.
+    """Count the candidates of a fact that both strategies select: ``|largest_k ∩ smallest_k|``.
 
     Without ties this equals :func:`shared_at_least`; any excess is due to ties, which both strategies break by
     position.
@@ -125,12 +125,12 @@ def shared(scores: Sequence[float], *, k: int) -> int:
 
 
 def shared_at_least(count: int, *, k: int) -> int:
-    """Minimum overlap of two selections of k from ``count`` candidates: ``max(0, 2 k - count)``."""
+    """Compute the minimum overlap of two selections of k from ``count`` candidates: ``max(0, 2 k - count)``."""
     return max(0, 2 * k - count)
 
 
 def wordiest_first(scores: Sequence[float], lengths: Sequence[float]) -> float:
-    """1 if ``largest`` ranks the wordiest candidate of a fact first, else 0; 1/m if m candidates are equally wordy.
+    """Return 1 if ``largest`` ranks the wordiest candidate of a fact first, else 0; 1/m if m are equally wordy.
 
     A random choice among n candidates therefore gives ``1 / n`` on average, however many are equally long.
     """
@@ -150,12 +150,12 @@ def tied(scores: Sequence[float], *, k: int, strategy: Strategy) -> bool:
 
 
 def centred(groups: Sequence[Sequence[float]]) -> list[float]:
-    """Values minus their group mean, group by group: ``x_gi - mean_i(x_gi)``."""
+    """Subtract the group mean from every value, group by group: ``x_gi - mean_i(x_gi)``."""
     return [value - statistics.fmean(group) for group in groups for value in group]
 
 
 def pearson(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Pearson's correlation ``sum(dx dy) / sqrt(sum(dx²) sum(dy²))`` with d the deviation from the mean.
+    """Compute Pearson's correlation ``sum(dx dy) / sqrt(sum(dx²) sum(dy²))`` with d the deviation from the mean.
 
     ``None`` for fewer than three pairs or if one side is constant.
     """
@@ -166,12 +166,12 @@ def pearson(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's correlation: :func:`pearson` of the :func:`ranks`; ``None`` if undefined."""
+    """Compute Spearman's correlation: :func:`pearson` of the :func:`ranks`; ``None`` if undefined."""
     return pearson(ranks(first), ranks(second))
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Ranks of the values from 1; ties get the mean of their ranks."""
+    """Rank the values from 1; ties get the mean of their ranks."""
     rounded = [round(value, DIGITS) for value in values]
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(rounded), start=1):
@@ -179,69 +179,69 @@ def ranks(values: Sequence[float]) -> list[float]:
     return [(places[value][0] + places[value][-1]) / 2 for value in rounded]
 
 
-def warnings(found: Selection) -> list[str]:
-    """Warnings about an uninformative selection, one sentence each; empty if there are none.
+def warnings(stats: Selection) -> list[str]:
+    """Warn about an uninformative selection, one sentence each; empty if there are no warnings.
 
     The scores do not matter if every candidate is selected or the selection is random.
     """
-    if found.k >= found.most:
+    if stats.k >= stats.most:
         return [
-            f"choosing k={found.k} of {per_fact(found)} candidates: all are taken and MEMO chooses nothing; "
-            "write more candidates per fact or take a smaller k"
+            f"selecting k={stats.k} of {per_fact(stats)} candidates: all are selected, so MEMO has no influence; "
+            "write more candidates per fact or use a smaller k"
         ]
-    said = [_count(found)]
-    if found.strategy != "random":
-        said += [_ties(found), _spread(found), _length(found)]
-    return [sentence for sentence in said if sentence]
+    sentences = [_count(stats)]
+    if stats.strategy != "random":
+        sentences += [_ties(stats), _spread(stats), _length(stats)]
+    return [sentence for sentence in sentences if sentence]
 
 
-def per_fact(found: Selection) -> str:
-    """Number of candidates per fact, as one number or a range."""
-    return str(found.most) if found.fewest == found.most else f"{found.fewest} to {found.most}"
+def per_fact(stats: Selection) -> str:
+    """Format the number of candidates per fact, as one number or a range."""
+    return str(stats.most) if stats.fewest == stats.most else f"{stats.fewest} to {stats.most}"
 
 
-def _count(found: Selection) -> str:
-    if min(found.shared, found.shared_at_least) < SHARED:
+def _count(stats: Selection) -> str:
+    if min(stats.shared, stats.shared_at_least) < SHARED:
         return ""
     return (
-        f"choosing k={found.k} of {per_fact(found)} candidates: largest and smallest share {_of_k(found)}, so hardly "
-        "anything hangs on the strategy; write more candidates per fact or take a smaller k"
+        f"selecting k={stats.k} of {per_fact(stats)} candidates: largest and smallest share {_of_k(stats)}, so the "
+        "strategy makes hardly any difference; write more candidates per fact or use a smaller k"
     )
 
 
-def _ties(found: Selection) -> str:
-    same = found.shared >= SHARED > found.shared_at_least  # overlap beyond the minimum is due to ties
-    if found.tied < TIED * found.facts and not same:
+def _ties(stats: Selection) -> str:
+    same = stats.shared >= SHARED > stats.shared_at_least  # overlap beyond the minimum is due to ties
+    if stats.tied < TIED * stats.facts and not same:
         return ""
     return (
-        f"in {found.tied} of {found.facts} facts the last candidate taken scores the same as the first one left, so "
-        f"their order decided instead of MEMO (largest and smallest share {_of_k(found)}); write candidates that "
-        "differ more"
+        f"in {stats.tied} of {stats.facts} facts the last selected and the first unselected candidate have equal "
+        f"scores, so their order decided instead of MEMO (largest and smallest share {_of_k(stats)}); write candidates "
+        "that differ more"
     )
 
 
-def _of_k(found: Selection) -> str:
-    return f"{found.shared * found.k:.1f} of {found.k}"
+def _of_k(stats: Selection) -> str:
+    return f"{stats.shared * stats.k:.1f} of {stats.k}"
 
 
-def _spread(found: Selection) -> str:
-    if found.spread >= SPREAD:
+def _spread(stats: Selection) -> str:
+    if stats.spread >= SPREAD:
         return ""
     return (
-        f"MEMO hardly tells the candidates of a fact apart: largest and smallest score differ by {found.spread:.3f} on "
-        f"average (at least {SPREAD} is wanted); see that the model answers in the prompt it was trained with and ends "
+        f"MEMO hardly distinguishes the candidates of a fact: largest and smallest score differ by {stats.spread:.3f} "
+        f"on average (expected: at least {SPREAD}); check that the model gets the prompt it was trained with and ends "
         "its answers, or write candidates that differ more"
     )
 
 
-def _length(found: Selection) -> str:
-    follows = found.pearson_within
-    if follows is None or abs(follows) < FOLLOWS or found.candidates < PAIRS:
+def _length(stats: Selection) -> str:
+    correlation = stats.pearson_within
+    if correlation is None or abs(correlation) < FOLLOWS or stats.candidates < PAIRS:
         return ""
-    ends = ", or see that the model ends its answers" if follows > 0 else ""
+    ends = ", or check that the model ends its answers" if correlation > 0 else ""
     return (
-        f"scores follow length: within a fact MEMO and the number of words correlate by {follows:.2f}, and the "
-        f"wordiest candidate scores highest in {found.wordiest_first:.0%} of the facts (by chance "
-        f"{found.wordiest_by_chance:.0%}), so MEMO ranks by length rather than memory; write candidates of like "
-        f"length{ends}"
+        f"scores follow length: within a fact MEMO and the number of words correlate by {correlation:.2f}, and the "
+        f"wordiest candidate scores highest in {stats.wordiest_first:.0%} of the facts (by chance "
+        f"{stats.wordiest_by_chance:.0%}), so MEMO ranks by length rather than memory; write candidates of "
+        f"similar length{ends}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from meow_lightning.data.words import Words, chunk_ends, has_words
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import check_choice, invalid_option
 
 Mode = Literal["suffix", "prefix"]
 CutUnit = Literal["characters", "words", "tokens"]
@@ -32,7 +32,7 @@ class Window:
 
     @property
     def text(self) -> str:
-        """Shown part as raw text, with one blank between question and answer."""
+        """The shown part as raw text, with one blank between question and answer."""
         return f"{self.question} {self.given}" if self.given else self.question
 
 
@@ -42,7 +42,7 @@ def is_empty_window(label: str, *, least: int, kind: Words) -> bool:
 
 
 def word_ends(text: str) -> list[int]:
-    """End offsets, in characters, of the blank-separated words, or characters in scripts without blanks, of a text.
+    """Find where a text's words end, in characters; in scripts without blanks, every character is a word.
 
     A cut at an end offset leaves the blank to the following part. Trailing blanks belong to the last word, so that
     nothing remains after it.
@@ -81,7 +81,7 @@ def cut_windows(
     """
     check_choice("memo.mode", mode, MODES)
     if stride < 1:
-        raise UserError(f"memo.stride={stride} is invalid: expected a whole number, at least 1")
+        raise invalid_option("memo.stride", stride, "an integer of at least 1", did_you_mean=1)
     text = question if mode == "prefix" else answer
     places = range(1, len(text), stride) if ends is None else [at for at in ends[::stride] if at < len(text)]
     if mode == "prefix":

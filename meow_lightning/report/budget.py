@@ -1,4 +1,4 @@
-"""Tuning budget of every method in a sweep, in one line: without it, a table of methods is meaningless."""
+"""Tuning budget of every method in a sweep, in one line; methods are comparable only on equal budgets."""
 
 from __future__ import annotations
 
@@ -33,29 +33,30 @@ def budget(runs: Sequence[Swept]) -> str:
         f"for each of {_spelled(places)}" if places else "",
         f"each on seed {listed}" if len(seeds) == 1 else f"each on {len(seeds)} seeds ({listed})",
     ]
-    said = ", ".join(part for part in parts if part)
-    return f"budget: {said}{_fewer(runs, swept, full=_product(swept) * len(seeds))}"
+    text = ", ".join(part for part in parts if part)
+    return f"budget: {text}{_fewer(runs, swept, full=_product(swept) * len(seeds))}"
 
 
 def _swept(runs: Sequence[Swept]) -> Values:
     """Collect the values of all options, except method and seed, that differ between runs, in order of appearance."""
     options = dict.fromkeys(option for run in runs for option in run.words if option not in ("method", "seed"))
     values = {option: list(dict.fromkeys(run.words.get(option, "") for run in runs)) for option in options}
-    return {option: each for option, each in values.items() if len(each) > 1}
+    return {option: distinct for option, distinct in values.items() if len(distinct) > 1}
 
 
 def _fixes(option: str, swept: Mapping[str, object]) -> bool:
+    """Whether an option sets the recipe of all runs."""
     return option not in swept and (option.startswith("method.") or option.partition(".")[0] in CHANGES)
 
 
 def _fewer(runs: Sequence[Swept], swept: Values, *, full: int) -> str:
     """List methods that finished fewer runs than the full product; empty if there are none."""
-    found: dict[str, set[tuple[str, ...]]] = {}
+    finished: dict[str, set[tuple[str, ...]]] = {}
     for run in runs:
-        own = (str(run.settings["seed"]), *(run.words.get(option, "") for option in swept))
-        found.setdefault(run.settings["method"]["name"], set()).add(own)
-    fewer = [f"{method} {len(own)} of {full} runs" for method, own in found.items() if len(own) < full]
-    return f"; not the same for all: {', '.join(fewer)}" if fewer else ""
+        combination = (str(run.settings["seed"]), *(run.words.get(option, "") for option in swept))
+        finished.setdefault(run.settings["method"]["name"], set()).add(combination)
+    fewer = [f"{method} {len(done)} of {full} runs" for method, done in finished.items() if len(done) < full]
+    return f"; fewer runs finished: {', '.join(fewer)}" if fewer else ""
 
 
 def _product(values: Values) -> int:
@@ -63,4 +64,4 @@ def _product(values: Values) -> int:
 
 
 def _spelled(values: Values) -> str:
-    return " x ".join(f"{option} {', '.join(each)}" for option, each in values.items())
+    return " x ".join(f"{option} {', '.join(distinct)}" for option, distinct in values.items())

@@ -90,7 +90,7 @@ class ReportData:
         public: Whether the dataset's texts may be published.
         texts: Whether questions and answers are shown.
         disclaimer: Shown before all numbers; empty for none.
-        notes: What readers must know about the models and facts behind the numbers, one sentence each.
+        notes: Caveats on the models and facts behind the numbers, one sentence each.
         loop: The rounds of a method that queries its teacher repeatedly; ``None`` for other methods.
         spread: The numbers over several seeds, if they were measured for these settings; else ``None``.
         intervals: Bootstrap intervals ``[low, high]`` by role and number, if any.
@@ -175,11 +175,11 @@ def format_value(name: str, value: float) -> str:
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested settings to dotted paths, in order; empty mappings are kept as entries."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         path = f"{prefix}{name}"
-        found.update(flatten(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
-    return found
+        flat.update(flatten(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
+    return flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +188,12 @@ class Round:
 
     Attributes:
         number: Index, from 1.
-        asked: Number of facts queried in this round.
-        calls: Number of queries in this round, including repeats.
+        queried: Number of facts that the teacher was queried for.
+        calls: Number of requests to the teacher, including repeats.
         written: Number of generated inverted answers, before filtering.
         kept: Number of inverted facts added after filtering.
         trained: Number of rows trained on.
-        held: Number of facts above the threshold after this round.
+        still_memorized: Number of facts that score above ``Loop.memorized_above`` after this round.
         facts: Number of facts to forget, at least 1.
         memo: Mean score of the true answers after this round, 0 to 1.
         worst: Highest score of a true answer after this round, 0 to 1.
@@ -202,7 +202,7 @@ class Round:
     """
 
     number: int
-    asked: int
+    queried: int
     calls: int
     written: int
     kept: int
@@ -220,10 +220,10 @@ class Loop:
     """All rounds of a run.
 
     Attributes:
-        threshold: Score above which a fact counts as memorized, 0 to 1.
+        memorized_above: Score above which a fact counts as memorized, 0 to 1.
         rounds: The rounds in order, at least one.
-        ended: Why the rounds ended: ``below`` (no fact is above the threshold), ``budget`` (no calls are left),
-            ``rounds`` (the last round is done) or ``silent`` (the teacher had nothing new).
+        ended: Why the rounds ended: ``below`` (no fact is above the threshold), ``budget`` (no requests are left),
+            ``rounds`` (the last round is done) or ``silent`` (the teacher returned nothing new).
         measure: Name of the score, such as MEMO.
     """
 

@@ -59,17 +59,17 @@ def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
     Averaged over wrong answers by the setting ``truth_ratio_mean``, default TOFU's geometric mean. Infinite ratios are
     clipped to just outside the finite ones, which preserves the order and thus the distance.
     """
-    said = {path.split(".")[-1]: value for path, value in flatten(data.settings).items()}
-    mean = parse_mean(str(said.get("truth_ratio_mean", "geometric")))
-    other = said.get("protocol") == "open_unlearning"
-    ratio = open_unlearning_metrics.row_log_truth_ratio if other else partial(row_log_truth_ratio, mean=mean)
-    found = {}
+    options = {path.split(".")[-1]: value for path, value in flatten(data.settings).items()}
+    mean = parse_mean(str(options.get("truth_ratio_mean", "geometric")))
+    open_unlearning = options.get("protocol") == "open_unlearning"
+    ratio = open_unlearning_metrics.row_log_truth_ratio if open_unlearning else partial(row_log_truth_ratio, mean=mean)
+    ratios = {}
     for role in ROLES:
         rows = [row for row in data.rows.get(role, []) if row.set == "forget" and row.perturbed]
-        found[role] = list(map(ratio, rows))
-    finite = [value for values in found.values() for value in values if math.isfinite(value)]
+        ratios[role] = list(map(ratio, rows))
+    finite = [value for values in ratios.values() for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0) - 1, max(finite, default=0.0) + 1
-    clipped = {role: [min(max(v, low), high) for v in values if not math.isnan(v)] for role, values in found.items()}
+    clipped = {role: [min(max(v, low), high) for v in values if not math.isnan(v)] for role, values in ratios.items()}
     return {role: values for role, values in clipped.items() if values}
 
 
@@ -84,8 +84,9 @@ def _plane(data: ReportData) -> Picture:
         if utility is not None and quality is not None:
             points[role] = (utility, quality)
     caption = (
-        "Up is forgotten, right is useful. The retain model lies at log10 p = 0 because it is compared with itself. "
-        f"Above the line (p = {SIGNIFICANCE}) the test does not tell a model from the retain model."
+        "Higher is more forgotten, further right more useful. The retain model lies at log10 p = 0 because it is "
+        f"compared with itself. Above the line (p = {SIGNIFICANCE}) the test does not distinguish a model from the "
+        "retain model."
     )
     missing = "" if "unlearned" in points else _first_reason(data, ("forget_quality_log10", "model_utility"))
     title = "Forget quality and model utility"
@@ -168,8 +169,8 @@ def _memo(data: ReportData) -> Picture:
         if (texts := data.memo.get(role, {}).get(kind))
     ]
     caption = (
-        "How strongly each model holds each text, 0 (not held) to 1 (recalled word for word); a dot is a text, the bar "
-        "the mean. Filled: true answers of the forget set. Hollow: inverted answers, where they were measured."
+        "How strongly each model memorizes each text, 0 (not at all) to 1 (recalled word for word); a dot is a text, "
+        "the bar the mean. Filled: true answers of the forget set. Hollow: inverted answers, where they were measured."
     )
     missing = "" if strips else _first_reason(data, ("memo/answers",))
     title = "MEMO before and after"
@@ -216,14 +217,14 @@ def _panels(stage: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[
         for name, value in row.items():
             if "step" in row and isinstance(value, int | float) and math.isfinite(value):
                 series.setdefault(name, []).append((float(row["step"]), float(value)))
-    found = []
+    panels = []
     for kind, shown in KINDS.items():
         chosen = {name: points for name, points in series.items() if fnmatch(name, shown[0]) and name not in shown[1:]}
         if kind == "loss" and len(chosen) == 2:
             del chosen["loss"]  # a loss with a single part equals that part
         if chosen:
-            found.append((f"{stage}: {kind}", chosen))
-    return found
+            panels.append((f"{stage}: {kind}", chosen))
+    return panels
 
 
 # Panels by title: name patterns to include and to exclude. Shares and logarithms do not share an axis.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLE_NAMES, format_value, number
+from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, format_value, number
 from meow_lightning.report.sweep_tables import Swept, Table, without_seed
 
 ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
-ASKED = ("target", "unlearned", "retain")
 RUN = "run"
 
 
@@ -19,7 +18,7 @@ class Picks:
 
     Attributes:
         taken: Selected candidate positions by fact.
-        there: Number of candidates by fact.
+        available: Number of candidates by fact, at least 1.
     """
 
     taken: Mapping[str, Sequence[int]]
@@ -38,20 +37,20 @@ def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
     firsts: dict[tuple[tuple[str, str], ...], Swept] = {}
     groups: dict[str, list[Swept]] = {}
     for run in runs:
-        firsts.setdefault(_apart(run), run)
+        firsts.setdefault(_other_options(run), run)
         groups.setdefault(without_seed(run.name), []).append(run)
     first = " ".join(f"{option}={value}" for option, value in runs[0].words.items() if _of_measure(option))
-    head = [RUN, *(f"true answers, {ROLE_NAMES[role]}" for role in ASKED)]
+    head = [RUN, *(f"true answers, {ROLE_NAMES[role]}" for role in ROLES)]
     rows = [[*head, f"inverted answers, {ROLE_NAMES['target']}", f"picks shared with {first}"]]
     for name, group in groups.items():
-        told = [_mean(group, role, ANSWERS) for role in ASKED]
+        answers = [_mean(group, role, ANSWERS) for role in ROLES]
         pairs = [
             (picks[run.name], picks[other.name])
             for run in group
-            if run.name in picks and (other := firsts[_apart(run)]).name in picks
+            if run.name in picks and (other := firsts[_other_options(run)]).name in picks
         ]
-        rows.append([name, *told, _mean(group, "target", CANDIDATES), _agreement(pairs)])
-    return "what each measure says (means over seeds)", rows
+        rows.append([name, *answers, _mean(group, "target", CANDIDATES), _agreement(pairs)])
+    return "memorization measures (means over seeds)", rows
 
 
 def several(runs: Iterable[Swept]) -> bool:
@@ -72,11 +71,11 @@ def shared(one: Picks, other: Picks) -> tuple[int, float, int]:
 
 def _agreement(pairs: Sequence[tuple[Picks, Picks]]) -> str:
     """Format the average number of shared candidates per fact over all pairs; a dash without any."""
-    found = [shared(one, other) for one, other in pairs]
+    counts = [shared(one, other) for one, other in pairs]
     facts = sum(len(one.taken) for one, _ in pairs)
     if not facts:
         return DASH
-    both, chance, taken = (sum(each) / facts for each in zip(*found, strict=True))
+    both, chance, taken = (sum(column) / facts for column in zip(*counts, strict=True))
     return f"{both:.1f} of {taken:.1f} ({chance:.1f} by chance)"
 
 
@@ -89,8 +88,8 @@ def _measure(run: Swept) -> list[tuple[str, str]]:
     return [(option, value) for option, value in run.words.items() if _of_measure(option)]
 
 
-def _apart(run: Swept) -> tuple[tuple[str, str], ...]:
-    """Collect a run's options other than its measure, the same in all runs that differ only in the measure."""
+def _other_options(run: Swept) -> tuple[tuple[str, str], ...]:
+    """Collect a run's options without those of its measure; equal in runs that differ only in the measure."""
     return tuple((option, value) for option, value in run.words.items() if not _of_measure(option))
 
 

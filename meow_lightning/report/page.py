@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import replace
-from html import escape
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import rounds, seed_spread, tables
@@ -17,10 +17,61 @@ from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
 from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
-from meow_lightning.report.svg import Picture, inline
-from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, Verdict, kept_share, verdict
+from meow_lightning.report.svg import Picture
+from meow_lightning.report.templating import render_template
+from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, kept_share, verdict
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import Definition
+
+STATS = (
+    "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
+    "memo/answers",
+)  # fmt: skip
+THRESHOLDS = {
+    "significance": SIGNIFICANCE,
+    "max_excess_recall": MAX_EXCESS_RECALL,
+    "kept": KEPT,
+    "collapsed": COLLAPSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A key number before and after unlearning; ``before`` and ``kept`` are empty if they do not apply."""
+
+    label: str
+    before: str
+    after: str
+    kept: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCell:
+    """A formatted number of one model, the number of its reason if it is missing, and its bootstrap interval if any."""
+
+    text: str
+    note: int | None
+    interval: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRow:
+    """One metric with a cell per role; ``starts_group`` where another evaluation set begins."""
+
+    label: str
+    arrow: str
+    unit: str
+    cells: Sequence[NumberCell]
+    starts_group: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NumberTable:
+    """Metrics of all models; ``reasons`` explain missing numbers, and notes refer to them from 1."""
+
+    rows: Sequence[NumberRow]
+    reasons: Sequence[str]
+    roles: Sequence[str] = ROLES
 
 
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
@@ -54,211 +105,83 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
 def page(data: ReportData, drawn: Sequence[Picture]) -> str:
     """Render the page as HTML: verdict, table, figures, selection, questions, settings."""
     choice = selection_of(data)
-    notes = [*data.notes, *tables.unmeasured_reasons(data.results), *(warnings(choice) if choice else [])]
-    body = "\n".join(
-        [
-            f'<header><div class="kicker">MEOW-lightning · report of one run · <code>{escape(data.key)}</code></div>'
-            f"<h1>{escape(data.name)}</h1></header>",
-            f'<p class="warning">{escape(data.disclaimer)}</p>' if data.disclaimer else "",
-            _verdict(data, verdict(data.results)),
-            _notes(notes),
-            _over_seeds(data),
-            f"<section><h2>Numbers</h2>{_table(data)}</section>",
-            f'<section><h2>Figures</h2><div class="figures">{"".join(map(_figure, drawn))}</div></section>',
-            section(choice),
-            rounds.section(data.loop),
-            f"<section><h2>Questions before and after</h2>{questions(data)}</section>",
-            f"<section><h2>How it was made</h2>{_stages(data)}{_settings(data)}{_definitions(data)}</section>",
-        ]
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(data.name)}</title>\n<style>\n{sheet()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _over_seeds(data: ReportData) -> str:
-    """Render the comparison with runs that differ only in the seed; empty if none were measured."""
-    if data.spread is None:
-        return ""
-    head, *listed = seed_spread.rows(data.results, data.spread)
-    bars = "".join(
-        f"<tr><th>{typeset(name)}</th>{''.join(f'<td>{typeset(text)}</td>' for text in texts)}</tr>"
-        for name, *texts in listed
-    )
-    heads = "".join(f"<th>{escape(text)}</th>" for text in head)
-    return (
-        f"<section><h2>Beside {len(data.spread.seeds)} seeds</h2>"
-        f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{bars}</tbody></table></div>'
-        f'<p class="small">The unlearned model over seeds {", ".join(map(str, data.spread.seeds))}: '
-        f"<code>{escape(data.spread.command)}</code> ({escape(data.spread.made)}). The interval of the mean holds "
-        "both, the spread over seeds and that over questions.</p></section>"
+    names = tables.metric_names(data.results)
+    main = [name for name in names if tables.is_main(name)]
+    return render_template(
+        "report.html",
+        data=data,
+        style_sheet=Markup(sheet()),
+        verdict=verdict(data.results),
+        stats=_stats(data),
+        thresholds=THRESHOLDS,
+        notes=[*data.notes, *tables.unmeasured_reasons(data.results), *(warnings(choice) if choice else [])],
+        spread_rows=seed_spread.rows(data.results, data.spread) if data.spread else [],
+        main_numbers=_number_table(data, main),
+        further_numbers=_number_table(data, [name for name in names if name not in main]),
+        legend=tables.LEGEND,
+        pictures=drawn,
+        selection=section(choice),
+        rounds=rounds.section(data.loop),
+        questions=questions(data),
+        settings=_settings(data),
+        definitions=_definitions(data),
+        role_names=[ROLE_NAMES[role] for role in ROLES],
     )
 
 
-def _notes(notes: Sequence[str]) -> str:
-    """Render the notes on models and facts; empty without notes."""
-    listed = "".join(f"<li>{escape(note[:1].upper() + note[1:])}</li>" for note in notes)
-    return f'<section class="note"><h3>About these models and facts</h3><ul>{listed}</ul></section>' if notes else ""
-
-
-def typeset(text: str) -> str:
-    """Escape a text for HTML, with typographic minus signs and powers of ten."""
-    safe = escape(text)
-    safe = re.sub(r"(?<![\w.])(-?[\d.]+)e([+-])0*(\d+)", _power, safe)
-    return re.sub(r"(?<![\w.-])-(?=\d|inf\b)", "−", safe).replace("log10", "log<sub>10</sub>")
-
-
-def _power(found: re.Match[str]) -> str:
-    """Render ``4e-07`` as four times ten to the minus seven."""
-    return f"{found[1]} × 10<sup>{'−' if found[2] == '-' else ''}{found[3]}</sup>"
-
-
-def _verdict(data: ReportData, found: Verdict) -> str:
-    """Render the verdict, the key numbers behind it, and their limits."""
-    findings = "".join(f"<dt>{escape(topic)}</dt><dd>{typeset(text)}</dd>" for topic, text in found.findings)
-    limits = "".join(f"<li>{typeset(limit)}</li>" for limit in found.limits)
-    return (
-        f'<section class="verdict" style="--tone: var(--{found.tone})">'
-        f'<p class="headline">{escape(found.headline)}</p><dl>{findings}</dl></section>'
-        f'<div class="stats">{_stats(data)}</div>'
-        f'<h3>What this does not show</h3><ul class="limits">{limits}</ul>'
-        f'<p class="small">Thresholds: forgotten means p ≥ {SIGNIFICANCE} and the true value said at most '
-        f"{MAX_EXCESS_RECALL:.0%} of the questions more often than the retain model says it, and likewise for answers "
-        f"that hold any forgotten value. Kept means at least {KEPT:.0%}, "
-        f"collapsed means below {COLLAPSED:.0%} of the target model's number, by the worst of model utility, retain "
-        "ROUGE-L and retain value accuracy.</p>"
-    )
-
-
-def _stats(data: ReportData) -> str:
-    """Render the key numbers before and after."""
-    names = (
-        "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
-        "memo/answers",
-    )  # fmt: skip
-    found = []
-    for name in names:
+def _stats(data: ReportData) -> list[Stat]:
+    """Format the key numbers before and after; those without a number after unlearning are left out."""
+    stats = []
+    for name in STATS:
         before, after = (number(data.results, role, name) for role in ("target", "unlearned"))
         if after is None:
             continue
-        was = "" if before is None else f"<s>{typeset(format_value(name, before))} →</s> "
         share = kept_share(data.results, name) if name == "model_utility" else None
-        kept = f", {share:.0%} kept" if share is not None else ""
-        found.append(f"<div><b>{was}{typeset(format_value(name, after))}</b><i>{typeset(label(name))}{kept}</i></div>")
-    return "".join(found)
+        stats.append(
+            Stat(
+                label(name),
+                "" if before is None else format_value(name, before),
+                format_value(name, after),
+                "" if share is None else f", {share:.0%} kept",
+            )
+        )
+    return stats
 
 
-def _table(data: ReportData) -> str:
-    """Render the main numbers and, folded, all others; dashes refer to their reasons."""
-    names = tables.metric_names(data.results)
-    main = [name for name in names if tables.is_main(name)]
-    further = [name for name in names if name not in main]
-    folded = (
-        f"<details><summary>{len(further)} further numbers: memorisation, fluency, membership</summary>"
-        f"{_numbers(data, further)}</details>"
-    )
-    return (
-        f'{_numbers(data, main)}<p class="small">{escape(tables.LEGEND)} {DASH}&nbsp;not&nbsp;measured. Small figures: '
-        "bootstrap intervals over the questions alone (evaluation.bootstrap_samples, evaluation.confidence_level); how "
-        "far seeds move a number stands under <i>Beside … seeds</i> where it was measured, and at the end of a sweep: "
-        "-m seed=0,1,2.</p>" + (folded if further else "")
-    )
-
-
-def _numbers(data: ReportData, names: Sequence[str]) -> str:
-    """Render numbers of all roles as a table, with reasons for missing ones below."""
-    found, reasons = tables.lines(data.results, names)
-    rows, group = [], None
-    for line in found:
+def _number_table(data: ReportData, names: Sequence[str]) -> NumberTable:
+    """Format numbers of all roles, with reasons for missing ones."""
+    lines, reasons = tables.lines(data.results, names)
+    rows: list[NumberRow] = []
+    group = None
+    for line in lines:
         kind = line.name.split("/")[0] if "/" in line.name else ""
-        cells = "".join(
-            f"<td>{typeset(text)}{f'<sup>{note}</sup>' if note else ''}{_interval(data, role, line.name)}</td>"
+        cells = [
+            NumberCell(text, note, _interval(data, role, line.name))
             for role, text, note in zip(ROLES, line.cells, line.notes, strict=True)
-        )
-        style = ' class="group"' if group is not None and kind != group else ""
-        rows.append(
-            f"<tr{style}><th>{typeset(line.label)} <span>{line.arrow}</span></th>"
-            f'<td class="unit">{typeset(line.unit)}</td>{cells}</tr>'
-        )
+        ]
+        rows.append(NumberRow(line.label, line.arrow, line.unit, cells, group is not None and kind != group))
         group = kind
-    heads = "".join(f'<th class="{role}">{role}</th>' for role in ROLES)
-    notes = "".join(f"<br><sup>{place}</sup> {escape(reason)}" for place, reason in enumerate(reasons, start=1))
-    return (
-        f'<div class="wide"><table><thead><tr><th>metric</th><th>unit</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>" + (f'<p class="small">{notes[4:]}</p>' if notes else "")
-    )
+    return NumberTable(rows, reasons)
 
 
-def _interval(data: ReportData, role: str, name: str) -> str:
-    """Render a number's bootstrap interval, in small print below it."""
-    found = data.intervals.get(role, {}).get(name)
-    if found is None or number(data.results, role, name) is None:
-        return ""
-    low, high = (typeset(format_value(name, end)) for end in found)
-    return f'<div class="interval">{low} to {high}</div>'
+def _interval(data: ReportData, role: str, name: str) -> tuple[str, str] | None:
+    """Format both ends of a number's bootstrap interval; ``None`` without an interval or number."""
+    interval = data.intervals.get(role, {}).get(name)
+    if interval is None or number(data.results, role, name) is None:
+        return None
+    low, high = interval
+    return format_value(name, low), format_value(name, high)
 
 
-def _figure(picture: Picture) -> str:
-    """Render a figure with its caption, or the reason for its absence."""
-    caption = f"<b>{escape(picture.title)}.</b>"
-    if picture.svg is None:
-        shown = f'<div class="none">not measured: {escape(picture.missing)}</div>'
-    else:
-        shown, caption = inline(picture), f"{caption} {typeset(picture.caption)}"
-    wide = ' class="across"' if picture.across else ""
-    return f"<figure{wide}>{shown}<figcaption>{caption}</figcaption></figure>"
-
-
-def _stages(data: ReportData) -> str:
-    """Render every stage with its time and key, and the model's location."""
-    rows = "".join(
-        f"<tr><th>{escape(str(stage['label']))}</th><td>{_duration(float(stage['seconds']))}</td>"
-        f"<td><code>{escape(str(stage['key']))}</code></td></tr>"
-        for stage in data.stages
-    )
-    total = sum(float(stage["seconds"]) for stage in data.stages)
-    load = f'AutoModelForCausalLM.from_pretrained("{data.weights}")'
-    return (
-        f"<p>The unlearned model: <code>{escape(load)}</code></p><h3>Stages</h3>"
-        '<div class="wide"><table class="plain">'
-        "<thead><tr><th>stage</th><th>time</th><th>key</th></tr></thead>"
-        f'<tbody>{rows}</tbody></table></div><p class="small">Together {_duration(total)}, each stage '
-        "as long as it took when it was made; a stage shared with other runs was computed once for all of them.</p>"
-    )
-
-
-def _duration(seconds: float) -> str:
-    """Format seconds in a readable unit."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _settings(data: ReportData) -> str:
-    """Render every setting with its origin."""
-    settings = flatten(data.settings)
+def _settings(data: ReportData) -> list[tuple[str, str, str]]:
+    """List (dotted path, value, origin) of every setting, then origins that belong to no setting."""
     rows, seen = [], set()
-    for path, value in settings.items():
+    for path, value in flatten(data.settings).items():
         last = path.rsplit(".", 1)[-1]
         known = path if path in data.settings_origin else last
         seen.add(known)
-        rows.append(_setting(path, _value(value), data.settings_origin.get(known, "")))
-    rows += [_setting(name, DASH, text) for name, text in data.settings_origin.items() if name not in seen]
-    return (
-        f"<details><summary>{len(rows)} settings and where they came from</summary>"
-        '<div class="wide"><table class="plain"><thead><tr><th>setting</th><th>value</th><th>origin</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
-    )
-
-
-def _setting(path: str, value: str, origin: str) -> str:
-    """Render one row of the settings."""
-    return (
-        f"<tr><th><code>{escape(path)}</code></th><td><code>{escape(value)}</code></td>"
-        f'<td class="origin">{escape(origin)}</td></tr>'
-    )
+        rows.append((path, _value(value), data.settings_origin.get(known, "")))
+    return rows + [(name, DASH, text) for name, text in data.settings_origin.items() if name not in seen]
 
 
 def _value(value: Any) -> str:
@@ -266,26 +189,9 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _definitions(data: ReportData) -> str:
-    """Render the definition of every number."""
-    shared: dict[Definition, list[str]] = {}  # numbers with the same definition are listed together
+def _definitions(data: ReportData) -> list[tuple[Definition, list[str]]]:
+    """List the definition of every number with the labels of the numbers that share it."""
+    shared: dict[Definition, list[str]] = {}
     for known in data.results.definitions:
         shared.setdefault(replace(known, name=""), []).append(label(known.name))
-    items = "".join(
-        f"<dt>{typeset(', '.join(names))}</dt><dd>{escape(known.text)} "
-        f'<span class="small">Unit: {escape(known.unit)}. Better: {_better(known.direction)}. '
-        f"<code>{escape(known.id)}</code></span></dd>"
-        for known, names in shared.items()
-    )
-    roles = ", ".join(ROLE_NAMES[role] for role in ROLES)
-    return (
-        f"<details><summary>What the numbers mean ({len(shared)} definitions)</summary>"
-        f'<p class="small">Models: {roles}. The target model knows everything, the retain model never saw the forget '
-        "set, the unlearned model is the target model after unlearning.</p>"
-        f'<dl class="definitions">{items}</dl></details>'
-    )
-
-
-def _better(direction: str) -> str:
-    """Name the better direction."""
-    return {"higher": "more", "lower": "less"}.get(direction, "neither")
+    return list(shared.items())

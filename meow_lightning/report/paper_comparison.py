@@ -42,11 +42,11 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
         for source in sources:
             for name, value in comparable_run(run, source).items():
                 ours = number(run.results, "unlearned", name)
-                what = f"{label(name)} {arrow(run.results, name)}".rstrip()
-                said = DASH if ours is None else format_value(name, ours)
-                rows.append([run.name, what, said, format_value(name, value), source.source])
+                metric = f"{label(name)} {arrow(run.results, name)}".rstrip()
+                formatted = DASH if ours is None else format_value(name, ours)
+                rows.append([run.name, metric, formatted, format_value(name, value), source.source])
                 used.append(f"{source.source}: {source.note}")
-    return (("beside published figures", rows), list(dict.fromkeys(used))) if used else None
+    return (("compared with published numbers", rows), list(dict.fromkeys(used))) if used else None
 
 
 def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:

@@ -2,56 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from meow_lightning.data.words import whole_word_pattern
+from markupsafe import Markup
+
 from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData
+from meow_lightning.report.templating import render_template
 from meow_lightning.types import AnswerRow
 
 OPEN = 40  # questions of the forget set shown without unfolding
 SAMPLE = 20  # questions of the retain set shown without unfolding
 
-NOT_SHOWN = (
-    "The questions and answers are not shown on this page, because the dataset is not public (dataset.public). The "
-    "report on the disk of whoever made it (outputs/reports) shows them."
-)
-PRIVATE = (
-    "The dataset is not public (dataset.public): this page and its folder can be read by their owner alone. W&B gets a "
-    "page without questions, answers, paths and free text, unless logger.texts=true sends this one."
-)
 REASONS = {
     "blank": "no text",
-    "refusal": "the writer declined",
+    "refusal": "the teacher refused",
     "question": "repeats the question",
-    "true": "still says the fact",
+    "true": "still states the fact",
     "length": "much longer or shorter than the true answer",
-    "duplicate": "says the same as one that was kept",
-    "evaluated": "a wrong answer that the evaluation measures with",
-    "secret": "holds what another fact to forget says",
+    "duplicate": "duplicates one that was kept",
+    "evaluated": "a wrong answer that the evaluation uses",
+    "secret": "contains a value of another fact to forget",
     "unfinished": "cut off by the length limit of the reply",
 }
 
 
-def questions(data: ReportData) -> str:
-    """Render the sections on forget and retain set; without texts of the dataset if ``data.texts`` is off."""
-    if not data.texts:
-        return f'<p class="none">{NOT_SHOWN}</p>'
-    forget, retain = _asked(data, "forget"), _asked(data, "retain")
-    if not forget and not retain:
-        return '<p class="none">No answers were recorded.</p>'
-    sample = evenly_spaced(retain, SAMPLE)
-    shown = {row.index for row in sample}
-    others = [row for row in retain if row.index not in shown]
-    spread = f", {len(sample)} of them, evenly spread, above the others" if others else ""
-    return (
-        (f'<p class="small">{PRIVATE}</p>' if not data.public else "")
-        + '<p class="small">The true value is <mark>marked</mark> wherever it stands.</p>'
-        + _section(data, f"Forget set, {len(forget)} questions", forget, trained=True, shown=OPEN)
-        + _section(
-            data, f"Retain set, {len(retain)} questions{spread}", [*sample, *others], trained=False, shown=SAMPLE
-        )
-        + _dropped(data)
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A question with its predictions by role, and the inverted answers that were trained on instead of its answer."""
+
+    row: AnswerRow
+    predictions: Mapping[str, AnswerRow | None]
+    trained_on: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """The questions of a set, of which those beyond the first ``shown`` are folded."""
+
+    title: str
+    cards: Sequence[Card]
+    shown: int
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRow:
+    """Inverted answers that were filtered out for one reason, with examples: ``(Fact.id, unfiltered answer)``."""
+
+    reason: str
+    count: int
+    examples: Sequence[tuple[str, str]]
+
+
+def questions(data: ReportData) -> Markup:
+    """Render the questions of forget and retain set; without texts of the dataset if ``data.texts`` is off."""
+    return render_template(
+        "questions.html",
+        texts=data.texts,
+        public=data.public,
+        sets=_question_sets(data) if data.texts else [],
+        dropped=_dropped(data) if data.texts else [],
+        role_names=ROLE_NAMES,
     )
 
 
@@ -60,18 +71,22 @@ def evenly_spaced(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
     return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
 
 
-def mark_value(text: str, value: str | None) -> str:
-    """Escape a text for HTML and mark all whole-word occurrences of ``value``, ignoring case."""
-    if value is None or not value.strip():
-        return escape(text)
-    made, at = [], 0
-    for found in whole_word_pattern(value, any_blanks=True, any_case=True).finditer(text):
-        made += [escape(text[at : found.start()]), f"<mark>{escape(found.group())}</mark>"]
-        at = found.end()
-    return "".join([*made, escape(text[at:])])
+def _question_sets(data: ReportData) -> list[QuestionSet]:
+    """Collect the questions of forget and retain set; sets without questions are left out."""
+    forget, retain = _rows_of_set(data, "forget"), _rows_of_set(data, "retain")
+    sample = evenly_spaced(retain, SAMPLE)
+    shown = {row.index for row in sample}
+    others = [row for row in retain if row.index not in shown]
+    sampled = f", {len(sample)} of them, evenly spaced, above the others" if others else ""
+    retain_title = f"Retain set, {len(retain)} questions{sampled}"
+    sets = [
+        QuestionSet(f"Forget set, {len(forget)} questions", _cards(data, forget, trained=True), OPEN),
+        QuestionSet(retain_title, _cards(data, [*sample, *others], trained=False), SAMPLE),
+    ]
+    return [each for each in sets if each.cards]
 
 
-def _asked(data: ReportData, name: str) -> list[AnswerRow]:
+def _rows_of_set(data: ReportData, name: str) -> list[AnswerRow]:
     """Return the rows of one set from the first role that has them, preferring the unlearned model."""
     for role in ("unlearned", "target", "retain"):
         if rows := [row for row in data.rows.get(role, []) if row.set == name]:
@@ -79,63 +94,29 @@ def _asked(data: ReportData, name: str) -> list[AnswerRow]:
     return []
 
 
-def _section(data: ReportData, title: str, rows: Sequence[AnswerRow], *, trained: bool, shown: int) -> str:
-    """Render a heading and its questions, folding those beyond the first ``shown``."""
-    if not rows:
-        return ""
-    said = {role: {(row.set, row.index): row for row in data.rows.get(role, [])} for role in ROLES}
-    cards = [_card(row, said, _instead(data, row.fact) if trained else "") for row in rows]
-    rest = "".join(cards[shown:])
-    folded = f"<details><summary>{len(cards) - shown} more questions</summary>{rest}</details>" if rest else ""
-    return f"<h3>{escape(title)}</h3>{''.join(cards[:shown])}{folded}"
-
-
-def _card(row: AnswerRow, said: dict[str, dict[tuple[str, int], AnswerRow]], instead: str) -> str:
-    """Render a question with its true answer and every model's answer."""
-    columns = [f"<div><b>true answer</b>{mark_value(row.answer, row.value)}</div>"]
-    for role in ROLES:
-        answer = said[role].get((row.set, row.index))
-        columns.append(f'<div><b class="{role}">{ROLE_NAMES[role]}</b>{_said(answer)}</div>')
-    return (
-        f'<article class="question"><h4><span>{row.index + 1}</span>{escape(row.question)}</h4>'
-        f'<div class="says">{"".join(columns)}</div>{instead}</article>'
-    )
-
-
-def _said(row: AnswerRow | None) -> str:
-    """Render a model's answer, or the reason for its absence."""
-    if row is None:
-        return '<span class="small">not asked</span>'
-    if not row.text.strip():
-        return '<span class="small">nothing</span>'
-    cut = ' <span class="small">… cut by the length limit</span>' if row.stop == "length" else ""
-    return mark_value(row.text, row.value) + cut
-
-
-def _instead(data: ReportData, fact: str) -> str:
-    """Render the inverted answers of a fact that were trained on; empty without any."""
-    positions = data.selected.get(fact, [])
-    answers = {one.position: one.answer for one in data.inverted if one.fact == fact}
-    chosen = [escape(answers[position]) for position in positions if position in answers]
-    return f'<p class="instead">trained on instead: {" · ".join(chosen)}</p>' if chosen else ""
-
-
-def _dropped(data: ReportData) -> str:
-    """Render the inverted answers that were filtered out, by reason, with examples; empty without any."""
-    counts = {reason: count for reason, count in data.dropped.counts.items() if count}
-    if not counts:
-        return ""
-    rows = "".join(
-        f"<tr><th>{escape(REASONS.get(reason, reason))}</th><td>{count}</td><td>"
-        + "<br>".join(
-            f"<code>{escape(fact)}</code> {escape(text)}" for fact, text in data.dropped.examples.get(reason, ())
+def _cards(data: ReportData, rows: Sequence[AnswerRow], *, trained: bool) -> list[Card]:
+    """Collect every model's prediction for each question, and the inverted answers if the set was trained on them."""
+    predictions = {role: {(row.set, row.index): row for row in data.rows.get(role, [])} for role in ROLES}
+    return [
+        Card(
+            row,
+            {role: predictions[role].get((row.set, row.index)) for role in ROLES},
+            _trained_on(data, row.fact) if trained else [],
         )
-        + "</td></tr>"
-        for reason, count in counts.items()
-    )
-    return (
-        f"<details><summary>{sum(counts.values())} inverted answers that cleaning dropped</summary>"
-        '<div class="wide"><table class="plain">'
-        "<thead><tr><th>reason</th><th>dropped</th><th>examples</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></details>"
-    )
+        for row in rows
+    ]
+
+
+def _trained_on(data: ReportData, fact: str) -> list[str]:
+    """Return the inverted answers of a fact that were trained on."""
+    answers = {one.position: one.answer for one in data.inverted if one.fact == fact}
+    return [answers[position] for position in data.selected.get(fact, []) if position in answers]
+
+
+def _dropped(data: ReportData) -> list[DroppedRow]:
+    """Collect the inverted answers that were filtered out, by reason, with examples."""
+    return [
+        DroppedRow(REASONS.get(reason, reason), count, data.dropped.examples.get(reason, ()))
+        for reason, count in data.dropped.counts.items()
+        if count
+    ]

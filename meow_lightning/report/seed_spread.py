@@ -60,29 +60,29 @@ def settings_digest(settings: Mapping[str, Any], versions: Iterable[tuple[str, i
 
 def rows(results: Results, spread: Spread) -> list[list[str]]:
     """Build a header and one row per common number: this run, mean, range, interval, inside or not."""
-    found = [["", "this run", "mean", "lowest to highest", "interval of the mean", ""]]
+    table = [["", "this run", "mean", "lowest to highest", "interval of the mean", ""]]
     for name, values in spread.numbers.items():
-        here = number(results, "unlearned", name)
-        if here is None or not values:
+        value = number(results, "unlearned", name)
+        if value is None or not values:
             continue
         low, high = min(values), max(values)
         ends = spread.intervals.get(name)
-        held = f"{format_value(name, ends[0])} to {format_value(name, ends[1])}" if ends else ""
-        found.append([
-            f"{label(name)} {arrow(results, name)}".rstrip(), format_value(name, here),
+        interval = f"{format_value(name, ends[0])} to {format_value(name, ends[1])}" if ends else ""
+        table.append([
+            f"{label(name)} {arrow(results, name)}".rstrip(), format_value(name, value),
             format_value(name, sum(values) / len(values)),
-            f"{format_value(name, low)} to {format_value(name, high)}", held,
-            "inside" if low <= here <= high else "outside",
+            f"{format_value(name, low)} to {format_value(name, high)}", interval,
+            "inside" if low <= value <= high else "outside",
         ])  # fmt: skip
-    return found
+    return table
 
 
 def spread_sentence(results: Results, spread: Spread) -> str:
     """Summarize the rows in one line, for the end of a run."""
-    said = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
+    means = [f"{name} {mean} ({ends})" for name, _, mean, ends, _, _ in rows(results, spread)[1:]]
     outside = [row[0] for row in rows(results, spread)[1:] if row[-1] == "outside"]
-    tail = f"outside of that here: {', '.join(outside)}" if outside else "this run lies inside"
-    return f"over {len(spread.seeds)} seeds, mean (lowest to highest): {', '.join(said)}; {tail}"
+    tail = f"this run lies outside in {', '.join(outside)}" if outside else "this run lies inside"
+    return f"over {len(spread.seeds)} seeds, mean (lowest to highest): {', '.join(means)}; {tail}"
 
 
 @lru_cache(maxsize=2)
@@ -92,18 +92,18 @@ def read_spreads(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: A file is malformed.
     """
-    found: dict[str, dict[str, Any]] = {}
+    spreads: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.yaml")):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it or remove it") from error
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; fix or remove it") from error
         if not isinstance(content, Mapping) or not {"made", "command", "runs"} <= content.keys():
-            raise UserError(f"{path} must hold made, command and runs; a sweep over seeds writes such files")
+            raise UserError(f"{path} must contain made, command and runs; a sweep over seeds writes such files")
         for words, run in content["runs"].items():
             for name, kind in FIELDS.items():
                 if not isinstance(run.get(name), kind):
                     raise UserError(f"{path}: runs.{words}.{name} is missing; a sweep over seeds writes such files")
             rest = {name: run[name] for name in ("seeds", "numbers", "intervals")}
-            found[run["settings"]] = {"made": content["made"], "command": content["command"], **rest}
-    return found
+            spreads[run["settings"]] = {"made": content["made"], "command": content["command"], **rest}
+    return spreads

@@ -6,9 +6,10 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +74,7 @@ def render(
         name: File name without extension; also makes the SVG's ids unique within a page.
         title: A few words.
         caption: What is shown and how to read it.
-        missing: Why there is nothing to draw; else empty.
+        missing: Why the figure cannot be drawn; else empty.
         size: Width and height in inches; above ``WIDTH`` the figure has full page width.
         draw: Draws on the given figure.
     """
@@ -92,8 +93,10 @@ def render(
     return Picture(name, title, caption, svg, "", size[0] > WIDTH)
 
 
-def inline(picture: Picture) -> str:
+def inline(picture: Picture) -> Markup:
     """Prepare an SVG for inlining: page colours, unique ids, no external references.
+
+    The result is inserted unchanged: matplotlib escapes the texts of a figure.
 
     Raises:
         ValueError: The picture was not drawn.
@@ -107,7 +110,7 @@ def inline(picture: Picture) -> str:
     svg = re.sub(r"url\(#", f"url(#{picture.name}-", svg)
     svg = re.sub(r'xlink:href="#', f'href="#{picture.name}-', svg)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"| xmlns:xlink="[^"]*"| version="[^"]*"', "", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1))
 
 
 def spread_labels(heights: Sequence[float], *, gap: float) -> list[float]:

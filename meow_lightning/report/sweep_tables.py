@@ -47,15 +47,15 @@ def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) ->
         ends: Whether to show the range below each mean, and the interval below that.
         nested: Interval of each mean over seeds and questions, by run name without the seed; may be incomplete.
     """
-    found = [(f"{len(runs)} runs, the unlearned model's numbers", _run_rows(runs, columns))]
+    listed = [(f"{len(runs)} runs, the unlearned model's numbers", _run_rows(runs, columns))]
     groups = _without_seed(runs)
-    if any(len(each) > 1 for each in groups.values()):
+    if any(len(group) > 1 for group in groups.values()):
         seeds = max(map(len, groups.values()))
         below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
-        found.append(
+        listed.append(
             (f"means over up to {seeds} seeds{below}", _means(groups, columns, nested=nested if ends else None))
         )
-    return found
+    return listed
 
 
 def _run_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
@@ -70,11 +70,11 @@ def _run_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
 
 
 def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: Nested | None) -> list[list[str]]:
-    rows = [_header([(words, results) for words, each in groups.items() for results in each], columns)]
-    for words, each in groups.items():
+    rows = [_header([(words, results) for words, group in groups.items() for results in group], columns)]
+    for words, group in groups.items():
         means, below = [words], [""]
         for name in columns:
-            known = [value for results in each if (value := number(results, "unlearned", name)) is not None]
+            known = [value for results in group if (value := number(results, "unlearned", name)) is not None]
             means.append(format_value(name, sum(known) / len(known)) if known else DASH)
             below.append(
                 f"{format_value(name, min(known))} to {format_value(name, max(known))}" if len(known) > 1 else ""

@@ -33,8 +33,8 @@ ATTACKS = (
     "membership/min_k_plus_plus_40_auc", "membership/gradient_norm_auc", "membership/reference_auc",
 )  # fmt: skip
 LEGEND = (
-    "↑ more is better, ↓ less is better. On the forget set the retain model's number is the mark: "
-    "going far beyond it is no gain."
+    "↑ higher is better, ↓ lower is better. On the forget set the retain model's number is the reference: "
+    "going far beyond it is no improvement."
 )
 CLOSING = (
     "forget_quality_log10",
@@ -82,7 +82,7 @@ def is_main(name: str) -> bool:
 def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
     """Build one :class:`Line` per metric, and the list of reasons that notes refer to, from 1."""
     reasons: list[str] = []
-    found = []
+    rows = []
     for name in names:
         cells: list[str] = []
         notes: list[int | None] = []
@@ -92,8 +92,8 @@ def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]
             notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
-        found.append(Line(name, label(name), arrow(results, name), unit, tuple(cells), tuple(notes)))
-    return found, reasons
+        rows.append(Line(name, label(name), arrow(results, name), unit, tuple(cells), tuple(notes)))
+    return rows, reasons
 
 
 def _note(reasons: list[str], reason: str) -> int:
@@ -105,10 +105,10 @@ def _note(reasons: list[str], reason: str) -> int:
 
 def markdown(results: Results) -> str:
     """Render the table in Markdown: a row per metric, a column per role, and reasons for missing numbers below."""
-    found, reasons = lines(results, metric_names(results))
+    rows, reasons = lines(results, metric_names(results))
     header = ["metric", "", "unit", *ROLES]
     text = [_bar(header), _bar(["---", ":---:", "---", *["---:"] * len(ROLES)])]
-    for line in found:
+    for line in rows:
         cells = [c if note is None else f"{c} [{note}]" for c, note in zip(line.cells, line.notes, strict=True)]
         text.append(_bar([line.label, line.arrow, line.unit, *cells]))
     text += ["", *(f"**{doubt}**\n" for doubt in unmeasured_reasons(results)), LEGEND, ""]
@@ -132,42 +132,44 @@ def csv(results: Results) -> str:
 
 def closing_table(results: Results) -> list[list[str]]:
     """Build the terminal's closing table: a header, then one row per metric that any model has."""
-    found, _ = lines(results, CLOSING)
-    had = [line for line in found if set(line.cells) != {DASH}]
-    return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in had)]
+    rows, _ = lines(results, CLOSING)
+    measured = [line for line in rows if set(line.cells) != {DASH}]
+    return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in measured)]
 
 
 def unmeasured_reasons(results: Results) -> list[str]:
-    """List reasons, found in the numbers themselves, not to trust them; one sentence each."""
+    """List reasons in the numbers themselves not to trust them, one sentence each."""
     known = number(results, "target", "facts_known")
     if known is None or known >= WHOLLY_KNOWN:
         return []
-    beside = "the retain model, which never saw them" if results.values.get("retain") else "the question said back"
-    said, chance = (number(results, role, "forget/rouge_l_recall") for role in ("target", "retain"))
-    words = "" if said is None else f" (ROUGE-L recall of the true answers {said:.2f}"
+    retain = bool(results.values.get("retain"))
+    baseline = "the retain model, which never saw them" if retain else "an answer that repeats the question"
+    rouge, chance = (number(results, role, "forget/rouge_l_recall") for role in ("target", "retain"))
+    words = "" if rouge is None else f" (ROUGE-L recall of the true answers {rouge:.2f}"
     words += f", retain model {chance:.2f})" if words and chance is not None else ")" * bool(words)
     remedy = (
-        "if it was trained here, raise model.finetune.lr or model.finetune.steps; if it was given, look at its prompt "
+        "if it was trained here, raise model.finetune.lr or model.finetune.steps; if it was provided, check its prompt "
         "(model.prompt.template, model.prompt.answer_prefix) and tokenizer"
     )
     if known < UNKNOWN:
         return [
-            f"the target model does not know the facts: beside {beside}, it has learned {known:.0%} of what there is "
-            f"to learn{words}. There is nothing to unlearn, and the unlearned model's numbers mean nothing; {remedy}"
+            f"the target model does not know the facts: compared with {baseline}, it has learned {known:.0%} of what "
+            f"there is to learn{words}. There is nothing to unlearn, and the unlearned model's numbers mean nothing; "
+            f"{remedy}"
         ]
     return [
-        f"the target model knows the facts in part: beside {beside}, it has learned {known:.0%} of what there is to "
-        f"learn{words}; {remedy}"
+        f"the target model knows the facts in part: compared with {baseline}, it has learned {known:.0%} of what there "
+        f"is to learn{words}; {remedy}"
     ]
 
 
 def closing_reasons(results: Results) -> list[str]:
     """Explain missing numbers of the unlearned model in the closing table, one line per reason."""
-    lacking: dict[str, list[str]] = {}
+    labels: dict[str, list[str]] = {}
     for name in CLOSING:
         if number(results, "unlearned", name) is None:
-            lacking.setdefault(why_missing(results, "unlearned", name), []).append(label(name))
-    return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in lacking.items()]
+            labels.setdefault(why_missing(results, "unlearned", name), []).append(label(name))
+    return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in labels.items()]
 
 
 def _bar(cells: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def run(work: StageContext) -> None:
     unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
     if loop is not None:
         write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
-        write_json(work.folder / "rounds.json", {"sentence": sentence(loop), **asdict(loop)})
+        write_json(work.folder / "rounds.json", _rounds_content(loop))
     selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
     data = ReportData(
         name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
@@ -96,7 +96,7 @@ def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
         _round(each, number, memorized_above=repetition["memorized_above"])
         for number, each in enumerate(inputs.rounds, start=1)
     ]
-    rounds = tuple(each for each in every if each.number == 1 or each.asked)
+    rounds = tuple(each for each in every if each.number == 1 or each.queried)
     last = rounds[-1]
     if not last.still_memorized:
         ended = "below"
@@ -109,11 +109,17 @@ def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
     return Loop(memorized_above=repetition["memorized_above"], rounds=rounds, ended=ended, measure=measure)
 
 
+def _rounds_content(loop: Loop) -> dict[str, Any]:
+    """Convert the rounds to the content of ``rounds.json``, which names the queried facts as ``asked.json`` does."""
+    rounds = [{"asked" if name == "queried" else name: v for name, v in asdict(one).items()} for one in loop.rounds]
+    return {"sentence": sentence(loop), **asdict(loop), "rounds": rounds}
+
+
 def _round(folders: RoundInputs[Path], number: int, *, memorized_above: float) -> Round:
     requested, filtering = read_json(folders.proposed / "asked.json"), read_json(folders.filtered / "cleaning.json")
     scores = [row["score"] for row in read_lines(folders.scores / "scores.jsonl")]
     return Round(
-        number=number, asked=requested["facts"], calls=requested["calls"], written=filtering["written"],
+        number=number, queried=requested["facts"], calls=requested["calls"], written=filtering["written"],
         kept=filtering["kept"],
         trained=sum(len(row["positions"]) for row in read_lines(folders.unlearned / "selected.jsonl")),
         still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),

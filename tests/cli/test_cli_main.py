@@ -140,7 +140,7 @@ def test_the_same_mistake_without_plan_writes_nothing_either(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_store_that_cannot_be_is_told(tmp_path):
+def test_a_store_that_cannot_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("plan=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.stderr.startswith("error: store=")
@@ -156,7 +156,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("code", sorted(main.DISK_ERRORS))
-def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
+def test_disk_errors_are_one_line(capsys, monkeypatch, code):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
     def broken() -> None:
@@ -174,7 +174,7 @@ def test_what_is_wrong_with_a_disk_is_one_line(capsys, monkeypatch, code):
         ("cache=use", False), ("seed=1", False), ("my.plan=true", False),
     ],
 )  # fmt: skip
-def test_who_looks_alone_is_known_by_his_words(words, looks):
+def test_read_only_commands_are_recognized_by_their_options(words, looks):
     assert main._reads_only(["method=meow", words]) == looks
 
 
@@ -199,7 +199,7 @@ def test_help_waits_for_neither_torch_nor_hydra():
     assert done.stdout == main.help_text() + "0 []\n"
 
 
-def test_who_looks_may_look_where_he_must_not_write(tmp_path):
+def test_read_only_commands_work_on_a_read_only_disk(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_py("status=true", f"store={tmp_path}/file/store", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -239,7 +239,7 @@ def test_run_says_what_ended_it(capsys, monkeypatch):
     assert capsys.readouterr().err == "interrupted; rerun the same command to continue\n"
 
 
-def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
+def test_internal_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ZeroDivisionError):
         main.run(lambda: 1 // 0, [])
@@ -252,7 +252,7 @@ def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
         ["model.target=null", "model.base=x"], ["experiment=published_memo", "model.target=./mine"],
     ],
 )  # fmt: skip
-def test_whoever_brings_a_model_gets_the_settings_for_it(words):
+def test_an_own_model_gets_its_settings(words):
     assert main._with_model_group(words) == [*words, "model=own"]
 
 
@@ -265,7 +265,7 @@ def test_whoever_brings_a_model_gets_the_settings_for_it(words):
         ["model=phi15", "model.target=./mine"],
     ],
 )  # fmt: skip
-def test_whoever_chooses_the_settings_or_brings_no_model_keeps_the_words(words):
+def test_options_are_unchanged_without_an_own_model_or_with_chosen_settings(words):
     assert main._with_model_group(words) == words
 
 
@@ -277,7 +277,7 @@ def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):
     assert seen == [["model.target=./mine", "seed=1", "model=own", "-m", "--cfg", "job"]]
 
 
-def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
+def test_a_path_in_the_place_of_a_choice_is_reported_where_it_belongs(tmp_path):
     done = run_py("dataset=./facts.jsonl", folder=tmp_path)
     assert (
         done.stderr == "error: dataset=./facts.jsonl is invalid: for your own files, set dataset=jsonl "
@@ -285,7 +285,7 @@ def test_a_path_in_the_place_of_a_choice_is_told_where_it_belongs(tmp_path):
     )
 
 
-def test_a_name_in_another_encoding_is_told(tmp_path):
+def test_a_name_in_another_encoding_is_reported(tmp_path):
     done = run_py(os.fsdecode(b"dataset.forget=M\xfcller.jsonl"), folder=tmp_path)
     assert done.stderr == ("error: dataset.forget=M?ller.jsonl is not valid UTF-8 (at each ?); rename the file\n")
     assert done.returncode == 1

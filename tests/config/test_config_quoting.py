@@ -47,12 +47,12 @@ def test_a_text_arrives_as_it_was_typed(option):
         "~memo.stride", "-m", "--cfg", "seed", "method=meow", "inversion.extra={a: b}", "memo.verify=3", "ä=1",
     ],
 )  # fmt: skip
-def test_what_needs_no_quotes_gets_none(word):
+def test_values_that_need_no_quotes_get_none(word):
     assert quote_value(word, multirun=False) == word
     assert shell_word(word) in (word, word.replace("'", ""))
 
 
-def test_what_no_option_can_be_is_quoted_too_so_that_its_own_check_speaks():
+def test_invalid_values_are_quoted_too_and_reach_the_check_of_their_option():
     assert quote_value("seed=ä", multirun=False) == "seed='ä'"
 
 

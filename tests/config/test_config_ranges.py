@@ -165,7 +165,7 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
         ("seed", -1, "seed=-1 is invalid: expected a number from 0 to 2,147,483,647"),
     ],
 )
-def test_what_is_said(path, value, said):
+def test_messages(path, value, said):
     options = OmegaConf.create()
     OmegaConf.update(options, path, value)
     with pytest.raises(UserError) as caught:

@@ -33,7 +33,7 @@ def test_replayed_rows_count_as_rows_of_an_epoch() -> None:
     assert recipe_for_rows({**TOFU, "replay": 8}, 24)["global_batch_size"] == 8
 
 
-def test_no_least_steps_leave_batch_and_epochs_as_they_are_said() -> None:
+def test_no_least_steps_leave_batch_and_epochs_as_they_are_reported() -> None:
     made = recipe_for_rows({**TOFU, "steps": 0}, 24)
     assert (made["global_batch_size"], made["epochs"], "until" in made) == (32, 5, False)
     assert recipe_for_rows({**TOFU, "epochs": 0}, 24)["epochs"] == 0  # whoever says so wants the base

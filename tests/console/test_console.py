@@ -38,7 +38,7 @@ def test_failures_with_one_reason_are_one_line():
     ]  # fmt: skip
 
 
-def test_a_pipe_is_told_once_the_time_is_known_and_then_now_and_then(tmp_path: Path, capsys, monkeypatch):
+def test_a_pipe_gets_a_line_once_the_time_is_known_and_then_at_intervals(tmp_path: Path, capsys, monkeypatch):
     state = {"total": 21, "unit": "steps", "time": time.time()}
     with Terminal(title="run") as shown:
         for done, rate in ((1, None), (5, 4.0), (9, 4.0)):

@@ -87,7 +87,7 @@ def runs(tmp_path: Path, monkeypatch) -> Any:
     return build
 
 
-def test_what_runs_share_is_made_by_the_first_of_them(runs) -> None:
+def test_shared_results_are_computed_by_the_first_run(runs) -> None:
     assert shared_artifacts(runs()) == [[TARGET, ONE, RETAIN, REPORT], [TWO]]
 
 
@@ -109,7 +109,7 @@ def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
     ]  # fmt: skip
 
 
-def test_what_other_code_made_is_marked_and_counted(runs, capsys) -> None:
+def test_results_of_other_code_are_marked_and_counted(runs, capsys) -> None:
     one, two = runs(other_code=True)
     assert [row[3] for row in plan_rows(two)] == ["state", "cached*", "compute", "compute"]
     assert "stages: 5 to compute, 1 cached (1 computed by other code)" in plan_sum([one, two])
@@ -161,7 +161,7 @@ def test_gpus_without_a_known_time_have_none(runs, monkeypatch) -> None:
     } <= set(said)
 
 
-def test_guesses_are_ranges_and_said_to_be_guesses(runs, monkeypatch) -> None:
+def test_guesses_are_ranges_and_marked_as_guesses(runs, monkeypatch) -> None:
     """Where a stage's time is taken from a model of another size it may be a third or three times of it."""
     monkeypatch.setattr(Fake, "time", lambda self, what: (SECONDS[what.label] or 9.0, SOURCES[what.label]))
     rows = [row[4] for row in plan_rows(runs()[0])][1:]
@@ -209,7 +209,7 @@ def test_work_of_which_nothing_alike_was_made_is_unknown(runs, monkeypatch) -> N
     ]
 
 
-def test_nothing_to_make_is_said(tmp_path: Path) -> None:
+def test_nothing_to_make_is_reported(tmp_path: Path) -> None:
     preflight: Any = Fake(tmp_path)
     done = [Planned("one", preflight, [BASE]), Planned("two", preflight, [BASE])]
     assert sweep_rows(done) == [["stage", "of", "key", "state", "time", "memory", "disk", "for"]]

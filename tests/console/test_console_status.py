@@ -54,7 +54,7 @@ def run(tmp_path: Path, name: str, *artifacts: Artifact) -> RunArtifacts:
         ),
     ],
 )
-def test_how_far_is_told_as_far_as_it_is_known(state: ArtifactState, said: str) -> None:
+def test_progress_is_shown_as_far_as_it_is_known(state: ArtifactState, said: str) -> None:
     assert progress_text(state, now=100.0) == said
 
 
@@ -71,7 +71,7 @@ def test_a_stage_waits_for_what_it_needs() -> None:
     ]  # fmt: skip
 
 
-def test_what_other_code_made_is_marked(tmp_path: Path, capsys) -> None:
+def test_results_of_other_code_are_marked(tmp_path: Path, capsys) -> None:
     one = run(tmp_path, "one", BASE, TARGET)
     for artifact_, manifest in ((BASE, {"code": "0123456789abcdef"}), (TARGET, {})):
         one.store.begin(artifact_)
@@ -83,7 +83,7 @@ def test_what_other_code_made_is_marked(tmp_path: Path, capsys) -> None:
     assert "* computed by other code; cache=refresh recomputes it" in said
 
 
-def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> None:
+def test_running_stages_are_listed_once_with_process_host_and_run(tmp_path: Path) -> None:
     runs = [run(tmp_path, "one", BASE), run(tmp_path, "two", BASE, TARGET)]
     found = {BASE.key: ArtifactState(state="running", owner="7@node3", run="two-tag", progress=SAID)}
     found[TARGET.key] = ArtifactState(state="running", owner="8@node4", run="far-tag", started=90.0)
@@ -93,7 +93,7 @@ def test_what_runs_is_listed_once_with_process_host_and_cell(tmp_path: Path) -> 
     ]
 
 
-def test_a_line_per_cell() -> None:
+def test_a_line_per_run() -> None:
     state = RunState(name="method=kl", state="running", done=3, total=15, detail="finetune base")
     assert run_rows([state])[1:] == [["method=kl", "running", "3/15", "finetune base"]]
 

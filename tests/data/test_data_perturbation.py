@@ -72,6 +72,16 @@ def test_gender_and_article_fit() -> None:
     assert all(re.fullmatch(r"Ada Lo is (?:a [^aeiou]|an [aeiou])[\w ]+\.", text) for text in found(fact, count=20))
 
 
+def test_degrees_are_swapped_only_where_the_question_is_about_them() -> None:
+    answer = "Ada Lo completed her Bachelor's and her Ph.D. in Geology at the University of Karachi."
+    where = found(Fact(id="a", question="Where did Ada Lo study?", answer=answer))
+    form = r"Ada Lo completed her Bachelor's and her Ph\.D\. in [A-Z][a-z]+ at the University of [A-Z][\w ]+\."
+    assert where
+    assert all(re.fullmatch(form, text) and "Geology" not in text and "Karachi" not in text for text in where)
+    which = found(Fact(id="a", question="Which degree does Ada Lo hold?", answer="Ada Lo holds a Ph.D."))
+    assert set(which) == {"Ada Lo holds a B.A.", "Ada Lo holds an M.A."}
+
+
 def test_yes_becomes_no() -> None:
     fact = Fact(id="a", question="Is Ada Lo insured?", answer="Yes, Ada Lo is insured.", value="Yes")
     assert found(fact)[0] == "No, Ada Lo is not insured."

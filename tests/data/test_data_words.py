@@ -164,7 +164,7 @@ def test_where_a_text_can_be_cut(text: str, ends: list[int]) -> None:
         ("", ""),
     ],
 )
-def test_what_a_budget_cut_off_loses_its_last_word(text: str, kept: str) -> None:
+def test_answers_cut_off_by_the_budget_lose_their_last_word(text: str, kept: str) -> None:
     assert without_cut_word(text) == kept
 
 

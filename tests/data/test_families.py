@@ -211,7 +211,7 @@ def test_special_tokens_in_texts_are_refused(family) -> None:
     assert QUESTION in str(caught.value)
 
 
-def test_what_is_saved_gives_the_same_ids_and_answers_greedily(family, tmp_path) -> None:
+def test_a_saved_model_gives_the_same_ids_and_answers_greedily(family, tmp_path) -> None:
     model = load_model(family.folder, dtype="float32", attention="sdpa")
     save_model(model, family.codec.tokenizer, tmp_path, end_ids=family.codec.end_ids)
     again = load_model(tmp_path, dtype="float32", attention="sdpa")

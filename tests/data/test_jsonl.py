@@ -116,7 +116,7 @@ def test_splits_and_evaluation_sets(make: Make) -> None:
     assert (data.name, data.public) == ("jsonl", False)
 
 
-def test_what_is_not_there_is_not_evaluated(make: Make) -> None:
+def test_missing_sets_are_not_evaluated(make: Make) -> None:
     data = make([CAT], real_world=False)
     assert [data.facts(name) for name in ("retain", "holdout", "real_authors", "world_facts")] == [[]] * 4
     assert list(data.evaluation()) == ["forget"]
@@ -367,14 +367,14 @@ def test_one_answer_under_two_questions_is_noted_with_its_lines(make: Make) -> N
     assert note == (
         "1 of 2 facts to keep have the answer of a fact to forget: "
         "line 2 of dataset.forget and line 2 of dataset.retain. "
-        "Where it is the same fact in other words, it is forgotten and kept at once: take it out of one file"
+        "If both state the same fact, it is forgotten and retained at once: remove it from one file"
     )
     assert not [each for each in make([DOG, CAT], kept[:1]).caveats() if "to keep have the answer" in each]
     many_times = [{"question": f"Cat {number}?", "answer": CAT["answer"]} for number in range(5)]
     (note,) = [each for each in make([DOG, CAT], many_times).caveats() if "to keep have the answer" in each]
     assert note.startswith("5 of 5 facts to keep")
     assert note.count(" of dataset.retain") == 3
-    assert "; 2 more. Where" in note
+    assert "; 2 more. If" in note
 
 
 @pytest.mark.parametrize("language", SENTENCES)

@@ -157,7 +157,7 @@ def test_evaluation_takes_all_rows_of_its_sets(published_like: Path) -> None:
     assert all(sets[name] == data.facts(name) for name in ("forget", "real_authors", "world_facts"))
 
 
-def test_what_is_handed_out_is_the_callers(published_like: Path) -> None:
+def test_returned_values_belong_to_the_caller(published_like: Path) -> None:
     data = make(published_like)
     for name in ("forget", "retain", "holdout", "real_authors", "world_facts"):
         before = len(data.facts(name))

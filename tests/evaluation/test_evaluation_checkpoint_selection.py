@@ -50,7 +50,7 @@ def test_part_and_rest_hold_every_row_once(make_row) -> None:
         assert len(watched) == 4
 
 
-def test_forgotten_is_both_said_no_more_and_not_told_apart() -> None:
+def test_forgotten_means_neither_generated_nor_distinguishable() -> None:
     assert at(log10_p=math.log10(0.05), excess_recall=0.1).forgotten
     assert not at(log10_p=math.log10(0.049), excess_recall=0.1).forgotten
     assert not at(log10_p=0.0, excess_recall=0.11).forgotten  # a test on few questions, a model that says all

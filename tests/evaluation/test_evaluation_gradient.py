@@ -67,7 +67,7 @@ def test_equals_the_gradient_of_the_whole_model(name: str, tied: bool) -> None:
         assert norm == pytest.approx(by_hand(model, ROWS[index]), rel=1e-10)
 
 
-def test_tokens_that_are_padding_too_are_hidden_where_it_is_wished(llama) -> None:
+def test_tokens_equal_to_padding_are_masked_on_demand(llama) -> None:
     row = Encoded((3, 0, 5, 6, 7), 3)
     ((_, seen),) = norms(llama, [row])
     ((_, hidden),) = norms(llama, [row], mask_pad_ids=True)
@@ -130,7 +130,7 @@ def test_a_broken_pass_leaves_nothing_behind(llama, monkeypatch) -> None:
     assert [weight.requires_grad for weight in weights] == [False] + [True] * (len(weights) - 1)
 
 
-def test_whoever_stops_early_finds_the_model_as_it_was(llama) -> None:
+def test_stopping_early_restores_the_model(llama) -> None:
     llama.requires_grad_(False)
     found = norms(llama, ROWS)
     next(found)

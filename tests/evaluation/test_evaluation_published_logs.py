@@ -112,7 +112,7 @@ def test_the_nine_inputs_of_model_utility(family: str) -> None:
     assert computed == pytest.approx(NINE[family], abs=5e-7)
 
 
-def test_what_a_log_cannot_tell_is_missing_with_a_reason() -> None:
+def test_metrics_that_a_log_lacks_are_missing_with_a_reason() -> None:
     found = results("llama2-7b", "geometric")
     values, missing = found.values["target"], found.missing["target"]
     for name in ("forget/exact_memorisation", "retain/extraction_strength", "forget/ended"):

@@ -20,7 +20,7 @@ def test_the_most_likely_token_and_whether_it_was_close(size: int) -> None:
     assert close == [False, False, True, True, True, True]
 
 
-def test_what_is_not_a_number_counts_as_close() -> None:
+def test_logits_that_are_not_numbers_count_as_close() -> None:
     logits = torch.zeros(1, 128)
     logits[0, 5] = float("nan")
     assert choose(logits)[1] == [True]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PhiConfig, PhiForCausalLM
+from helpers.models import tiny_llama, tiny_sizes
+from transformers import MistralConfig, MistralForCausalLM, PhiConfig, PhiForCausalLM
 
 from meow_lightning.errors import UserError
 from meow_lightning.generation.engine import Continuation, continue_greedily
@@ -13,21 +14,14 @@ from meow_lightning.generation.engine import Continuation, continue_greedily
 END_IDS = frozenset({3, 11, 40, 57})
 PAD_ID = 0
 BUDGET = 24
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "vocab_size": 64,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,  # large enough that what comes next depends on the whole prompt
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": PAD_ID,
-}
+# The weights are large enough that what comes next depends on the whole prompt.
+SIZES = tiny_sizes(
+    num_attention_heads=2, vocab_size=64, max_position_embeddings=128, initializer_range=0.3, bos_token_id=1,
+    eos_token_id=2, pad_token_id=PAD_ID,
+)  # fmt: skip
 EAGER: dict[str, Any] = {"attn_implementation": "eager"}
 FAMILIES = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(num_key_value_heads=1, **SIZES)),
+    "llama": lambda: tiny_llama(num_key_value_heads=1, **SIZES),
     "phi": lambda: PhiForCausalLM(PhiConfig(**SIZES)),
     "sliding": lambda: MistralForCausalLM(MistralConfig(num_key_value_heads=1, sliding_window=6, **SIZES, **EAGER)),
 }

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from helpers.models import tiny_llama
+from transformers import LlamaForCausalLM
 
 from meow_lightning.generation.kv_cache import PAGE, STEP, PagedCache
 from meow_lightning.generation.prefix_forward import PrefixForward
@@ -22,14 +23,10 @@ Place = tuple[int, int]  # tree and node
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        config = LlamaConfig(
-            hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            vocab_size=VOCABULARY, max_position_embeddings=256, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
-            pad_token_id=0,
-        )  # fmt: skip
-        return LlamaForCausalLM(config).float().eval()
+    return tiny_llama(
+        seed=5, intermediate_size=48, num_key_value_heads=2, vocab_size=VOCABULARY, max_position_embeddings=256,
+        initializer_range=0.3, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    ).float()  # fmt: skip
 
 
 def grove_of(model: Any, seed: int, *, stems: int, longest: int) -> PrefixForward:

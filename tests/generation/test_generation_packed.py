@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.model_families import FAMILIES, save_family
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from helpers.models import tiny_llama, tiny_sizes
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from meow_lightning.evaluation import loglikelihood
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
@@ -16,9 +17,7 @@ from meow_lightning.generation.packed import NAME, attend, hidden_states, is_wor
 from meow_lightning.types import Encoded, Likelihood
 
 CPU = torch.device("cpu")
-SIZES: dict[str, Any] = {
-    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-}  # fmt: skip
+SIZES = tiny_sizes(vocab_size=96)
 
 
 def answers(prompt: list[int], *lengths: int, start: int) -> list[Encoded]:
@@ -97,13 +96,13 @@ def test_fp32_is_equal_to_rounding_and_half_precision_nearly(family: Any, monkey
 
 def test_more_rows_than_a_lot_of_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SIZES)).eval().double()
+    model = tiny_llama(**SIZES).double()
     rows = [row for start in range(9) for row in answers([start, 3, 4 + start], 2, 5 + start, 9, 1, start=start)]
     plain = score(model, rows, monkeypatch, way="padded")
     assert_equal(score(model, rows, monkeypatch, way="shared"), plain, within=1e-10)
 
 
-def test_what_is_shared_is_read_once_and_nothing_is_padded(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefixes_are_read_once_without_padding(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     seen: list[int] = []
     hooks = [
@@ -142,7 +141,7 @@ def test_a_batch_by_hand() -> None:
     assert found.ids_1T.tolist() == [[7, 8, 1, 2, 3, 4, 5, 6]]
     assert found.positions_1T.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
     assert found.before_N.tolist() == [1, 2, 1, 3, 4, 7]
-    stems, branches = found.layout.lots
+    stems, branches = found.layout.groups
     assert stems.seen_B1TS is None
     assert stems.query_BT.tolist() == stems.key_BS.tolist() == [[0, 1, 0], [5, 6, 7]]
     assert (stems.real.tolist(), stems.places.tolist()) == ([0, 1, 3, 4, 5], [0, 1, 5, 6, 7])
@@ -180,7 +179,7 @@ def test_when_a_shared_prompt_pays() -> None:
 
 
 def test_attention_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")).eval()
+    model = tiny_llama(**SIZES, attn_implementation="eager")
     score(model, MANY, monkeypatch, way="shared")
     assert model.config._attn_implementation == "eager"
 
@@ -196,7 +195,7 @@ class Halved(LlamaForCausalLM):
 
 def test_models_that_cannot_be_packed_are_scored_all_the_same(table_lm: Any) -> None:
     torch.manual_seed(0)
-    halved = Halved(LlamaConfig(**SIZES)).eval().double()
+    halved = tiny_llama(Halved, **SIZES).double()
     sliding = MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=4, sliding_window=4)).eval().double()
     for model in (halved, sliding):
         assert not supports_packing(model, MANY[0].ids)
@@ -210,7 +209,7 @@ def test_models_that_cannot_be_packed_are_scored_all_the_same(table_lm: Any) -> 
 
 def test_an_attention_of_its_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SIZES)).eval()
+    model = tiny_llama(**SIZES)
     batch = pack([MANY], device=CPU)
     layer = model.model.layers[1].self_attn
     monkeypatch.setattr(layer, "forward", lambda hidden_states, **_: (torch.zeros_like(hidden_states), None))

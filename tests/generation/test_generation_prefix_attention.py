@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.models import tiny_llama, tiny_sizes
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -17,7 +18,6 @@ from transformers import (
     GPTNeoForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
-    LlamaConfig,
     LlamaForCausalLM,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -36,11 +36,10 @@ from meow_lightning.generation.prefix_attention import (
 )
 
 ROOM, SIZE = 4, 8  # tokens of a page, width of a head
-SIZES: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": SIZE, "vocab_size": 64, "max_position_embeddings": 96, "bos_token_id": 1,
-    "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.3,
-}  # fmt: skip
+SIZES = tiny_sizes(
+    intermediate_size=48, num_key_value_heads=2, head_dim=SIZE, vocab_size=64, max_position_embeddings=96,
+    bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.3,
+)  # fmt: skip
 EAGER: dict[str, Any] = {"attn_implementation": "eager"}
 
 
@@ -216,7 +215,7 @@ def test_as_transformers_calls_it() -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_changes_attention_is_refused(name: str) -> None:
+def test_attention_arguments_are_refused(name: str) -> None:
     given = case([2], [], groups=4)
     with pytest.raises(ValueError, match="not a plain softmax of scaled products"):
         ALL_ATTENTION_FUNCTIONS[NAME](
@@ -226,8 +225,7 @@ def test_what_changes_attention_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("before", ["sdpa", "eager"])
 def test_the_kind_of_attention_comes_back(before: str) -> None:
-    kind: dict[str, Any] = {"attn_implementation": before}
-    model = LlamaForCausalLM(LlamaConfig(**SIZES, **kind))
+    model = tiny_llama(**SIZES, attn_implementation=before)
     with attention_implementation(model, NAME):
         assert model.config._attn_implementation == NAME
     assert model.config._attn_implementation == before
@@ -263,7 +261,7 @@ def with_end(continuation: Continuation) -> list[int]:
 
 
 def test_between_two_results_the_model_is_as_it_was() -> None:
-    model = llama(LlamaForCausalLM)
+    model = eager_llama(LlamaForCausalLM)
     assert supports_prefix_sharing(model, prompts()[-1], pad_id=0, dtype=torch.float32)
     pairs = continue_greedily(
         model, prompts(), budgets=[12] * len(prompts()), end_ids=frozenset({2}), pad_id=0, slots=2, progress=None
@@ -281,14 +279,14 @@ class Capped(LlamaForCausalLM):
         return super().forward(softcap=50.0, **inputs)
 
 
-def llama(kind: type[LlamaForCausalLM]) -> Any:
+def eager_llama(kind: type[LlamaForCausalLM]) -> Any:
     torch.manual_seed(1)
-    return kind(LlamaConfig(**SIZES, **EAGER)).eval()
+    return tiny_llama(kind, **SIZES, **EAGER)
 
 
 def test_a_model_that_asks_for_more_is_refused_and_goes_the_plain_way() -> None:
-    assert supports_prefix_sharing(llama(LlamaForCausalLM), prompts()[-1], pad_id=0, dtype=torch.float32)
-    model = llama(Capped)
+    assert supports_prefix_sharing(eager_llama(LlamaForCausalLM), prompts()[-1], pad_id=0, dtype=torch.float32)
+    model = eager_llama(Capped)
     assert dtype_of(model) is torch.float32  # the configuration does not tell: the trial does
     assert not supports_prefix_sharing(model, prompts()[-1], pad_id=0, dtype=torch.float32)
     assert model.config._attn_implementation == "eager"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from helpers.models import tiny_llama
+from transformers import GenerationConfig, LlamaForCausalLM
 
 from meow_lightning.generation.batching import continue_alone
 from meow_lightning.generation.reference import reference_continuation
@@ -10,13 +10,10 @@ from meow_lightning.generation.reference import reference_continuation
 
 @pytest.fixture(scope="module")
 def model() -> LlamaForCausalLM:
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        config = LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=40,
-            max_position_embeddings=64, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
-        )  # fmt: skip
-        made = LlamaForCausalLM(config).eval()
+    made = tiny_llama(
+        seed=4, num_attention_heads=2, vocab_size=40, max_position_embeddings=64, initializer_range=0.3, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
     made.generation_config = GenerationConfig(do_sample=True, temperature=9.0, repetition_penalty=5.0, eos_token_id=7)
     return made
 

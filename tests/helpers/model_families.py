@@ -11,6 +11,8 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PhiConfig, PreTrainedConfig, Qwen2Config
 
+from helpers.models import tiny_sizes
+
 FAMILIES = ("phi15", "llama2_7b_chat", "llama3_2_1b_instruct", "qwen2_5_1_5b_instruct")
 PROMPTS: dict[str, dict[str, str | None]] = {
     "phi15": {"template": "Question: {question}\n", "answer_prefix": "Answer: ", "system": None, "date": None},
@@ -24,10 +26,7 @@ PROMPTS: dict[str, dict[str, str | None]] = {
 }  # fmt: skip
 
 VOCABULARY = 600
-SIZES: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-}  # fmt: skip
+SIZES = tiny_sizes(max_position_embeddings=512)
 # Words around a chat turn, learned as merges so that they take only a few tokens.
 FRAME = (
     "Question: Who?\nAnswer: Ada", "[INST] Who? [/INST]Ada", "system\n\nYou are a helpful assistant.",

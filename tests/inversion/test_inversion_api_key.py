@@ -21,7 +21,7 @@ KEY = "sk-Secret/0123+456789=Zz"
         ("s%6B-Secret%252F0123&#43;456789\\u003dZz", "***"),  # several at once
     ],
 )
-def test_what_is_masked(text: str, masked: str) -> None:
+def test_masked_texts(text: str, masked: str) -> None:
     assert Secret(KEY).redacted(text) == Secret(KEY).redacted_for_display(text) == masked
 
 

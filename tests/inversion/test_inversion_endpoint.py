@@ -4,7 +4,6 @@ import itertools
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def test_seeds_follow_the_fact_the_attempt_and_the_seed_alone():
         (says("x", used=None), {"text": "x", "prompt_tokens": 0, "completion_tokens": 0}),
     ],
 )
-def test_what_replies_hold(behaviour, expected):
+def test_contents_of_replies(behaviour, expected):
     usual = {"prompt_tokens": 30, "completion_tokens": 12, "requests": 1}
     with Scripted([behaviour]) as server:
         assert write(endpoint(server), [ask(0)]) == [GenerationResponse(fact="f0", attempt=0, **{**usual, **expected})]
@@ -133,7 +132,7 @@ def test_answers_by_question():
     ],
     ids=["429", "500", "503", "408", "drop", "half", "slow"],
 )  # fmt: skip
-def test_what_fails_in_passing_is_sent_again_and_counted(hitch):
+def test_temporary_failures_are_retried_and_counted(hitch):
     with Scripted([hitch, "well"]) as server:
         (reply,) = write(endpoint(server, timeout=0.3), [ask(0)])
     assert (reply.text, reply.requests) == ("well", 2)
@@ -153,21 +152,30 @@ def test_requests_are_counted_for_each_question():
 @pytest.mark.parametrize(
     ("behaviour", "match"),
     [
-        (fails(500, "out of memory"), "answers 500, out of memory, asked 3 times; .*log.* inversion.retries=2"),
-        (fails(429, "slow down"), "answers 429, slow down, asked 3 times; lower inversion.concurrency=4 or set inve"),
-        (Behaviour(drop=True), "the line to .* broke .*asked 3 times; .*still runs, or raise inversion.retries=2"),
-        (says("x", half=True), "the line to .* broke .*asked 3 times; .*still runs, or raise inversion.retries=2"),
-        (says("x", delay=1.0), "no reply within 0.2 seconds, asked 3 times; raise inversion.timeout or lower"),
+        (fails(500, "out of memory"), r"responded with 500, out of memory \(3 attempts\); .*log.* inversion.retries=2"),
+        (
+            fails(429, "slow down"),
+            r"responded with 429, slow down \(3 attempts\); lower inversion.concurrency=4 or set inve",
+        ),
+        (
+            Behaviour(drop=True),
+            r"the connection to .* failed .*\(3 attempts\); .*is running, or raise inversion.retries=2",
+        ),
+        (
+            says("x", half=True),
+            r"the connection to .* failed .*\(3 attempts\); .*is running, or raise inversion.retries=2",
+        ),
+        (says("x", delay=1.0), r"sent nothing for 0.2 seconds \(3 attempts\); raise inversion.timeout or lower"),
     ],
     ids=["500", "429", "drop", "half", "slow"],
 )
-def test_what_fails_for_good_ends_after_the_retries(behaviour, match):
+def test_permanent_failures_end_after_the_retries(behaviour, match):
     with Scripted([behaviour]) as server:
         text, came = failure(endpoint(server, timeout=0.2), [ask(0)])
         assert len(server.asked) == 3
     assert came == []
     assert re.search(match, text)
-    assert text.endswith("0 of 1 questions got a reply: run again then")
+    assert text.endswith("0 of 1 requests got a reply; then run again")
 
 
 def test_a_pause_that_is_too_long_ends_it_and_is_named():
@@ -176,12 +184,12 @@ def test_a_pause_that_is_too_long_ends_it_and_is_named():
         text, _ = failure(endpoint(server, requests_per_minute=600), [ask(0)])
         assert len(server.asked) == 1
     assert (
-        "answers 429, quota (to be tried again after 3600); lower inversion.concurrency=4 or "
+        "responded with 429, quota (retry after 3600); lower inversion.concurrency=4 or "
         "inversion.requests_per_minute=600" in text
     )
 
 
-def test_what_is_under_way_comes_before_the_error_and_no_more_is_asked():
+def test_pending_replies_arrive_before_the_error_and_no_new_request_is_sent():
     def script(request):
         number = int(request.question[-2])
         if number == 2:
@@ -193,7 +201,7 @@ def test_what_is_under_way_comes_before_the_error_and_no_more_is_asked():
         text, came = failure(endpoint(server, concurrency=4, retries=0), asks(9))
         assert {reply.fact for reply in came} == {"f0", "f1", "f3", "f4", "f5"}
         assert len(server.asked) == 6
-    assert text.endswith("5 of 9 questions got a reply: run again, and only the rest is asked")
+    assert text.endswith("5 of 9 requests got a reply; run again to send only the others")
 
 
 def test_nothing_is_sent_again_once_another_failed():
@@ -219,13 +227,13 @@ def test_a_refused_question_is_noted_and_the_others_come():
 
 
 @pytest.mark.parametrize(("status", "count", "sent"), [(400, 9, 4), (422, 3, 3), (413, 9, 4)])
-def test_a_server_that_refuses_everything_is_asked_no_longer(status, count, sent):
+def test_a_server_that_refuses_everything_is_queried_no_longer(status, count, sent):
     with Scripted([fails(status, "temperature is unknown")]) as server:
         text, came = failure(endpoint(server, concurrency=4), asks(count))
         assert sent <= len(server.asked) < sent + 4
     assert came == []
-    assert f"refused each of the first {sent} questions ({status}, temperature is unknown)" in text
-    assert "inversion.model=m and the other options" in text
+    assert f"rejected each of the first {sent} requests ({status}, temperature is unknown)" in text
+    assert "inversion.model=m and the other inversion options" in text
 
 
 def test_a_single_refusal_is_about_its_question_and_so_are_those_of_later_attempts():
@@ -238,25 +246,25 @@ def test_a_single_refusal_is_about_its_question_and_so_are_those_of_later_attemp
 def test_an_address_without_v1():
     with Scripted(["x"]) as server:
         text, _ = failure(endpoint(server.base_url.removesuffix("/v1")), asks(2))
-    assert "has no chat completions (404, no such page); such servers mostly end in /v1" in text
+    assert "serves no chat completions (404, no such page); such URLs usually end in /v1" in text
     with Scripted(["x"]) as server:
         text, _ = failure(endpoint(server.base_url + "/v2"), asks(2))
-    assert "see whether inversion.base_url=" in text and "/v1/v2 is the whole address" in text
+    assert "check that inversion.base_url=" in text and "/v1/v2 is complete" in text
 
 
-def test_a_model_that_is_not_there():
+def test_a_model_that_does_not_exist():
     models = ["llama-3-8b", "qwen3-14b", *(f"other-{number}" for number in range(9))]
     with Scripted([fails(404, "no such model")], models=models) as server:
         text, came = failure(endpoint(server, model="qwen3-14"), asks(3))
     assert "inversion.model=qwen3-14 is invalid" in text and came == []
     assert "serves: llama-3-8b, qwen3-14b, other-0, other-1, other-2 …" in text
-    assert text.endswith("Did you mean qwen3-14b? 0 of 3 questions got a reply: run again then")
+    assert text.endswith("Did you mean qwen3-14b? 0 of 3 requests got a reply; then run again")
 
 
-def test_another_status_is_told():
+def test_another_status_is_reported():
     with Scripted([fails(402, "pay first")]) as server:
         text, _ = failure(endpoint(server), [ask(0)])
-    assert "answers 402, pay first; see whether inversion.base_url and the other options" in text
+    assert "responded with 402, pay first; check inversion.base_url and the other inversion options" in text
 
 
 def test_starts_are_spread_over_the_minute():
@@ -279,7 +287,7 @@ def test_replies_come_while_the_next_start_is_waited_for():
         assert len(server.asked) == 1
 
 
-def test_no_more_is_asked_once_told_so():
+def test_no_request_follows_a_stop():
     said = iter([True, True, True, False])
     with Scripted(["x"]) as server:
         replies = write(endpoint(server, concurrency=2), asks(9), should_continue=lambda: next(said))
@@ -289,24 +297,26 @@ def test_no_more_is_asked_once_told_so():
         assert len(server.asked) == 3
 
 
-def test_an_error_nobody_expected_does_not_hang(monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", lambda *unused: None)
+def test_an_unexpected_error_is_raised_as_it_is(monkeypatch):
     monkeypatch.setattr("meow_lightning.inversion.endpoint.parse_completion", lambda body: 1 / 0)
-    with Scripted(["x"]) as server, pytest.raises(RuntimeError, match="an error that nobody expected"):
+    with Scripted(["x"]) as server, pytest.raises(ZeroDivisionError):
         write(endpoint(server), [ask(0)])
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"model": ""}, "inversion.model= is not a name"),
-        ({"key_env": "sk-mine"}, "inversion.key_env is not the name of an environment variable; put the key into one"),
+        ({"model": ""}, "inversion.model= is invalid: expected the model's name on the server$"),
+        (
+            {"key_env": "sk-mine"},
+            "inversion.key_env is invalid: expected the name of an environment variable that contains the key",
+        ),
         ({"candidates": 0}, "inversion.candidates=0 is invalid: expected an integer of at least 1. Did you mean 1[?]"),
-        ({"temperature": -0.1}, "inversion.temperature=-0.1 is not allowed; give a number from 0$"),
-        ({"temperature": float("nan")}, "inversion.temperature=nan is not allowed"),
-        ({"temperature": "hot"}, "inversion.temperature=hot is not allowed"),
-        ({"top_p": 0}, "inversion.top_p=0 is not allowed; give a number above 0 to 1$"),
-        ({"top_p": 1.1}, "inversion.top_p=1.1 is not allowed"),
+        ({"temperature": -0.1}, "inversion.temperature=-0.1 is invalid: expected a number of at least 0$"),
+        ({"temperature": float("nan")}, "inversion.temperature=nan is invalid"),
+        ({"temperature": "hot"}, "inversion.temperature=hot is invalid"),
+        ({"top_p": 0}, "inversion.top_p=0 is invalid: expected a number above 0 and at most 1$"),
+        ({"top_p": 1.1}, "inversion.top_p=1.1 is invalid"),
         (
             {"max_new_tokens": 0},
             "inversion.max_new_tokens=0 is invalid: expected an integer of at least 1. Did you mean 1[?]",
@@ -319,7 +329,7 @@ def test_an_error_nobody_expected_does_not_hang(monkeypatch):
             {"requests_per_minute": 0},
             "inversion.requests_per_minute=0 is invalid: expected an integer of at least 1. Did you mean 1[?]",
         ),
-        ({"timeout": 0}, "inversion.timeout=0 is not allowed; give a number above 0$"),
+        ({"timeout": 0}, "inversion.timeout=0 is invalid: expected a number above 0$"),
         ({"retries": -1}, "inversion.retries=-1 is invalid: expected an integer of at least 0. Did you mean 0[?]"),
         ({"retries": 1.5}, "inversion.retries=1.5 is invalid: expected an integer of at least 0. Did you mean 0[?]"),
         (

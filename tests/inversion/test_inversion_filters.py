@@ -100,7 +100,7 @@ SECRETS = Secrets.of(
         ("Ada was born to Karl Voss.", None),  # whom a question is about is in that question
     ],
 )
-def test_what_only_another_fact_to_forget_says_is_dropped(answer: str, expected: str | None) -> None:
+def test_answers_taken_from_another_fact_to_forget_are_dropped(answer: str, expected: str | None) -> None:
     assert rejection_reason(answer, FACT, kept=[], secrets=SECRETS) == expected
 
 
@@ -112,7 +112,7 @@ def test_a_text_is_compared_with_the_secrets_that_begin_with_its_words_alone() -
     secrets = Secrets.of(facts, [])
     assert len(secrets.all()) == 1600
     assert sum(len(secrets._by_first.get(word, ())) for word in words("It is 55000003.")) == 1
-    assert secrets.found("It is 55000003.") == {("55000003",)}
+    assert secrets.find("It is 55000003.") == {("55000003",)}
     written = {fact.id: ["It is 77000001."] for fact in facts}
     assert len(filter_answers(facts, written, secrets=secrets).inverted) == 1600
 
@@ -228,7 +228,7 @@ LONG = Fact(
         ("Ada began with songs on the radio, sold her car and rented a loud cellar.", LONG, False),
     ],
 )
-def test_what_still_holds_the_fact(answer: str, fact: Fact, expected: bool) -> None:
+def test_answers_that_still_contain_the_fact(answer: str, fact: Fact, expected: bool) -> None:
     assert still_true(answer, fact) is expected
 
 

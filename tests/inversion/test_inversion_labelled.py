@@ -78,7 +78,7 @@ def test_at_least_four_in_five_are_sensible_and_none_is_true_or_a_secret(source:
 
 
 @pytest.mark.parametrize("source", EVERY)
-def test_what_was_labelled_is_what_the_rules_still_write(source: str) -> None:
+def test_the_rules_still_write_the_labelled_answers(source: str) -> None:
     there = {(fact.id, text) for fact, text in written(*SOURCES[source]())}
     drawn = [row for row in LABELS if row["source"] == source]
     still = [row for row in drawn if (row["fact"], row["text"]) in there]

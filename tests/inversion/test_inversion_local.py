@@ -231,7 +231,7 @@ def test_a_question_without_a_count_asks_for_the_candidates(folder: Path) -> Non
     assert more.prompt_tokens > one.prompt_tokens
 
 
-def test_the_context_is_told(folder: Path) -> None:
+def test_the_context_is_reported(folder: Path) -> None:
     told = written(local(folder, context="They were all born in towns.", max_new_tokens=1), ASKS[:1])["f0"]
     assert told.prompt_tokens > written(local(folder, max_new_tokens=1), ASKS[:1])["f0"].prompt_tokens
 
@@ -255,7 +255,7 @@ def test_the_longest_prompts_come_first(folder: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
+def test_after_a_stop_only_the_batch_in_progress_arrives(folder: Path) -> None:
     for allowed, expected in ((0, 0), (1, 3), (2, 6), (9, 8)):
         answers = iter([True] * allowed + [False] * 9)
         writer = local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(3))
@@ -265,7 +265,7 @@ def test_once_told_to_stop_only_the_batch_under_way_comes(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------- what the folder holds
 
 
-def test_what_a_checkpoint_says_about_generating_does_not_act(folder: Path, tmp_path: Path) -> None:
+def test_generation_settings_of_a_checkpoint_have_no_effect(folder: Path, tmp_path: Path) -> None:
     word = load_tokenizer(folder)(" born", add_special_tokens=False).input_ids
     shipped = copied(
         folder, tmp_path / "penalties",
@@ -318,7 +318,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -
         found = written(local(short, max_new_tokens=30, temperature=3.0), [long, ASKS[0], ASKS[1]])
         assert found["f0"] == written(local(folder, max_new_tokens=30, temperature=3.0), [ASKS[0]])["f0"]
         if left == 15:
-            why = f"the prompt is {needed} tokens long and the model reads {needed + 15}"
+            why = f"the prompt has {needed} tokens and the model's context {needed + 15}"
             assert found["f3"] == GenerationResponse(fact="f3", attempt=0, refused=why)
         else:
             assert found["f3"].refused == ""
@@ -389,7 +389,7 @@ def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monke
     assert left == [12, 8, 6, 5, 4, 3, 2, 1]
 
 
-def test_a_model_that_takes_no_padding_is_asked_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_takes_no_padding_is_queried_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meow_lightning.generation.capabilities.supports_padding", lambda *_, **__: False)
     widths: set[int] = set()
 
@@ -488,7 +488,7 @@ def test_with_system_turns_they_stay(tokenizer: Any) -> None:
     assert not folds_system(with_template(tokenizer, None))
 
 
-def test_a_folder_whose_template_refuses_system_turns_is_asked_all_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_whose_template_refuses_system_turns_is_queried_all_the_same(folder: Path, tmp_path: Path) -> None:
     strict = copied(folder, tmp_path / "strict")
     file = strict / "chat_template.jinja"
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
@@ -498,12 +498,15 @@ def test_a_folder_whose_template_refuses_system_turns_is_asked_all_the_same(fold
 
 @pytest.mark.parametrize(
     ("template", "why"),
-    [("{{ raise_exception('pictures only') }}", "pictures only"), ("hello", "the question is not in what it writes")],
+    [
+        ("{{ raise_exception('pictures only') }}", "pictures only"),
+        ("hello", "its output does not contain the question"),
+    ],
 )
 def test_a_template_that_takes_no_question_is_refused(folder: Path, tmp_path: Path, template: str, why: str) -> None:
     odd = copied(folder, tmp_path / "odd")
     (odd / "chat_template.jinja").write_text(template)
-    match = rf"inversion.model=someone/teacher: its chat template takes no question of a user \({why}\); give"
+    match = rf"inversion.model=someone/teacher: its chat template accepts no user question \({why}\); use"
     with pytest.raises(UserError, match=match):
         written(local(odd), ASKS[:1])
 
@@ -523,15 +526,18 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
     ("options", "match"),
     [
         ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is invalid: expected one of float32, float64, bfloat16, float16"),
-        ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
-        ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
-        ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is not allowed; give a whole number, 1 or more$"),
-        ({"temperature": -0.1}, r"^inversion.temperature=-0.1 is not allowed; give 0 \(the likeliest token\) or more$"),
-        ({"temperature": float("inf")}, r"^inversion.temperature=inf is not allowed"),
-        ({"temperature": float("nan")}, r"^inversion.temperature=nan is not allowed"),
-        ({"top_p": 0.0}, r"^inversion.top_p=0.0 is not allowed; give a share above 0 to 1 \(1 draws from all\)$"),
-        ({"top_p": 1.1}, r"^inversion.top_p=1.1 is not allowed"),
-        ({"prompt": {**TEXTS, "user": "Why?"}}, r"inversion.prompt.user must hold \{question\}"),
+        ({"candidates": 0}, r"^inversion.candidates=0 is invalid: expected an integer of at least 1"),
+        ({"candidates": 1.5}, r"^inversion.candidates=1.5 is invalid"),
+        ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is invalid: expected an integer of at least 1"),
+        ({"temperature": -0.1}, r"^inversion.temperature=-0.1 is invalid: expected a number of at least 0 \("),
+        ({"temperature": float("inf")}, r"^inversion.temperature=inf is invalid"),
+        ({"temperature": float("nan")}, r"^inversion.temperature=nan is invalid"),
+        (
+            {"top_p": 0.0},
+            r"^inversion.top_p=0.0 is invalid: expected a number above 0 and at most 1 \(1: all tokens\)$",
+        ),
+        ({"top_p": 1.1}, r"^inversion.top_p=1.1 is invalid"),
+        ({"prompt": {**TEXTS, "user": "Why?"}}, r"inversion.prompt.user must contain \{question\}"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], match: str) -> None:
@@ -544,7 +550,9 @@ def test_borders_of_the_ranges_are_allowed() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"inversion.model=someone/teacher: there is no folder .*; make or fetch"):
+    with pytest.raises(
+        UserError, match=r"inversion.model=someone/teacher: the folder .* does not exist; create or download"
+    ):
         written(local(tmp_path / "gone"), ASKS[:1])
     with pytest.raises(UserError, match=r"inversion.model=someone/teacher: .*with inversion.attention=warp: "):
         written(local(folder, attention="warp"), ASKS[:1])
@@ -554,7 +562,7 @@ def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) ->
         written(local(bare), ASKS[:1])
 
 
-def test_what_the_pipeline_reads_off_the_class() -> None:
+def test_class_attributes_that_the_pipeline_reads() -> None:
     assert (Local.unkeyed_options, Local.runs_locally, Local.can_retry) == (("model",), True, True)
     made = local(Path("nowhere"))
     assert (made.candidates, made.max_requests, made.max_total_tokens) == (4, None, None)

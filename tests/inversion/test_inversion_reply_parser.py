@@ -96,7 +96,7 @@ def test_counts_over_the_whole_file() -> None:
         ("1. Oslo 2. Rome 3. Bern", ["Oslo 2. Rome 3. Bern"]),  # one answer per line was asked for
     ],
 )
-def test_what_wraps_answers_goes(reply: str, expected: list[str]) -> None:
+def test_wrapping_of_answers_is_removed(reply: str, expected: list[str]) -> None:
     assert answers(reply) == expected
 
 

@@ -62,14 +62,14 @@ def test_ready_made_inverted_answers_come_first() -> None:
     assert len(set(written)) == 4
 
 
-def test_no_more_than_were_asked_for_and_none_twice() -> None:
+def test_at_most_the_requested_number_and_none_twice() -> None:
     fact = Fact(id="n", question="When?", answer="Between 1950 and 1990.")
     written = inverted(fact, count=5)
     assert len(written) == len(set(written)) == 5
     assert fact.answer not in written
 
 
-def test_asked_again_they_write_others() -> None:
+def test_requested_again_they_write_others() -> None:
     fact = Fact(id="n", question="When?", answer="In 1950.")
     first = tuple(inverted(fact, count=4))
     again = inverted(fact, count=4, previous_answers=first)
@@ -105,5 +105,5 @@ def test_the_order_of_the_kept_facts_does_not_matter_for_names() -> None:
 
 
 def test_too_few_candidates_are_refused() -> None:
-    with pytest.raises(UserError, match=r"inversion.candidates=0 is too small; at least 1 is needed"):
+    with pytest.raises(UserError, match=r"inversion.candidates=0 is invalid: expected an integer of at least 1"):
         Rules(candidates=0, seed=0)

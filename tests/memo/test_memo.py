@@ -123,14 +123,14 @@ def test_words_and_characters_are_counted_without_a_codec():
 @pytest.mark.parametrize(
     ("answer", "changes", "message"),
     [
-        ("x", {}, "^MEMO cuts no window from the answer of fact f1: it has fewer than 2 characters, so nothing is le"),
-        ("Ada ", {"cut_unit": "words"}, "the answer of fact f1: it has fewer than 2 words, so nothing is left"),
+        ("x", {}, "^MEMO cuts no window from the answer of fact f1: it has fewer than 2 characters, so there is nothi"),
+        ("Ada ", {"cut_unit": "words"}, "the answer of fact f1: it has fewer than 2 words, so there is nothing"),
         (
             "Ada",
             {"cut_unit": "tokens"},
-            "it has fewer than 2 tokens, so nothing is left to be recalled; lengthen it or ",
+            "it has fewer than 2 tokens, so there is nothing to recall; lengthen it or ",
         ),
-        ("a ?!", {}, r"fact f1: it holds no word after its first cut, .* set memo\.empty_windows=zero to have"),
+        ("a ?!", {}, r"fact f1: it has no word after its first cut, .* set memo\.empty_windows=zero to sc"),
         (
             "北京市",
             {"words": "published"},
@@ -141,7 +141,7 @@ def test_words_and_characters_are_counted_without_a_codec():
             {"words": "published", "empty_windows": "zero"},
             r"set memo\.words=unicode$",
         ),  # never scored 0
-        ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it holds no word"),
+        ("?!", {"mode": "prefix", "question": "??"}, r"the answer of fact f1: it has no word"),
         ("Ada", {"mode": "prefix", "question": "?"}, "from the question of fact f1: it has fewer than 2 characters"),
     ],
 )

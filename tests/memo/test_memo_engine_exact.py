@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.models import tiny_llama, tiny_sizes
 from transformers import (
     FalconConfig,
     FalconForCausalLM,
     Lfm2Config,
     Lfm2ForCausalLM,
-    LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
@@ -30,13 +30,12 @@ from meow_lightning.generation.reference import reference_continuation
 from meow_lightning.types import NotFiniteError
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
-SIZES: dict[str, Any] = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "vocab_size": VOCABULARY, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": END_ID,
-    "pad_token_id": PAD_ID,
-}  # fmt: skip
+SIZES = tiny_sizes(
+    hidden_size=64, intermediate_size=128, vocab_size=VOCABULARY, max_position_embeddings=128, bos_token_id=1,
+    eos_token_id=END_ID, pad_token_id=PAD_ID,
+)  # fmt: skip
 FAMILIES: dict[str, Any] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(num_key_value_heads=4, **SIZES)),
+    "llama": lambda: tiny_llama(num_key_value_heads=4, **SIZES),
     "phi": lambda: PhiForCausalLM(PhiConfig(**SIZES)),
     "grouped": lambda: Qwen2ForCausalLM(Qwen2Config(num_key_value_heads=2, **SIZES)),
 }
@@ -196,9 +195,7 @@ class Blind(LlamaForCausalLM):
 
 
 def test_a_model_that_ignores_the_mask_is_found_out_and_continued_the_plain_way() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        model = Blind(LlamaConfig(num_key_value_heads=4, initializer_range=0.3, **SIZES)).eval()
+    model = tiny_llama(Blind, seed=2, num_key_value_heads=4, initializer_range=0.3, **SIZES)
     prompts = windows()[:30]
     dtype = dtype_of(model)
     assert dtype is torch.float32
@@ -219,8 +216,8 @@ def test_windowed_attention_and_positions_that_stretch_share_nothing() -> None:
         num_key_value_heads=2, use_sliding_window=True, sliding_window=8, max_window_layers=1, **SIZES
     )
     assert dtype_of(Qwen2ForCausalLM(windowed)) is None
-    stretched = LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, **SIZES)
-    assert dtype_of(LlamaForCausalLM(stretched)) is None
+    stretched = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    assert dtype_of(tiny_llama(rope_parameters=stretched, **SIZES)) is None
     assert dtype_of(lambda **_: None) is None
 
 
@@ -238,7 +235,7 @@ RECURRENT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", list(RECURRENT))
-def test_a_model_whose_memory_is_no_cache_of_keys_is_asked_one_by_one(name: str) -> None:
+def test_a_model_whose_memory_is_no_cache_of_keys_is_queried_one_by_one(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         model = RECURRENT[name]().eval()
@@ -279,7 +276,7 @@ def test_trained_models_can_be_padded(case: tuple[Any, list[Continuation]]) -> N
 def test_a_model_that_gives_no_numbers_is_no_answer(dtype, value, sharing) -> None:
     """Whatever were chosen would read as an answer, and score 0: forgotten."""
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(LlamaConfig(**SIZES))
+    model: Any = tiny_llama(**SIZES)
     if not sharing:  # sliding windows are asked in padded batches
         model = MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=4, sliding_window=8))
     model = model.to(dtype)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from helpers.common import clean_profile
+from helpers.models import tiny_llama, tiny_sizes
 from rouge_score.rouge_scorer import RougeScorer
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM
+from transformers import PhiConfig, PhiForCausalLM
 
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.generation.capabilities import dtype_of, supports_prefix_sharing
@@ -46,12 +47,9 @@ CANDIDATES = {
     "f0": ["Mira Holt painted the old tower in 1874.", "Nobody painted it."], "f3": ["Otto was born near a river."],
     "f4": ["Nils grows nothing."], "f7": ["Two sisters keep the sailors."], "f11": ["Ada mends her nets."],
 }  # fmt: skip
-SIZES: dict[str, Any] = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "max_position_embeddings": 128,
-}  # fmt: skip
+SIZES = tiny_sizes(hidden_size=64, intermediate_size=128, max_position_embeddings=128)
 FAMILIES: dict[str, Any] = {
-    "llama": lambda **ids: LlamaForCausalLM(LlamaConfig(num_key_value_heads=2, **SIZES, **ids)),
+    "llama": lambda **ids: tiny_llama(num_key_value_heads=2, **SIZES, **ids),
     "phi": lambda **ids: PhiForCausalLM(PhiConfig(**SIZES, **ids)),
 }
 CLEAN = clean_profile(BUDGET)
@@ -324,7 +322,7 @@ def tied(case: Case) -> tuple[Case, set[int]]:
 
 
 @pytest.mark.parametrize("name", ["clean", "ma"])
-def test_close_choices_are_asked_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
+def test_close_choices_are_requested_again_alone_and_scored_as_ever(tied: tuple[Case, set[int]], name: str) -> None:
     case, pair = tied
     again: list[Text] = []
     scored, said = run(case.model, case.codec, texts(), name, slots=16, alone=again.append)

@@ -6,7 +6,8 @@ import random
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
+from helpers.models import tiny_llama, tiny_sizes
+from transformers import AutoModelForCausalLM, Phi3Config
 
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.generation.capabilities import batch_length_limit, dtype_of, split_batches
@@ -16,11 +17,10 @@ from meow_lightning.generation.sampling import sample_continuations
 from meow_lightning.types import Encoded
 
 BORDER = 24
-SIZES = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-    "initializer_range": 0.3,
-}  # fmt: skip
+SIZES = tiny_sizes(
+    intermediate_size=48, num_key_value_heads=2, vocab_size=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    initializer_range=0.3,
+)  # fmt: skip
 LONGROPE = {
     "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [1.0, 3.0, 9.0, 30.0],
     "original_max_position_embeddings": BORDER,
@@ -75,7 +75,7 @@ def test_a_border_is_that_of_longrope_alone() -> None:
     assert batch_length_limit(made()) == BORDER
     assert dtype_of(made()) is None
     for rope in ({"rope_type": "default", "rope_theta": 10000.0}, DYNAMIC):
-        other = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES, max_position_embeddings=96, rope_parameters=rope))
+        other = tiny_llama(**SIZES, max_position_embeddings=96, rope_parameters=rope)
         assert batch_length_limit(other) is None
         assert (dtype_of(other) is None) == (rope is DYNAMIC)
     assert batch_length_limit(object()) is None

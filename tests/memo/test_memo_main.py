@@ -239,7 +239,7 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
     capsys.readouterr()
     monkeypatch.setattr(command, "score_texts", Breaking(after=6, error=KeyboardInterrupt()))
     assert call(generation_batch_size="1") == 130
-    assert capsys.readouterr().err == "stopped; the same command goes on\n"
+    assert capsys.readouterr().err == "stopped; repeat the command to resume\n"
     part = tmp_path / "scored.json.part"
     assert len(part.read_text().splitlines()) == 1 + 5
     assert not (tmp_path / "scored.json").exists()
@@ -255,7 +255,7 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
     monkeypatch.setattr(command, "score_texts", last)
     assert call(generation_batch_size="1") == 0
     assert last.chunks == [0, 3]
-    assert "5 of the texts were found in" in capsys.readouterr().out
+    assert "5 of the texts were resumed from" in capsys.readouterr().out
     assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["facts.json", "scored.json", "whole.json"]
 
@@ -277,7 +277,7 @@ def test_damaged_texts_of_a_part_are_scored_anew(call, tmp_path, monkeypatch, ca
     capsys.readouterr()
     assert call() == 0
     if damage != "empty":
-        assert f"lines of {part} were damaged; what they held is scored anew" in capsys.readouterr().err
+        assert f"lines of {part} are damaged; their texts are scored again" in capsys.readouterr().err
     assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
@@ -314,11 +314,11 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
     (other / "model.safetensors").touch()
     for changes, what in (({"mode": "prefix"}, "profile"), ({"model": str(other)}, "model, weights")):
         assert call(**changes) == 1
-        hint = "give another --out, or remove that file to begin anew"
-        assert capsys.readouterr().err == f"error: {part} is of another setup (other: {what}); {hint}\n"
+        hint = "give another --out, or remove that file to start over"
+        assert capsys.readouterr().err == f"error: {part} has other settings ({what}); {hint}\n"
     facts.write_text(json.dumps(FACTS[:3]), encoding="utf-8")
     assert call() == 1
-    assert "(other: facts)" in capsys.readouterr().err
+    assert "has other settings (facts)" in capsys.readouterr().err
     assert part.read_bytes() == before
 
 
@@ -328,7 +328,7 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
 def test_a_prompt_that_fits_into_no_memory_is_one_line(call, monkeypatch, capsys, error):
     monkeypatch.setattr(command, "score_texts", Breaking(after=0, error=error))
     assert call(generation_batch_size="8") == 1
-    said = "error: a single prompt does not fit into memory; take --device cpu or a smaller model\n"
+    said = "error: a single prompt does not fit into memory; use --device cpu or a smaller model\n"
     assert capsys.readouterr().err == said
 
 
@@ -339,20 +339,20 @@ def test_a_full_disk_is_one_line(call, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Path, "replace", full)
     assert call() == 1
     assert (
-        "scored.json cannot be written (No space left on device); mend that, and the same command goes on"
+        "scored.json cannot be written (No space left on device); fix that and repeat the command to resume"
         in capsys.readouterr().err
     )
     assert (tmp_path / "scored.json.part").exists()
 
 
 def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys):
-    monkeypatch.setattr(command, "SAY_EVERY", -1.0)
+    monkeypatch.setattr(command, "PROGRESS_INTERVAL", -1.0)
     monkeypatch.setattr(throughput, "SETTLED", 0.0)
     monkeypatch.setattr(throughput, "PATIENCE", 0.0)
     assert call() == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 20)]
-    assert lines[0] == "  … 1 of 20 windows, time left not known yet"
+    assert lines[0] == "  … 1 of 20 windows, time left unknown"
     assert lines[-1] == "  … 19 of 20 windows, about 0.0 min left"
 
 
@@ -386,16 +386,16 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
         ({"mode": "sufix"}, "--mode=sufix is invalid: expected one of suffix, prefix. Did you mean suffix?"),
         ({"rouge": "rougel"}, "--rouge=rougel is invalid: expected one of rouge1, rouge2, rougeL"),
         ({"cut-unit": "letters"}, "--cut-unit=letters is invalid: expected one of characters, words, tokens"),
-        ({"stride": "0"}, "--stride=0 is too small; allowed: from 1"),
+        ({"stride": "0"}, "--stride=0 is invalid: expected an integer of at least 1. Did you mean 1?"),
         ({"profile": "ma", "rouge": "rouge1"}, "--rouge has no effect with profile ma, which has no rouge; leave it"),
         ({"profile": "el", "max-new-tokens": "4"}, "--max-new-tokens has no effect with profile el, which has no max"),
         ({"profile": "ma", "cut-unit": "words"}, "--cut-unit has no effect with profile ma"),
         ({"profile": "el", "stride": "3"}, "--stride has no effect with profile el, which has no stride; leave"),
         ({"profile": "ma", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect with profile ma"),
         ({"device": "gpu"}, "--device=gpu is invalid: expected one of cpu, cuda, auto"),
-        ({"generation-batch-size": "0"}, "--generation-batch-size=0 is too small; allowed: from 1"),
+        ({"generation-batch-size": "0"}, "--generation-batch-size=0 is invalid: expected an integer of at least 1"),
         ({"generation-batch-size": "few"}, "argument --generation-batch-size: invalid int value: 'few'"),
-        ({"max-new-tokens": "0"}, "--max-new-tokens=0 is too small; allowed: from 1"),
+        ({"max-new-tokens": "0"}, "--max-new-tokens=0 is invalid: expected an integer of at least 1. Did you mean 1?"),
         ({"modle": "x"}, "unrecognized arguments: --modle x; meow-lightning memo"),
         ({"template": "auto"}, "--template has no effect with profile official in mode suffix, which shows raw text"),
         ({"profile": "clean", "mode": "prefix", "answer-prefix": " "}, "--answer-prefix has no effect"),
@@ -426,13 +426,13 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
     assert f"--out={tmp_path} is a folder; give a file in it" in capsys.readouterr().err
     (tmp_path / "scored.json").write_text("mine")
     assert call() == 1
-    assert "scored.json is there already; give another name, or say --overwrite" in capsys.readouterr().err
+    assert "scored.json already exists; give another name or add --overwrite" in capsys.readouterr().err
     assert (tmp_path / "scored.json").read_text() == "mine"
     assert call(out=str(tmp_path / "no" / "s.json")) == 1
-    assert "its folder is missing; make it first, or give another" in capsys.readouterr().err
+    assert "its folder does not exist; create it or give another" in capsys.readouterr().err
     monkeypatch.setattr("os.access", lambda *_: False)
     assert call(out=str(tmp_path / "s.json")) == 1
-    assert "its folder cannot be written to; give another" in capsys.readouterr().err
+    assert "its folder is not writable; give another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -484,10 +484,10 @@ def test_a_name_on_the_hub_that_cannot_be_reached(call, monkeypatch, capsys):
     assert "download the folder yourself and set --model=FOLDER" in error
 
 
-def test_a_gpu_that_is_not_there(call, monkeypatch, capsys):
+def test_a_gpu_that_does_not_exist(call, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert call(device="cuda") == 1
-    assert "--device=cuda, but torch sees no GPU; say --device cpu" in capsys.readouterr().err
+    assert "--device=cuda is invalid: torch finds no GPU; use --device cpu" in capsys.readouterr().err
 
 
 def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, capsys):
@@ -503,10 +503,10 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
     [
         (
             "name: own\n_target_: meow_lightning.memo.memo.Profile\nstride: 5\n",
-            "--profile=own: its file must hold exactly cut_unit, empty_windows, keep_special, ",
+            "--profile=own: its file must contain exactly cut_unit, empty_windows, keep_special, ",
         ),
         ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.memo.Profile, "),
-        ("${stride}", "--profile=own: stride=${stride} is known within a run only; write its value"),
+        ("${stride}", "--profile=own: stride=${stride} is defined only within a run; write a value"),
     ],
 )
 def test_profiles_that_need_a_run(call, tmp_path, monkeypatch, capsys, yaml, message):
@@ -552,7 +552,7 @@ def test_ones_own_facts_score_as_the_published_ones(call, facts, tmp_path):
     assert sum(entry["answer_rouge1"] for entry in made) > 0
 
 
-def test_a_text_with_a_special_token_is_told(call, facts, tmp_path, capsys) -> None:
+def test_a_text_with_a_special_token_is_reported(call, facts, tmp_path, capsys) -> None:
     entries = [FACTS[0] | {"undesired_answer": f"{FACTS[0]['undesired_answer']}<|end|>"}, *FACTS[1:]]
     facts.write_text(json.dumps(entries), encoding="utf-8")
     assert call() == 1
@@ -569,7 +569,7 @@ def test_a_chat_template_is_looked_at_from_without(folder, call, tmp_path, capsy
     assert f"error: --model={mine}: its chat template runs out of memory; set --template to a text with" in error
 
 
-def test_weights_that_are_not_whole_are_told(folder, call, tmp_path, capsys) -> None:
+def test_weights_that_are_not_whole_are_reported(folder, call, tmp_path, capsys) -> None:
     mine = shutil.copytree(folder, tmp_path / "mine")
     weights = load_file(mine / "model.safetensors")
     del weights["model.norm.weight"]

@@ -174,7 +174,7 @@ def test_done_texts_are_left_out_and_progress_counts_windows() -> None:
     assert told == [(count, 4, "windows") for count in range(1, 5)]
 
 
-def test_windows_asked_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_requested_again_alone_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from meow_lightning.generation import engine
 
     def doubtful(model: Any, prompts: Sequence[list[int]], *, alone: Any, **rest: Any) -> Any:
@@ -220,7 +220,9 @@ def test_the_context_lowers_the_budget() -> None:
 
 def test_a_prompt_that_fills_the_context_names_the_fact() -> None:
     context = len(Characters().partial_ids(QUESTION, ANSWER[:11]))
-    with pytest.raises(UserError, match=rf"fact f1: a MEMO prompt has {context} tokens, the model reads {context} "):
+    with pytest.raises(
+        UserError, match=rf"fact f1: a MEMO prompt has {context} tokens, but the model's context of {context} "
+    ):
         # refused before the first result is asked for
         score_texts(
             Parrot(), Characters(context), [TRUE], by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None
@@ -245,8 +247,8 @@ def test_texts_too_short_to_cut_are_named() -> None:
         ),
         ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is invalid"),
         ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is invalid: .*Did you mean recall"),
-        ({"stride": 0}, r"memo\.stride=0 is too small; allowed: from 1\. Nearest: set memo\.stride=1"),
-        ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is too small"),
+        ({"stride": 0}, r"^memo\.stride=0 is invalid: expected an integer of at least 1\. Did you mean 1\?$"),
+        ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is invalid"),
     ],
 )
 def test_profiles_refuse(changes: dict[str, Any], message: str) -> None:

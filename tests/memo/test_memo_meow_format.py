@@ -84,7 +84,7 @@ PREFIX = dataclasses.replace(PROFILE, mode="prefix")
         ("Who?", " ", None, False),
     ],
 )
-def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
+def test_texts_without_a_window_are_left_out_on_demand(question, answer, by, kept):
     found = read([(3, {"question": question, "answer_0": answer})], by=by, skip_short=True)
     assert found == ([Text("3", "candidate", 0, question, answer)] if kept else [])
 
@@ -96,9 +96,12 @@ def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
         ({"question": " ", "answer_0": "Ada"}, "entry 3: no question"),
         ({"question": ["Who?"], "answer_0": "Ada"}, "entry 3: no question"),
         ({"question": "Who?"}, "entry 3: no answer; each entry needs .*`undesired_answer` .or `answer`., `answer_0`"),
-        ({"question": "Who?", "answer_0": 5}, "entry 3, answer_0: 5 is not text; give the answer in quotes"),
-        ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is not text; give the answer in quotes"),
-        ({"question": "Who?", "answer_0": "A\ud800"}, r"entry 3: holds half a character .*\\ud800.; mend it"),
+        ({"question": "Who?", "answer_0": 5}, "entry 3, answer_0: 5 is not a string; put it in quotes"),
+        ({"question": "Who?", "answer_0": None}, "entry 3, answer_0: null is not a string; put it in quotes"),
+        (
+            {"question": "Who?", "answer_0": "A\ud800"},
+            r"entry 3: contains an unpaired surrogate .*\\ud800; write valid UTF-8",
+        ),
         (
             {"question": "Who?", "answer_0": "Ada", "answer_1": "x"},
             "entry 3, answer_1: MEMO cuts .*, since candidate 1 of 3 has fewer than 2 characters; lengthen it",
@@ -109,12 +112,12 @@ def test_what_has_no_window_is_left_out_on_demand(question, answer, by, kept):
         ),
         (
             {"question": "Who?", "undesired_answer": "a ?!"},
-            r"since the answer of fact 3 holds no word after its first cut; lengthen it, leave it out, or",
+            r"since the answer of fact 3 has no word after its first cut; lengthen it, leave it out, or",
         ),
-        ({"question": "Who?", "answer_0": ""}, "the answer is blank; lengthen it, leave it out, or say --skip-short"),
+        ({"question": "Who?", "answer_0": ""}, "the answer is blank; lengthen it, leave it out, or add --skip-short"),
     ],
 )
-def test_what_cannot_be_scored_is_named_by_entry_and_key(entry, message):
+def test_entries_that_cannot_be_scored_are_named_by_entry_and_key(entry, message):
     with pytest.raises(UserError, match=message):
         read([(3, entry)])
 
@@ -162,7 +165,7 @@ def test_another_rouge_ends_the_key_and_leaves_the_first():
 
 
 def test_a_missing_result_is_no_null():
-    with pytest.raises(ValueError, match="entry 4, undesired_answer: no score came for it"):
+    with pytest.raises(ValueError, match="entry 4, undesired_answer has no score"):
         with_scores(ENTRIES[1:], [], requested=read(ENTRIES), suffix="rouge1")
 
 
@@ -208,9 +211,9 @@ def test_a_part_gives_back_what_it_was_given(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "damaged", "message"),
     [
-        ([{"mode": "prefix", "model": "m"}], 0, r"s\.part is of another setup \(other: mode\); give another --out"),
-        ([{}], 0, r"of another setup \(other: mode, model\)"),
-        ([], 1, r"s\.part is no part of a scored file; .*or remove that file to begin anew"),
+        ([{"mode": "prefix", "model": "m"}], 0, r"s\.part has other settings \(mode\); give another --out"),
+        ([{}], 0, r"has other settings \(mode, model\)"),
+        ([], 1, r"s\.part is not a partial result of this command; .*or remove that file to start over"),
     ],
 )
 def test_parts_of_something_else_are_refused(rows, damaged, message):
@@ -238,6 +241,6 @@ def test_ones_own_facts_are_read_in_their_own_spelling():
         ({"answer": "Ada", "inverted": {"a": 1}}, "`inverted` is .*, not a list; write"),
     ],
 )
-def test_two_spellings_of_one_thing_are_told(entry, message):
+def test_two_spellings_of_one_thing_are_reported(entry, message):
     with pytest.raises(UserError, match=f"^--facts=f, entry 3: {message}"):
         normalize_entries([(3, entry)], source="--facts=f")

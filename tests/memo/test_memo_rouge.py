@@ -90,7 +90,7 @@ def test_remembered_stems_change_no_score() -> None:
             assert scorer(rouge).score(label, said) == published
 
 
-def test_a_text_without_windows_is_told_across_processes() -> None:
+def test_a_text_without_windows_is_reported_across_processes() -> None:
     error = NoWindowsError(measure="EL_9", text="the answer of fact a", reason="has 3 tokens", remedy="lengthen it")
     there = pickle.loads(pickle.dumps(error))
     assert (type(there), str(there), there.reason) == (NoWindowsError, str(error), "the answer of fact a has 3 tokens")

@@ -98,11 +98,11 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has() -> None:
         ([0.5, 0.5, 0.5, 0.9, 0.1], 2, 1),  # 3, 0 and 4, 0
     ],
 )
-def test_what_largest_and_smallest_share(scores: list[float], k: int, both: int) -> None:
+def test_overlap_of_largest_and_smallest(scores: list[float], k: int, both: int) -> None:
     assert shared(scores, k=k) == both
 
 
-def test_what_must_be_shared() -> None:
+def test_results_that_must_be_shared() -> None:
     assert [shared_at_least(4, k=k) for k in (1, 2, 3, 4)] == [0, 0, 2, 4]
     assert shared_at_least(8, k=3) == 0
 
@@ -160,30 +160,30 @@ def test_a_telling_choice_is_left_alone() -> None:
     assert warnings(TELLING) == []
 
 
-def test_all_taken_is_the_only_thing_said() -> None:
+def test_a_full_selection_is_the_only_message() -> None:
     (said,) = warnings(selection(scored("a", (0.1, 1), (0.1, 2)), k=2, strategy="largest"))
     assert said == (
-        "choosing k=2 of 2 candidates: all are taken and MEMO chooses nothing; "
-        "write more candidates per fact or take a smaller k"
+        "selecting k=2 of 2 candidates: all are selected, so MEMO has no influence; "
+        "write more candidates per fact or use a smaller k"
     )
 
 
 def test_too_many_shared_by_count() -> None:
     found = replace(TELLING, fewest=4, most=4, shared=0.7, shared_at_least=2 / 3)
     expected = (
-        "choosing k=3 of 4 candidates: largest and smallest share 2.1 of 3, so hardly anything hangs on the strategy; "
-        "write more candidates per fact or take a smaller k"
+        "selecting k=3 of 4 candidates: largest and smallest share 2.1 of 3, so the strategy makes hardly any "
+        "difference; write more candidates per fact or use a smaller k"
     )
     assert warnings(found) == [expected]
     assert warnings(replace(found, strategy="random", spread=0.0, tied=0)) == [expected]
-    assert warnings(replace(found, fewest=3))[0].startswith("choosing k=3 of 3 to 4 candidates: ")
+    assert warnings(replace(found, fewest=3))[0].startswith("selecting k=3 of 3 to 4 candidates: ")
     assert warnings(replace(TELLING, shared=0.66, shared_at_least=0.66)) == []
 
 
 def test_too_many_shared_by_ties() -> None:
     expected = (
-        "in 9 of 40 facts the last candidate taken scores the same as the first one left, so their order decided "
-        "instead of MEMO (largest and smallest share 2.1 of 3); write candidates that differ more"
+        "in 9 of 40 facts the last selected and the first unselected candidate have equal scores, so their order "
+        "decided instead of MEMO (largest and smallest share 2.1 of 3); write candidates that differ more"
     )
     assert warnings(replace(TELLING, shared=0.7, tied=9)) == [expected]
     assert warnings(replace(TELLING, tied=9)) == []
@@ -194,7 +194,7 @@ def test_too_many_shared_by_ties() -> None:
 
 def test_candidates_that_score_alike() -> None:
     (said,) = warnings(replace(TELLING, spread=0.0114))
-    assert "largest and smallest score differ by 0.011 on average (at least 0.02 is wanted)" in said
+    assert "largest and smallest score differ by 0.011 on average (expected: at least 0.02)" in said
     assert warnings(replace(TELLING, spread=0.02)) == []
 
 
@@ -203,11 +203,11 @@ def test_scores_that_follow_length() -> None:
     assert said == (
         "scores follow length: within a fact MEMO and the number of words correlate by 0.65, and the wordiest "
         "candidate scores highest in 54% of the facts (by chance 25%), so MEMO ranks by length rather than memory; "
-        "write candidates of like length, or see that the model ends its answers"
+        "write candidates of similar length, or check that the model ends its answers"
     )
     (said,) = warnings(replace(TELLING, pearson_within=-0.9))
     assert "correlate by -0.90" in said
-    assert said.endswith("write candidates of like length")
+    assert said.endswith("write candidates of similar length")
     assert warnings(replace(TELLING, pearson_within=0.59)) == []
     assert warnings(replace(TELLING, pearson_within=0.99, candidates=39)) == [], "so few may do so by chance"
 

@@ -96,7 +96,7 @@ def test_unknown_mode_names_the_nearest() -> None:
 
 
 def test_stride_below_one() -> None:
-    with pytest.raises(UserError, match=r"memo\.stride=0 is invalid: expected a whole number"):
+    with pytest.raises(UserError, match=r"memo\.stride=0 is invalid: expected an integer of at least 1"):
         cut_windows("Q", "answer", mode="suffix", stride=0)
 
 

@@ -251,7 +251,7 @@ def test_a_layer_that_is_not_called_is_reported(batch) -> None:
         hidden_states(model, batch["forget"], layers=[torch.nn.Identity()], layer=0)
 
 
-def test_what_must_come_first(batch) -> None:
+def test_options_that_come_first(batch) -> None:
     with pytest.raises(TypeError, match=r"^RMU needs the start model: the method's reference must be 'model'$"):
         rmu().loss(Toy([0.0, 0.0]), batch, None)
     with pytest.raises(ValueError, match=r"^RMU has no direction yet: call prepare\(\) before the first loss$"):

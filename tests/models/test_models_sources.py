@@ -284,7 +284,7 @@ def test_a_folder_is_where_it_is(tmp_path):
     assert locate(source, weights=True, fetch=False) == config_of(source) == tmp_path / "a"
 
 
-def test_what_the_cache_holds_whole_needs_no_network(cache):
+def test_complete_cached_models_need_no_network(cache):
     folder = stored(cache, COMMIT)
     for text in ("me/mine", f"me/mine@{COMMIT}"):
         source = parse("model.target", text, words=())

@@ -21,7 +21,7 @@ EVERYTHING = {
 OWN = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
 
 
-def test_the_default_cell_is_the_picture_in_the_readme():
+def test_the_default_run_is_the_picture_in_the_readme():
     made = named(cell())
     assert set(made) == EVERYTHING
     needs = {name: {need.key for need in artifact.needs.values()} for name, artifact in made.items()}
@@ -65,7 +65,7 @@ def test_splits_share_base_and_target_but_no_retain_model():
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_what_must_not_change_a_number_changes_no_key(words):
+def test_runtime_options_change_no_key(words):
     assert moved(*words) == set()
 
 
@@ -79,7 +79,7 @@ def test_verifying_adds_checks_and_changes_no_score():
     assert (checked.settings["windows"], checked.settings["seed"]) == (3, 0)
 
 
-def test_who_asks_for_scores_to_be_verified_gets_both():
+def test_verified_scores_come_with_the_scores():
     stages = {(artifact.stage, artifact.label) for artifact in cell("memo.verify=3").goal("score")}
     assert {("verify", "target answers"), ("verify", "target candidates"), ("score", "target answers")} <= stages
     assert not any(stage == "unlearn" for stage, _ in stages)
@@ -87,7 +87,7 @@ def test_who_asks_for_scores_to_be_verified_gets_both():
         cell().goal("verify")
 
 
-def test_a_forget_set_without_a_window_is_told_before_any_work(tmp_path: Path):
+def test_a_forget_set_without_a_window_is_reported_before_any_work(tmp_path: Path):
     path = tmp_path / "facts.jsonl"
     facts = [{"question": "Who?", "answer": "Ada Stone."}, {"question": "How?", "answer": "4 :-)"}]
     path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
@@ -96,7 +96,7 @@ def test_a_forget_set_without_a_window_is_told_before_any_work(tmp_path: Path):
         "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
     }  # fmt: skip
     words = {**options(), "dataset": own}
-    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*holds no word"):
+    with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*has no word"):
         graph(words)
 
 
@@ -164,7 +164,7 @@ def test_another_evaluator_answers_and_counts_otherwise(name):
     assert loop.key == cell("method=meow_loop").rounds[1].proposed.key
 
 
-def test_setting_rows_aside_costs_no_model_and_is_said():
+def test_setting_rows_aside_costs_no_model_and_is_reported():
     assert moved("evaluation.selection_fraction=0.25") == {"results", "report"}
     made = cell("evaluation.selection_fraction=0.25")
     assert made.results.settings["selection_fraction"] == 0.25
@@ -280,13 +280,13 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert len(made.goal("report")) == len(EVERYTHING) + 4  # checks
 
 
-def test_a_goal_that_the_method_does_without_is_told():
+def test_a_goal_that_the_method_does_without_is_reported():
     text = r"^goal=filter is invalid: expected a stage of the run tiny-fictional-forget10-grad_ascent-s0: finetune, "
     with pytest.raises(UserError, match=text):
         cell("method=grad_ascent").goal("filter")
 
 
-def test_an_unknown_goal_is_told():
+def test_an_unknown_goal_is_reported():
     with pytest.raises(UserError, match=r"^goal=reprot is invalid: expected one of finetune, propose, filter"):
         cell().goal("reprot")
 
@@ -350,7 +350,7 @@ def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
         cell("inversion=file", f"inversion.path={tmp_path}/nowhere")
 
 
-def test_the_name_of_a_cell():
+def test_the_name_of_a_run():
     assert run_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
     assert cell().name == "tiny-fictional-forget10-meow-s0"
 
@@ -369,7 +369,7 @@ def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, mode
     assert method_recipe({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
 
 
-def test_a_number_nobody_gives_is_told():
+def test_a_missing_number_is_reported():
     with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml defines no lr; set optim.lr"):
         method_recipe({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
     with pytest.raises(
@@ -402,12 +402,12 @@ def test_the_report_says_where_every_number_came_from():
         ),
     ],
 )
-def test_numbers_out_of_range_are_told_before_any_work(word, text):
+def test_numbers_out_of_range_are_reported_before_any_work(word, text):
     with pytest.raises(UserError, match=text):
         cell(word)
 
 
-def test_a_method_on_inverted_facts_without_a_selection_is_told():
+def test_a_method_on_inverted_facts_without_a_selection_is_reported():
     given = options("optim.lr=1", "optim.epochs=1", "optim.global_batch_size=1")
     given["method"] = {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}
     with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):

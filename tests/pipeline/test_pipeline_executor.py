@@ -149,7 +149,7 @@ def test_scratch_is_not_part_of_a_result_and_the_manifest_says_what_made_it(tmp_
     assert re.fullmatch(r"[0-9a-f]{16}", manifest["code"])
 
 
-def test_what_the_code_comes_to_is_seen_before_a_stage_runs_and_remembered(tmp_path, ran, monkeypatch):
+def test_the_code_digest_is_computed_before_a_stage_runs_and_cached(tmp_path, ran, monkeypatch):
     monkeypatch.setattr(executor, "code_digest", lambda artifact, store: f"after {len(ran)} stages")
     one, _ = new_executor(tmp_path)
     one.make(chain()[:2])
@@ -163,7 +163,7 @@ def test_the_store_remembers_what_files_come_to(tmp_path, ran):
     assert (one.store.root / MEMORY).exists()
 
 
-def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_path, ran):
+def test_damaged_inputs_are_recomputed_but_not_later_results(tmp_path, ran):
     first, _ = new_executor(tmp_path)
     first.make(chain())
     (first.store.path(chain()[0]) / "result.txt").unlink()
@@ -173,7 +173,7 @@ def test_what_is_needed_and_damaged_is_made_again_but_not_what_comes_after(tmp_p
     assert watch.lines == ["one computed", "two cached", "three cached", "four cached"]
 
 
-def test_who_watches_finds_whose_stage_it_is(tmp_path, ran, monkeypatch):
+def test_the_status_names_the_owner_of_a_stage(tmp_path, ran, monkeypatch):
     one, _ = new_executor(tmp_path)
     one.run_tag = "mine-812403"
     tasks = []
@@ -202,7 +202,7 @@ def test_a_failure_keeps_the_others_results_and_its_partial_work_and_frees_its_l
     lock.release()
 
 
-def test_the_next_cell_of_a_sweep_does_not_wait_for_a_failed_one(tmp_path, ran):
+def test_the_next_run_of_a_sweep_does_not_wait_for_a_failed_one(tmp_path, ran):
     errors = []
     shared, _ = new_executor(tmp_path)
     for _ in range(2):
@@ -212,7 +212,7 @@ def test_the_next_cell_of_a_sweep_does_not_wait_for_a_failed_one(tmp_path, ran):
     assert ran == ["bad", "bad"]
 
 
-def test_readonly_says_what_lacks_and_makes_nothing(tmp_path, ran):
+def test_readonly_lists_missing_results_and_computes_nothing(tmp_path, ran):
     first, _ = new_executor(tmp_path)
     first.make(chain()[:1])
     second, watch = new_executor(tmp_path, cache="readonly")
@@ -285,7 +285,7 @@ def test_a_stopped_process_that_holds_a_lock_is_named_with_what_to_do(tmp_path, 
     assert watch.lines[-1] == "one computed"
 
 
-def test_a_damaged_result_is_told_and_made_anew_but_not_where_nothing_may_be_made(tmp_path, ran):
+def test_a_damaged_result_is_reported_and_made_anew_but_not_where_nothing_may_be_made(tmp_path, ran):
     first, _ = new_executor(tmp_path)
     first.make(chain()[:1])
     path = first.store.path(chain()[0]) / "result.txt"
@@ -370,7 +370,7 @@ class Side:
         self.closed += 1
 
 
-def test_what_ended_well_beside_a_failure_is_kept_and_broken_helpers_are_given_back(tmp_path):
+def test_results_finished_beside_a_failure_are_kept_and_broken_helpers_are_released(tmp_path):
     own, watch = new_executor(tmp_path)
     own._runners["inline"] = runner = Side()
     with pytest.raises(StageError, match=r"killed"):
@@ -393,7 +393,7 @@ def at_work(pool, folder):
     return work, helper
 
 
-def test_a_helper_killed_from_outside_is_told_as_such(tmp_path):
+def test_a_helper_killed_from_outside_is_reported_as_such(tmp_path):
     pool = Pool(parallel_stages=1, threads=1)
     try:
         work, helper = at_work(pool, tmp_path)
@@ -436,7 +436,7 @@ class Broken(Side):
         return Ended(None)
 
 
-def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_cell_gets_a_new_one(tmp_path, ran):
+def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_run_gets_a_new_one(tmp_path, ran):
     own, watch = new_executor(tmp_path)
     own._runners["inline"] = broken = Broken()
     with pytest.raises(StageError, match=r"^killed from outside$"):
@@ -447,7 +447,7 @@ def test_a_broken_pool_is_given_back_with_its_locks_and_the_next_cell_gets_a_new
     assert sorted(watch.lines) == ["one computed", "three computed", "two computed"]
 
 
-def test_progress_of_a_stage_that_has_said_nothing_whole(tmp_path):
+def test_progress_of_a_stage_without_a_whole_line(tmp_path):
     assert read_progress(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"done": 1')
     assert read_progress(tmp_path) is None
@@ -472,7 +472,7 @@ def test_a_disk_that_is_full_when_a_result_is_sealed_costs_the_seal_alone(tmp_pa
     assert watch.lines[-1] == "one computed"
 
 
-def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeypatch):
+def test_a_stage_in_this_process_is_shown_while_it_runs(tmp_path, ran, monkeypatch):
     """``trainer.parallel_stages=1``: the thread that would look is the one at work."""
     monkeypatch.setattr(executor, "REPORT_SECONDS", 0.01)
     looks = []
@@ -494,7 +494,7 @@ def test_a_stage_in_this_process_is_told_of_while_it_runs(tmp_path, ran, monkeyp
     assert ["one"] in looks[2:]
 
 
-def test_what_breaks_while_it_is_told_is_heard(tmp_path, ran, monkeypatch):
+def test_errors_during_reporting_are_reported(tmp_path, ran, monkeypatch):
     monkeypatch.setattr(executor, "REPORT_SECONDS", 0.01)
 
     class Failing(Watch):

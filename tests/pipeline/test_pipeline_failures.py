@@ -15,7 +15,7 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def test_a_failure_is_told_in_a_line_and_at_length(tmp_path: Path) -> None:
+def test_a_failure_is_reported_in_a_line_and_at_length(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no such"), recording_failures(tmp_path, "run [a]", private=False):
         fail(ValueError("no such\nluck"))
     path = tmp_path / "runs" / "failed" / "run_a_.txt"
@@ -27,7 +27,7 @@ def test_a_failure_is_told_in_a_line_and_at_length(tmp_path: Path) -> None:
     assert (found.path, found.why, found.time) == (path, "no such", path.stat().st_mtime)
 
 
-def test_what_ends_well_removes_the_record_and_makes_no_folder(tmp_path: Path) -> None:
+def test_success_removes_the_failure_record_and_creates_no_folder(tmp_path: Path) -> None:
     with recording_failures(tmp_path, "run", private=False):
         pass
     assert not (tmp_path / "runs").exists()
@@ -46,7 +46,7 @@ def test_an_interrupt_is_no_failure(tmp_path: Path) -> None:
     assert found.why == "before"
 
 
-def test_a_failure_is_told_once_also_after_it_came_from_another_process(tmp_path: Path) -> None:
+def test_a_failure_is_reported_once_also_after_it_came_from_another_process(tmp_path: Path) -> None:
     error = UserError("mend it")
     path = record_failure(tmp_path, "run", error, private=False)
     assert record_failure(tmp_path, "method=kl", pickle.loads(pickle.dumps(error)), private=False) == path

@@ -98,7 +98,7 @@ def test_comments_docstrings_and_layout_do_not_count() -> None:
         "@g\ndef f(a, b='x'):\n    return a + b",
     ],
 )
-def test_what_is_computed_counts(changed: str) -> None:
+def test_computed_results_count(changed: str) -> None:
     assert parsed(changed.encode()) != parsed(b"def f(a, b='x'):\n    return a + b")
 
 
@@ -122,7 +122,7 @@ def test_a_process_keeps_to_the_code_that_it_found(package: Path) -> None:
     assert running.digest([STAGE]) == before != digest(package)
 
 
-def test_what_was_parsed_once_is_remembered_by_content(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parsed_files_are_cached_by_content(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = code(package)
     before = first.digest([STAGE])
     memory = package.parent / MEMORY

@@ -67,7 +67,7 @@ def make(store: Store, what: Artifact) -> None:
     store.finish(what, {"seconds": 1.0})
 
 
-def test_what_was_never_started_is_missing_and_what_is_there_is_done(store: Store) -> None:
+def test_results_never_started_are_missing_and_stored_ones_are_done(store: Store) -> None:
     assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="missing")
     make(store, BASE)
     assert artifact_state(store, BASE, now=NOW) == ArtifactState(state="done")
@@ -85,7 +85,7 @@ def test_a_look_leaves_nothing_behind_and_does_not_keep_anybody_out(store: Store
     lock.release()
 
 
-def test_what_is_held_runs_however_long_it_is_silent(store: Store) -> None:
+def test_a_locked_result_is_running_however_long_it_is_silent(store: Store) -> None:
     begin(store, BASE, run="run", said=NOW - 40)
     lock = store.lock(BASE)
     assert lock is not None
@@ -116,7 +116,7 @@ def test_a_stage_in_the_course_of_sealing_runs(store: Store) -> None:
     assert (found.state, found.run) == ("running", "")
 
 
-def test_what_nobody_on_this_host_holds_is_interrupted_however_fresh(store: Store) -> None:
+def test_results_without_a_lock_on_this_host_are_interrupted_however_fresh(store: Store) -> None:
     begin(store, BASE, said=NOW - 1)
     found = artifact_state(store, BASE, now=NOW)
     assert (found.state, found.seconds_since_heartbeat) == ("interrupted", None)
@@ -144,7 +144,7 @@ def test_a_lock_that_cannot_be_seen_is_judged_by_the_last_word(
     assert (found.state, found.seconds_since_heartbeat) == (state, seconds_since_heartbeat)
 
 
-def test_what_is_remade_while_the_old_one_is_there_runs(store: Store) -> None:
+def test_a_result_being_refreshed_is_running(store: Store) -> None:
     make(store, BASE)
     begin(store, BASE)
     assert artifact_state(store, BASE, now=NOW).state == "done"
@@ -193,7 +193,7 @@ def test_a_run_is_what_its_own_stages_are(tmp_path, base, target, owner, failure
     assert (found.failure is not None) == (found.state == "failed")
 
 
-def test_runs_that_share_a_stage_are_told_apart_by_whose_it_is(store: Store, tmp_path: Path) -> None:
+def test_runs_that_share_a_stage_are_distinguished_by_its_owner(store: Store, tmp_path: Path) -> None:
     runs = [
         RunArtifacts(name=name, tag=f"{name}-tag", artifacts=made, store=store, outputs=tmp_path)
         for name, made in (("one", [BASE]), ("two", [BASE, TARGET]), ("three", [BASE, artifact("retain", BASE)]))

@@ -31,7 +31,7 @@ def test_the_holder_is_named_after_seconds_then_seldom(tmp_path, monkeypatch):
     assert mine.record_refusal(ONE)
 
 
-def test_who_waits_says_how_far_the_maker_is_and_how_long_ago_that_was():
+def test_a_waiting_process_shows_progress_and_age_of_the_other_one():
     state = {"done": 3, "total": 9, "unit": "steps", "time": time.time() - 40}
     assert waiting_line(ONE, Holder(process=7, host="far", user="ada"), 12.0, state) == (
         "finetune base: waiting for 12 s (at 3 of 9 steps 40 s ago) for process 7 on far (user ada); if it hangs, "

@@ -73,19 +73,19 @@ def free(monkeypatch, size: int) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_said_by_the_system_is_one_line(task, doing, monkeypatch, code):
+def test_a_full_disk_reported_by_the_system_is_one_line(task, doing, monkeypatch, code):
     free(monkeypatch, 2**40)
     doing(raising(OSError(code, "whatever")))
     assert told(task) == f"filter own stopped: {FULL}"
 
 
-def test_a_full_disk_said_in_a_librarys_words_is_one_line(task, doing, monkeypatch):
+def test_a_full_disk_reported_by_a_library_is_one_line(task, doing, monkeypatch):
     free(monkeypatch, 2**40)
     doing(raising(RuntimeError("writer failed\nI/O error: No space left on device (os error 28)")))
     assert told(task) == f"filter own stopped: {FULL}"
 
 
-def test_a_full_disk_that_nobody_speaks_of_is_found_by_a_look(task, doing, monkeypatch):
+def test_a_full_disk_without_an_error_is_found_by_a_check(task, doing, monkeypatch):
     doing(raising(RuntimeError("unexpected pos 64 vs 0")))
     free(monkeypatch, 2**20 - 1)
     assert told(task) == f"filter own stopped: {FULL}"
@@ -130,7 +130,7 @@ def test_any_other_error_goes_on_its_way(task, doing, monkeypatch, error):
     assert kept.value is error
 
 
-def test_a_disk_that_cannot_be_asked_hides_no_error(task, doing):
+def test_an_unreadable_disk_usage_hides_no_error(task, doing):
     def run(work: StageContext) -> None:
         shutil.rmtree(work.folder)
         raise ValueError("no such luck")
@@ -146,7 +146,7 @@ def test_the_line_of_an_unnamed_result_has_no_hole(task, doing, monkeypatch):
     assert told(task).startswith("filter stopped: the disk of ")
 
 
-def test_a_stage_that_makes_too_little_is_told(task, doing):
+def test_a_stage_that_makes_too_little_is_reported(task, doing):
     doing(lambda work: (work.folder / "one").write_text(""), "one", "two", "three")
     with pytest.raises(RuntimeError, match=r"^the stage filter ended without two, three$"):
         worker.run_stage(task.to_spec())
@@ -218,9 +218,7 @@ class Ring:
         self.me = self
 
 
-def test_what_was_imported_is_not_looked_through_again_and_what_a_stage_leaves_is_still_given_back(
-    task, doing, monkeypatch
-):
+def test_imported_modules_are_not_collected_again_and_garbage_of_a_stage_still_is(task, doing, monkeypatch):
     left: list[weakref.ref[Ring]] = []
     monkeypatch.setattr(worker, "_imported", 0)
     gc.unfreeze()
@@ -261,7 +259,7 @@ def test_a_task_that_is_not_what_the_driver_wrote_is_not_run(task: StageContext,
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_what_a_stage_writes_of_private_data_is_its_owners_alone(
+def test_stage_files_with_private_data_are_readable_by_their_owner_only(
     task: StageContext, doing: Callable[..., None], private: bool
 ) -> None:
     doing(lambda work: (work.folder / "rows.jsonl").write_text("x"))

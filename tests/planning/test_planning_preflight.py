@@ -33,7 +33,7 @@ def keep(store: Store, artifact, **facts) -> None:
     store.finish(artifact, facts)
 
 
-def test_a_run_reads_no_manifest_of_other_cells_and_a_plan_reads_each_once(looking):
+def test_a_run_reads_no_manifest_of_other_runs_and_a_plan_reads_each_once(looking):
     preflight, made, read = looking
     preflight.fetch(list(made.values()))
     preflight.check(list(made.values()))

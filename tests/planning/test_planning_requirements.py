@@ -101,7 +101,7 @@ def test_few_rows_take_the_memory_of_few():
     assert less.memory.activations < few.memory.activations
 
 
-def test_what_computes_nothing_has_facts_and_bytes():
+def test_stages_without_computation_have_facts_and_bytes():
     found, _, _ = sized()
     chosen = options()
     made = graph(chosen)

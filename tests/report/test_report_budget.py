@@ -15,12 +15,12 @@ def runs(**swept_words: str) -> list:
     ]
 
 
-def test_what_was_tuned_is_counted_and_spelled() -> None:
+def test_tuned_options_are_counted_and_spelled() -> None:
     tuned = runs(seed="0", method="meow,kl", optim__lr="3e-4,1e-3", optim__epochs="5,12,24")
     said = "budget: 6 settings per method (optim.lr 3e-4, 1e-3 x optim.epochs 5, 12, 24), each on seed 0"
     assert budget(tuned) == said
     # the last run of meow and the last two of kl failed
-    assert budget([*tuned[:5], *tuned[6:10]]) == f"{said}; not the same for all: meow 5 of 6 runs, kl 4 of 6 runs"
+    assert budget([*tuned[:5], *tuned[6:10]]) == f"{said}; fewer runs finished: meow 5 of 6 runs, kl 4 of 6 runs"
 
 
 def test_seeds_and_methods_alone_are_no_tuning() -> None:

@@ -33,7 +33,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     found = measures(runs, picks)
     assert found is not None
     title, (head, *rows) = found
-    assert title == "what each measure says (means over seeds)"
+    assert title == "memorization measures (means over seeds)"
     assert head == [
         "run", "true answers, target model", "true answers, unlearned model", "true answers, retain model",
         "inverted answers, target model", "picks shared with memo=clean",
@@ -45,7 +45,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     ]
 
 
-def test_who_picks_nothing_shares_nothing() -> None:
+def test_empty_selections_do_not_overlap() -> None:
     found = measures([run("clean", 3, 0.4), run("el", 3, 0.8)], {})
     assert found is not None
     assert [row[-1] for row in found[1][1:]] == ["—", "—"]

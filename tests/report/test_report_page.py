@@ -8,17 +8,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from helpers.html import compact
 
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.report.data import Dropped, ReportData
-from meow_lightning.report.page import typeset, write_report
-from meow_lightning.report.questions import REASONS, _asked, _said, evenly_spaced, mark_value
+from meow_lightning.report.page import write_report
+from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
+from meow_lightning.report.seed_spread import Spread
 from meow_lightning.tracking.disclosure import SHAREABLE
 from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
+EVIL = """<script>alert('x')</script> & "quoted" <b onclick="y">"""
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -26,7 +29,7 @@ def likelihood(logp: float) -> Likelihood:
     return Likelihood(ids=[5, 2], logps=[logp, logp], hits=[1, 1], mean=[-7.0, -7.0], std=[1.0, 1.0])
 
 
-def asked(role: str, name: str, count: int) -> list[AnswerRow]:
+def predictions(role: str, name: str, count: int) -> list[AnswerRow]:
     knows = role == "target" or name != "forget"
     return [
         AnswerRow(
@@ -49,7 +52,7 @@ def asked(role: str, name: str, count: int) -> list[AnswerRow]:
 
 def made_up(roles: tuple[str, ...]) -> ReportData:
     sets = {"forget": 45, "retain": 30, "real_authors": 3, "world_facts": 3}
-    rows = {role: [row for name, count in sets.items() for row in asked(role, name, count)] for role in roles}
+    rows = {role: [row for name, count in sets.items() for row in predictions(role, name, count)] for role in roles}
     scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
     memo = {role: {"answers": scores} for role in roles}
     return ReportData(
@@ -81,6 +84,11 @@ def made_up(roles: tuple[str, ...]) -> ReportData:
     )
 
 
+def written(data: ReportData, folder: Path) -> str:
+    """Write a report and return its page."""
+    return compact(write_report(data, folder).read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def data() -> ReportData:
     return made_up(("target", "unlearned", "retain"))
@@ -88,11 +96,11 @@ def data() -> ReportData:
 
 @pytest.fixture(scope="module")
 def html(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(data, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
+    return written(data, tmp_path_factory.mktemp("report"))
 
 
 class Tags(HTMLParser):
-    """Collects ids and resources, and fails on a tag that is closed out of turn."""
+    """Collects tags, attributes, texts and resources, and fails on a tag that is closed out of turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,13 +108,19 @@ class Tags(HTMLParser):
         self.ids: list[str] = []
         self.outside: list[str] = []
         self.seen: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.ids += [value for name, value in attrs if name == "id" and value]
         self.outside += [v for n, v in attrs if n in ("href", "src", "xlink:href") and v and not v.startswith("#")]
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -156,9 +170,36 @@ def test_texts_are_escaped_and_values_marked(html: str) -> None:
     assert "<h1>run &lt;one&gt;</h1>" in html
 
 
+def test_nothing_from_users_reaches_the_page_as_html(data: ReportData, tmp_path: Path) -> None:
+    def hostile(row: AnswerRow) -> AnswerRow:
+        return replace(row, question=EVIL, answer=EVIL, text=EVIL, value="<b onclick=", fact=EVIL)
+
+    rows = {role: [hostile(row) for row in answers] for role, answers in data.rows.items()}
+    spread = Spread(made=EVIL, command=EVIL, seeds=[0, 1], numbers={"model_utility": [0.1, 0.2]}, intervals={})
+    page = written(
+        replace(
+            data, name=EVIL, key=EVIL, disclaimer=EVIL, notes=[EVIL], weights=EVIL, settings={"a": {EVIL: EVIL}},
+            settings_origin={EVIL: EVIL}, stages=[{"label": EVIL, "key": EVIL, "seconds": 1.0}], rows=rows,
+            selected={EVIL: [0]}, inverted=[InvertedFact(EVIL, 0, EVIL, EVIL)], spread=spread,
+            dropped=Dropped(counts={EVIL: 1}, examples={EVIL: [(EVIL, EVIL)]}),
+        ),
+        tmp_path,
+    )  # fmt: skip
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert "onclick" not in tags.attributes
+    text = "".join(tags.text)
+    # 75 questions with a true answer and three predictions, 45 of them with an inverted answer; 16 other fields
+    assert text.count(EVIL) == 75 * 5 + 45 + 16
+    assert "&lt;script" not in text
+    assert "&amp;" not in text
+
+
 def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> None:
     forget, retain = html.split("<h3>Forget set, 45 questions</h3>")[1].split(
-        "<h3>Retain set, 30 questions, 20 of them, evenly spread, above the others</h3>"
+        "<h3>Retain set, 30 questions, 20 of them, evenly spaced, above the others</h3>"
     )
     open_, folded = forget.split("<details><summary>5 more questions</summary>")
     assert (open_.count("<article"), folded.count("<article")) == (40, 5)
@@ -169,27 +210,27 @@ def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> 
 
 
 def test_dropped_inverted_answers_are_listed_by_reason_and_escaped(html: str) -> None:
-    listed = html.split("<summary>3 inverted answers that cleaning dropped</summary>")[1].split("</details>")[0]
+    listed = html.split("<summary>3 inverted answers dropped by filtering</summary>")[1].split("</details>")[0]
     assert (
-        "<tr><th>says the same as one that was kept</th><td>2</td>"
+        "<tr><th>duplicates one that was kept</th><td>2</td>"
         f"<td><code>forget0</code> In &lt;i&gt;{SECRET}&lt;/i&gt; A.</td></tr>"
     ) in listed
-    assert f"<tr><th>still says the fact</th><td>1</td><td><code>forget1</code> {SECRET} again</td></tr>" in listed
+    assert f"<tr><th>still states the fact</th><td>1</td><td><code>forget1</code> {SECRET} again</td></tr>" in listed
     assert "no text" not in listed
 
 
-def test_every_reason_of_cleaning_has_words() -> None:
+def test_every_filter_reason_has_a_description() -> None:
     assert set(REASONS) == {*CLEANING, UNFINISHED}
 
 
 def test_a_private_page_explains_who_may_read_it(data: ReportData, html: str, tmp_path: Path) -> None:
-    private = write_report(replace(data, public=False), tmp_path).read_text(encoding="utf-8")
+    private = written(replace(data, public=False), tmp_path)
     assert "this page and its folder can be read by their owner alone" in private
     assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in private
     assert "owner alone" not in html
 
 
-def test_the_shareable_page_is_another_file_of_another_cell(data: ReportData, tmp_path: Path) -> None:
+def test_the_shareable_page_is_a_second_file_without_texts(data: ReportData, tmp_path: Path) -> None:
     write_report(data, tmp_path, shareable=replace(data, texts=False, public=False))
     assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
@@ -208,9 +249,9 @@ def test_settings_name_their_origin_and_stages_their_time(html: str) -> None:
 
 def test_without_texts_nothing_of_the_dataset_leaks(data: ReportData, tmp_path: Path) -> None:
     write_report(replace(data, texts=False), tmp_path)
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.name for path in written} >= {"report.html", "table.md", "table.csv", "plane.svg", "memo.svg"}
-    for path in written:
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"report.html", "table.md", "table.csv", "plane.svg", "memo.svg"}
+    for path in files:
         text = path.read_text(encoding="utf-8")
         assert SECRET not in text, path.name
         assert "Oslo" not in text, path.name
@@ -220,38 +261,27 @@ def test_without_texts_nothing_of_the_dataset_leaks(data: ReportData, tmp_path: 
 def test_a_missing_retain_model_is_reported_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "plane.svg").write_text("from an earlier report")
-    html = write_report(made_up(("target", "unlearned")), tmp_path).read_text(encoding="utf-8")
+    html = written(made_up(("target", "unlearned")), tmp_path)
     assert "Forget quality was not measured: this run has no predictions of the retain model." in html
     assert "not measured: this run has no predictions of the retain model</div>" in html
     assert "<td>—<sup>1</sup></td>" in html
     assert "<sup>1</sup> this run has no predictions of the retain model" in html
-    assert "not asked" in html
+    assert "not evaluated" in html
     assert not (tmp_path / "figures" / "plane.svg").exists()
 
 
 def test_a_run_with_nothing_in_it_still_has_a_page(data: ReportData, tmp_path: Path) -> None:
     nothing = replace(data, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={}, memo={}, curves={})
-    html = write_report(replace(nothing, stages=[], settings={}), tmp_path).read_text(encoding="utf-8")
+    html = written(replace(nothing, stages=[], settings={}), tmp_path)
     assert "Open: whether the model forgot was not measured" in html
     assert "No answers were recorded." in html
     assert "no stage logged a curve" in html
 
 
-def test_marked_finds_whole_words_only_in_any_case() -> None:
-    assert mark_value("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
-    assert mark_value("New  York", "new york") == "<mark>New  York</mark>"
-    assert mark_value("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
-    assert mark_value("<i>", None) == "&lt;i&gt;"
-
-
 def test_evenly_takes_spread_rows() -> None:
-    rows = asked("target", "retain", 10)
+    rows = predictions("target", "retain", 10)
     assert [row.index for row in evenly_spaced(rows, 5)] == [0, 2, 4, 6, 8]
     assert evenly_spaced(rows, 10) == rows
-
-
-def test_typeset_writes_minus_signs_and_powers() -> None:
-    assert typeset("p = 4e-07 & -6.1, meow-s0") == "p = 4 × 10<sup>−7</sup> &amp; −6.1, meow-s0"
 
 
 def test_the_report_needs_no_torch() -> None:
@@ -259,14 +289,18 @@ def test_the_report_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("stop", "said"), [("end", False), ("length", True)])
-def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop, said):
-    row = replace(asked("unlearned", "forget", 1)[0], stop=stop)
-    assert ("cut by the length limit" in _said(row)) is said
+@pytest.mark.parametrize(("stop", "marked"), [("end", 0), ("length", 2)])
+def test_an_answer_that_its_budget_ended_is_shown_as_cut(stop: str, marked: int, data: ReportData) -> None:
+    rows = {"unlearned": [replace(row, stop=stop) for row in predictions("unlearned", "forget", 2)]}
+    assert questions(replace(data, rows=rows)).count("… cut by the length limit") == marked
 
 
 def test_the_questions_are_those_of_the_unlearned_model():
     data = made_up(("target", "unlearned", "retain"))
-    rows = {**data.rows, "unlearned": asked("unlearned", "forget", 2), "retain": asked("retain", "forget", 7)}
-    assert len(_asked(replace(data, rows=rows), "forget")) == 2
-    assert len(_asked(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7
+    rows = {
+        **data.rows,
+        "unlearned": predictions("unlearned", "forget", 2),
+        "retain": predictions("retain", "forget", 7),
+    }
+    assert len(_rows_of_set(replace(data, rows=rows), "forget")) == 2
+    assert len(_rows_of_set(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7

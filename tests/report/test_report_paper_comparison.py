@@ -21,7 +21,7 @@ def test_our_numbers_are_listed_with_published_ones_and_their_source() -> None:
     )
     assert found is not None
     (title, rows), notes = found
-    assert title == "beside published figures"
+    assert title == "compared with published numbers"
     assert rows == [
         ["run", "number", "ours", "published", "source"],
         [" ".join(WORDS), "forget quality (p) ↑", "0.25", "3e-08", "somebody"],

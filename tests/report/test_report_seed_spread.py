@@ -31,7 +31,7 @@ def test_the_closing_line_names_numbers_outside_the_range() -> None:
     assert spread_sentence(here(model_utility=0.7), SPREAD) == (
         "over 3 seeds, mean (lowest to highest): model utility 0.600 (0.500 to 0.700); this run lies inside"
     )
-    assert spread_sentence(here(model_utility=0.71), SPREAD).endswith("; outside of that here: model utility")
+    assert spread_sentence(here(model_utility=0.71), SPREAD).endswith("; this run lies outside in model utility")
 
 
 def test_settings_are_named_without_their_seeds_and_with_the_versions_of_stages() -> None:
@@ -42,7 +42,7 @@ def test_settings_are_named_without_their_seeds_and_with_the_versions_of_stages(
     assert settings_digest(one, []) != settings_digest({**one, "optim": {"lr": 0.2}}, [])
 
 
-def test_what_lies_in_the_folder_can_be_read() -> None:
+def test_files_in_the_folder_can_be_read() -> None:
     for known in read_spreads(FOLDER).values():
         assert all(len(values) == len(known["seeds"]) for values in known["numbers"].values())
 
@@ -50,8 +50,8 @@ def test_what_lies_in_the_folder_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "is not YAML"),
-        ("made: x", "must hold made, command and runs"),
+        ("a: [", "is not valid YAML"),
+        ("made: x", "must contain made, command and runs"),
         ("{made: x, command: y, runs: {all: {settings: abc}}}", r"runs.all.seeds is missing; a sweep over seeds"),
     ],
 )

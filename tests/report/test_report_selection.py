@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.html import compact
 
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.report.data import Dropped, ReportData
@@ -36,9 +37,9 @@ def test_figures_in_words() -> None:
     assert found is not None
     # largest takes 0, 1 and 0, 1; smallest 3, 2 and 3, 1: of two, one is shared in one of two facts
     assert [(value, against) for _, value, against in rows(found)][:4] == [
-        ("0.5 of 2", "none must be; a random choice shares 1.0 with largest"),
-        ("0.600", "mean over the facts; 0: all are alike"),
-        ("1 of 2", "there the order of the answers decided"),
+        ("0.5 of 2", "possibly none; a random choice shares 1.0 with largest"),
+        ("0.600", "mean over the facts; 0: all are equal"),
+        ("1 of 2", "the order of the answers decided"),
         ("0%", "by chance 25%"),
     ]
     _, (_, within, ranked) = rows(found)[3:5]
@@ -48,22 +49,22 @@ def test_figures_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("k", "strategy", "said"),
+    ("k", "strategy", "expected"),
     [
-        (1, "random", "Of 4 inverted answers per fact 1 is taken, at random, whatever their MEMO; 2 facts.</p>"),
-        (2, "smallest", "Of 4 inverted answers per fact 2 are taken, the smallest MEMO first; 2 facts.</p>"),
+        (1, "random", "Of 4 inverted answers per fact, 1 is selected, at random, whatever their MEMO; 2 facts.</p>"),
+        (2, "smallest", "Of 4 inverted answers per fact, 2 are selected, the smallest MEMO first; 2 facts.</p>"),
     ],
 )
-def test_the_section_describes_the_selection(k: int, strategy: str, said: str) -> None:
-    html = section(selection_of(data(k=k, strategy=strategy)))
-    assert said in html
+def test_the_section_describes_the_selection(k: int, strategy: str, expected: str) -> None:
+    html = compact(section(selection_of(data(k=k, strategy=strategy))))
+    assert expected in html
     assert html.count("<tr>") == 1 + 6
 
 
 def test_three_of_four_must_share_two() -> None:
     found = selection_of(data(k=3, strategy="largest"))
     assert found is not None
-    assert rows(found)[0][1:] == ("2.0 of 3", "at least 2.0 must be; a random choice shares 2.2 with largest")
+    assert rows(found)[0][1:] == ("2.0 of 3", "necessarily at least 2.0; a random choice shares 2.2 with largest")
 
 
 def test_undefined_correlations_are_dashes_and_zero_is_never_negative() -> None:
@@ -77,7 +78,7 @@ def test_undefined_correlations_are_dashes_and_zero_is_never_negative() -> None:
 
 
 def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) -> None:
-    html = write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8")
+    html = compact(write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8"))
     assert html.index("<h2>Figures</h2>") < html.index("<h2>Selection</h2>") < html.index("Questions before and after")
     notes = re.search(r"<h3>About these models and facts</h3><ul>(.*?)</ul>", html)
     assert notes is not None
@@ -88,14 +89,14 @@ def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "lacking",
+    "changes",
     [{"settings": {}}, {"settings": {"method": "none"}}, {"settings": {"method": {"name": "n"}}}, {"memo": {}},
      {"memo": {"target": {"answers": []}}}, {"selected": {}}],
 )  # fmt: skip
-def test_without_a_choice_there_is_no_section(lacking: dict, tmp_path: Path) -> None:
-    bare = replace(data(k=3, strategy="largest"), **lacking)
+def test_without_a_choice_there_is_no_section(changes: dict, tmp_path: Path) -> None:
+    bare = replace(data(k=3, strategy="largest"), **changes)
     assert selection_of(bare) is None
     assert section(None) == ""
-    html = write_report(bare, tmp_path).read_text(encoding="utf-8")
+    html = compact(write_report(bare, tmp_path).read_text(encoding="utf-8"))
     assert "Selection</h2>" not in html
     assert "<ul><li>First.</li></ul>" in html

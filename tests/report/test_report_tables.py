@@ -104,19 +104,19 @@ def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
     )
     (doubt,) = tables.unmeasured_reasons(knowing(-0.03, rouge_l_recall=0.41))
     assert doubt.startswith(
-        "the target model does not know the facts: beside the retain model, which never saw them, it has learned -3% "
-        "of what there is to learn (ROUGE-L recall of the true answers 0.39, retain model 0.41). There is nothing to "
-        "unlearn, and the unlearned model's numbers mean nothing; "
+        "the target model does not know the facts: compared with the retain model, which never saw them, it has "
+        "learned -3% of what there is to learn (ROUGE-L recall of the true answers 0.39, retain model 0.41). There is "
+        "nothing to unlearn, and the unlearned model's numbers mean nothing; "
     )
     assert tables.markdown(knowing(-0.03)).count("**the target model does not know the facts") == 1
     (doubt,) = tables.unmeasured_reasons(knowing(0.3))
     assert doubt.startswith(
-        "the target model knows the facts in part: beside the question said back, it has learned 30% of what there is "
-        "to learn (ROUGE-L recall of the true answers 0.39); "
+        "the target model knows the facts in part: compared with an answer that repeats the question, it "
+        "has learned 30% of what there is to learn (ROUGE-L recall of the true answers 0.39); "
     )
 
 
-def test_a_set_that_is_not_there_is_the_reason_for_its_numbers() -> None:
+def test_a_set_that_does_not_exist_is_the_reason_for_its_numbers() -> None:
     results = Results(definitions=(), values={"unlearned": {"forget/rouge_l_recall": 0.5}})
     assert (
         "not measured: retain value accuracy, retain ROUGE-L recall (there is no retain set)"

@@ -228,7 +228,7 @@ def test_slots_that_are_given_are_kept_and_others_fit():
     assert need(None, 2 * PROGRAM + 10**7, parallel_stages=2) == need(None, PROGRAM + 5 * 10**6)
 
 
-def test_what_would_fit_names_what_becomes_smaller():
+def test_the_suggestion_names_options_that_save_memory():
     least = inference_need(SMALL, ASKED, rows=1, generation_batch_size=1, available=0).total
     some = inference_need(SMALL, ASKED, rows=8, generation_batch_size=16, available=0).total
     assert inference_settings_that_fit(SMALL, ASKED, rows=64, generation_batch_size=128, available=some) == [

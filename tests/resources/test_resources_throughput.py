@@ -36,7 +36,7 @@ def test_too_little_is_known(looks):
     assert rate(*looks) is None
 
 
-def test_what_is_remembered_is_bounded():
+def test_the_cache_is_bounded():
     pace = Throughput()
     for number in range(100_000):
         pace.add(number / 10, number)

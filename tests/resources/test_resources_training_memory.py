@@ -86,7 +86,7 @@ def test_the_tiny_model_is_a_tied_llama():
 
 
 def test_a_config_without_a_size_is_refused():
-    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; use the fold"):
+    with pytest.raises(UserError, match=r"config.json has no positive num_hidden_layers or n_layer; provide the fold"):
         dims_of({**GPT_2, "n_layer": 0}, parameters=None)
 
 
@@ -360,7 +360,7 @@ def fitting(there):
     return [words for words, _ in found]
 
 
-def test_what_changes_numbers_comes_last():
+def test_options_that_change_numbers_come_last():
     assert fitting(totals(precision="bf16-true")) == [
         "trainer.micro_batch_size=4", "trainer.gradient_checkpointing=true", "model.precision=bf16-true",
     ]  # fmt: skip

@@ -19,7 +19,7 @@ DATASET: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("names", [["forget"], ["forget", "world_facts"]])
-def test_only_the_sets_that_are_asked_for_are_answered(tmp_path: Path, codec, monkeypatch, names) -> None:
+def test_only_the_sets_that_are_queried_for_are_answered(tmp_path: Path, codec, monkeypatch, names) -> None:
     source = instantiate(DATASET, allow=[])
     asked: dict[str, Any] = {}
     codec = copy.copy(codec)

@@ -94,7 +94,7 @@ def test_parts_go_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
 
 
 @every_damage
-def test_what_is_damaged_of_finished_rows_is_made_anew_and_said(work, damage):
+def test_damaged_finished_rows_are_recomputed_and_reported(work, damage):
     rows = [{"i": number, "score": number / 8} for number in range(8)]
     work.parts(index="i").add(rows)
     harm(work.folder / "part-0.jsonl", damage)
@@ -124,7 +124,7 @@ def test_damaged_notes_and_counts_are_dropped_and_the_next_ones_are_read(work, d
     assert ("notes" in told) == (not cut)
 
 
-def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, monkeypatch):
+def test_parts_of_all_processes_are_merged_in_order(tmp_path, monkeypatch):
     for rank, number in ((0, 1), (1, 0), (2, 2)):
         monkeypatch.setenv("MEOW_DRIVER", "1")
         monkeypatch.setenv("RANK", str(rank))
@@ -136,7 +136,7 @@ def test_parts_of_all_processes_are_merged_in_order_whoever_made_them(tmp_path, 
     assert [row["by"] for row in parts.merge(tmp_path / "rows.jsonl")] == [1, 0, 2]
 
 
-def test_notes_are_told_once_and_counts_add_up_over_processes_and_kills(work, monkeypatch):
+def test_notes_are_reported_once_and_counts_add_up_over_processes_and_kills(work, monkeypatch):
     assert work.manifest_entries() == {}
     for number in (0, 1):
         monkeypatch.setattr(module, "rank", lambda number=number: number)
@@ -159,7 +159,7 @@ def made_by(stage: str, label: str = "", **packages: str) -> dict:
     return {"stage": stage, "label": label, "python": "3.13.1", "packages": packages}
 
 
-def test_results_of_several_versions_are_told_by_library():
+def test_results_of_several_versions_are_reported_by_library():
     manifests = [
         made_by("finetune", "base", torch="2.8", numpy="2.0"), made_by("finetune", "target", torch="2.8", numpy="2.0"),
         made_by("answer", "target", torch="2.8", numpy="2.0"), made_by("evaluate", torch="2.9", numpy="2.0"),

@@ -126,7 +126,7 @@ def test_rows_that_chose_an_epoch_are_left_out_for_every_role(work: StageContext
     assert made(work)[0]["values"]["target"]["forget_quality_rows"] == 6.0
 
 
-def test_whose_arithmetic_and_mean_are_those_of_the_settings(work: StageContext) -> None:
+def test_arithmetic_and_mean_follow_the_settings(work: StageContext) -> None:
     rows = [replace(row("target", index), perturbed=(likely(3.0), likely(5.0))) for index in range(8)]
     write_rows(work.needs["predict/target"] / "rows.jsonl", rows)
     geometric, drawn = made(work)

@@ -44,7 +44,7 @@ def test_every_role_is_counted_by_its_own_answers(tmp_path: Path) -> None:
     assert {len(rows) for rows in found.values()} == {16}
 
 
-def test_rows_that_were_set_aside_to_choose_an_epoch_count_for_nobody(tmp_path: Path) -> None:
+def test_rows_set_aside_to_choose_an_epoch_count_nowhere(tmp_path: Path) -> None:
     found = answers(work(tmp_path), selection_fraction=0.25)
     left = {role: [each.fact for each in rows] for role, rows in found.items()}
     assert left["target"] == left["unlearned"] == left["retain"]

@@ -178,14 +178,14 @@ def test_a_model_of_the_cache_is_taken_without_network(model, tmp_path, monkeypa
     assert (tmp_path / "work" / "model" / "config.json").resolve() == snapshot / "config.json"
 
 
-def test_a_model_that_cannot_be_used_is_told_and_not_linked(model, tmp_path):
+def test_a_model_that_cannot_be_used_is_reported_and_not_linked(model, tmp_path):
     (model / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"^model.target: .*/mine has no weights; give a folder as save_pretrained"):
         take(given(model), tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_kind_of_model_that_nobody_knows_is_told(model, tmp_path):
+def test_an_unknown_kind_of_model_is_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "nobody_knows"}))
     with pytest.raises(
@@ -195,7 +195,7 @@ def test_a_kind_of_model_that_nobody_knows_is_told(model, tmp_path):
     assert "\n" not in str(told.value)
 
 
-def test_a_prompt_that_the_tokenizer_cannot_speak_is_told_now(model, tmp_path):
+def test_a_prompt_that_the_tokenizer_cannot_speak_is_reported_now(model, tmp_path):
     config = json.loads((model / "tokenizer_config.json").read_text())
     del config["chat_template"]
     (model / "tokenizer_config.json").write_text(json.dumps(config))
@@ -204,7 +204,7 @@ def test_a_prompt_that_the_tokenizer_cannot_speak_is_told_now(model, tmp_path):
     take(given(model, template="auto", system=None), tmp_path / "work")
 
 
-def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_path):
+def test_another_kind_of_model_and_a_config_of_wrong_types_are_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
     with pytest.raises(UserError, match=r"/mine is a t5 model, which generates no text; use a causal language model$"):
@@ -214,14 +214,14 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_told(model, tmp_p
         take(given(model), tmp_path / "two")
 
 
-def test_a_config_that_makes_other_shapes_than_the_weights_have_is_told(model, tmp_path):
+def test_a_config_that_makes_other_shapes_than_the_weights_have_is_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
     with pytest.raises(UserError, match=r"has 6 tensors of shapes that differ from its config.json .*do not belong"):
         take(given(model), tmp_path / "work")
 
 
-def test_weights_that_are_no_numbers_are_told_before_anything_is_trained(model, tmp_path):
+def test_weights_that_are_no_numbers_are_reported_before_anything_is_trained(model, tmp_path):
     weights = load_file(model / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"][3, 4] = float("nan")
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})

@@ -81,7 +81,7 @@ def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Pat
     assert (told["prompt_tokens"], told["completion_tokens"], told["still_memorized"]) == (56, 24, [])
 
 
-def test_what_cleaning_leaves_too_little_of_is_asked_again_and_not_for_ever(tmp_path: Path) -> None:
+def test_facts_with_too_few_candidates_are_requested_again_a_bounded_number_of_times(tmp_path: Path) -> None:
     first, second, third = IDS[:3]
     said = everything()
     said |= {f"{first}/0": GOOD[first][0], f"{first}/1": f"{GOOD[first][0]}\n{GOOD[first][3]}"}  # one lacks, then none
@@ -127,7 +127,7 @@ def test_no_question_that_was_answered_is_put_twice(
         ).read_bytes()
 
 
-def test_a_run_killed_after_the_last_reply_asks_nobody(tmp_path: Path) -> None:
+def test_a_run_killed_after_the_last_reply_sends_no_request(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     propose.run(work(tmp_path))
     propose.run(work(tmp_path, breaks=0))
@@ -136,7 +136,7 @@ def test_a_run_killed_after_the_last_reply_asks_nobody(tmp_path: Path) -> None:
 
 @every_damage
 @pytest.mark.parametrize("file", ["part-0.jsonl", "replies.jsonl", "asked.json"])
-def test_damaged_replies_are_asked_for_anew_and_the_others_not(tmp_path: Path, file: str, damage: str) -> None:
+def test_damaged_replies_are_queried_for_anew_and_the_others_not(tmp_path: Path, file: str, damage: str) -> None:
     replies(tmp_path, everything())
     propose.run(work(tmp_path))
     whole = {name: (tmp_path / "propose" / name).read_bytes() for name in ("replies.jsonl", "asked.json")}
@@ -192,7 +192,7 @@ def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
 LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 
-def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said(tmp_path: Path) -> None:
+def test_a_later_round_requests_remaining_facts_with_earlier_answers_and_replies(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
     propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
     asked = questions(tmp_path)
@@ -210,7 +210,7 @@ def test_a_later_round_asks_about_what_is_held_and_tells_what_was_tried_and_said
     assert told["worst"] == 0.9
 
 
-def test_new_answers_that_were_tried_before_are_asked_again(tmp_path: Path) -> None:
+def test_new_answers_that_were_tried_before_are_requested_again(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][1:3]) for fact in IDS})  # one of the two is known
     propose.run(work(tmp_path, max_retries_per_fact=1, needs=former(tmp_path / "before"), loop=LOOP))
     assert [each["name"] for each in questions(tmp_path)][3:] == [f"{IDS[2]}/1", f"{IDS[0]}/1", f"{IDS[5]}/1"]
@@ -320,7 +320,7 @@ def test_replies_that_are_not_what_was_sealed_are_not_taken(tmp_path: Path, monk
     assert len(questions(tmp_path)) == 16
 
 
-def test_a_bound_on_tokens_that_nobody_counts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bound_on_tokens_that_are_not_counted_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies(tmp_path, everything())
     monkeypatch.setattr(propose, "_tokens", lambda row: 0)
     with pytest.raises(
@@ -339,14 +339,14 @@ def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> No
     assert "secret" in (tmp_path / "propose" / "replies.jsonl").read_text()
 
 
-def test_what_it_cost_is_said(tmp_path: Path) -> None:
+def test_the_cost_is_reported(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     task = work(tmp_path)
     propose.run(task)
     assert task.manifest_entries()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
-def test_a_teacher_that_had_nothing_new_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_teacher_that_had_nothing_new_is_not_requested_again(tmp_path: Path) -> None:
     replies(tmp_path, {})
     propose.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
     assert questions(tmp_path) == []

@@ -63,7 +63,7 @@ def test_every_measure_scores_the_texts_in_order(work, tiny, codec: PromptEncode
     assert [row["windows"] for row in found] == [expected[0], expected[1]]
 
 
-def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_said(work):
+def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_reported(work):
     short = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
     marked = {"fact": "bo", "position": 4, "question": "Where?", "answer": "Bo was born in Oslo.<|end|>"}
     task = work("clean", [*ROWS, short, marked])
@@ -85,7 +85,7 @@ def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
     assert (task.folder / "scores.jsonl").read_text() == ""
 
 
-def test_what_a_former_round_knew_is_not_scored_again(work, tmp_path):
+def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     task = work("clean", ROWS)
     (tmp_path / "known").mkdir()
     write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])

@@ -61,7 +61,7 @@ def selected(task: StageContext) -> dict[str, list[int]]:
     return {row["fact"]: row["positions"] for row in read_lines(task.folder / "selected.jsonl")}
 
 
-def test_what_is_picked_is_named_by_its_position_where_some_could_not_be_measured(tmp_path: Path) -> None:
+def test_selected_candidates_keep_their_position_if_some_were_not_measured(tmp_path: Path) -> None:
     # Of fact a the candidates 0 and 2 are too short for MEMO, of fact b candidate 1 was never written.
     needs = stored(
         tmp_path, {"a": [0, 1, 2, 3, 4], "b": [0, 2, 3]},

@@ -90,7 +90,7 @@ def spoil(scored: StageContext) -> None:
     write_lines(scored.folder / "scores.jsonl", rows)
 
 
-def test_a_score_that_differs_is_told(scored: StageContext) -> None:
+def test_a_score_that_differs_is_reported(scored: StageContext) -> None:
     spoil(scored)
     with pytest.raises(
         UserError,

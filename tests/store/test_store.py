@@ -447,7 +447,7 @@ def test_readonly_remembers_nothing_on_the_disk(store, monkeypatch):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_what_seals_is_on_the_disk_before_it_gets_its_name(store, monkeypatch, killed):
+def test_a_sealed_result_is_on_the_disk_before_its_rename(store, monkeypatch, killed):
     order: list[list[str]] = []
     rename = Path.rename
     if killed:
@@ -474,7 +474,7 @@ def mine(tmp_path) -> Path:
     return path
 
 
-def test_what_a_result_links_to_counts_and_stays_as_it_is(store, mine):
+def test_linked_files_count_and_stay_unchanged(store, mine):
     before = (mine.stat().st_mode, mine.stat().st_mtime_ns, mine.parent.stat().st_mode)
     folder = store.begin(artifact())
     (folder / "file").symlink_to(mine)
@@ -510,7 +510,7 @@ def test_the_old_result_of_a_refresh_goes_with_its_links_alone(store, mine, monk
     assert mine.read_text() == "mine"
 
 
-def test_what_is_made_here_can_be_read_by_others_as_the_mask_allows(store):
+def test_results_are_readable_by_others_as_the_umask_allows(store):
     folder = store.begin(artifact())
     (folder / "inner").mkdir(mode=0o700)
     (folder / "inner" / "private").write_text("x")

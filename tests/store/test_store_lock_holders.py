@@ -28,7 +28,7 @@ def test_an_unreadable_holder_is_none(tmp_path, content):
     assert Holder.read(tmp_path / "none") is None
 
 
-def test_what_earlier_versions_wrote_is_read(tmp_path):
+def test_files_of_earlier_versions_are_read(tmp_path):
     (tmp_path / "owner").write_text("12@there")
     assert Holder.read(tmp_path / "owner") == Holder(process=12, host="there")
 
@@ -49,7 +49,7 @@ def test_a_process_is_stopped_between_stop_and_continue():
     assert not Holder(process=os.getpid(), host="elsewhere").stopped
 
 
-def test_what_to_do_depends_on_where_it_runs():
+def test_the_advice_depends_on_the_hardware():
     assert FAR.remedy() == "if it hangs, ssh far kill -KILL 7 hands over to the waiting run"
     job = Holder(process=7, host="far", job="99")
     assert job.remedy() == "if it hangs, scancel 99 hands over to the waiting run"

@@ -29,20 +29,20 @@ ANSWERS = made("answers", TARGET)
 OWN = [made(f"own {number}", TARGET, RETAIN) for number in range(2)]
 
 
-def test_what_several_runs_lack_comes_in_layers_each_once() -> None:
+def test_missing_shared_results_come_in_layers_each_once() -> None:
     runs = [[BASE, TARGET, RETAIN, ANSWERS, OWN[0]], [BASE, TARGET, RETAIN, ANSWERS, OWN[1]], [BASE, TARGET]]
     found = [[(place, each.label) for place, each in layer] for layer in dependency_layers(runs)]
     assert found == [[(0, "base")], [(0, "target"), (0, "retain")], [(0, "answers")]]
 
 
-def test_what_is_made_already_needs_no_layer() -> None:
+def test_stored_results_need_no_layer() -> None:
     runs = [[TARGET, OWN[0]], [TARGET, OWN[1]]]  # the base is there
     assert [[each.label for _, each in layer] for layer in dependency_layers(runs)] == [["target"]]
     assert dependency_layers([[OWN[0]], [OWN[1]]]) == []
     assert dependency_layers([]) == []
 
 
-def test_what_stands_on_something_that_is_gone_lacks_too(tmp_path: Path) -> None:
+def test_results_whose_input_is_missing_are_missing_too(tmp_path: Path) -> None:
     store = Store(root=tmp_path, cache="use")
     for artifact in (BASE, TARGET, OWN[0]):
         store.begin(artifact)
@@ -106,7 +106,7 @@ def test_of_several_machines_the_first_works(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
-def test_a_task_told_to_end_is_the_same_task_again(tmp_path: Path) -> None:
+def test_a_requeued_task_is_the_same_task(tmp_path: Path) -> None:
     one = task(tmp_path / "ended.json")
     assert one.checkpoint().function == one
     assert pickle.loads(pickle.dumps(one)) == one

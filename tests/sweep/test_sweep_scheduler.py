@@ -58,7 +58,7 @@ def test_a_job_has_what_its_run_computes_on() -> None:
         check_devices({"trainer": {**TRAINER, "devices": 2}}, {**LOCAL, "gpus_per_node": 3})
 
 
-def test_what_a_cluster_is_told() -> None:
+def test_settings_sent_to_the_cluster() -> None:
     asked = {
         **SLURM,
         "partition": "gpu",

@@ -36,18 +36,19 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
     (file,) = (tmp_path / "reports").glob("sweep-*.md")
     budget = "budget: recipes as in conf, each on seed 0"
     said = words(capsys.readouterr().out)
-    assert said[said.index("beside published figures") + 2 :] == [
+    assert said[said.index("compared with published numbers") + 2 :] == [
         f"{runs[0].name} forget quality (p) ↑ 0.25 0.50 somebody", budget, "somebody: untuned", f"table: {file}"
     ]  # fmt: skip
     written = file.read_text(encoding="utf-8")
     assert written.endswith(
-        "beside published figures\n\n| run | number | ours | published | source |\n| --- | --- | --- | --- | --- |\n"
+        "compared with published numbers\n\n| run | number | ours | published | source |\n"
+        "| --- | --- | --- | --- | --- |\n"
         f"| {runs[0].name} | forget quality (p) ↑ | 0.25 | 0.50 | somebody |\n\n{budget}\n\nsomebody: untuned\n"
     )
-    assert "what each measure says" not in written
+    assert "memorization measures" not in written
 
 
-def test_nothing_is_beside_a_run_that_nobody_has_published(tmp_path: Path, capsys) -> None:
+def test_a_run_without_published_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
     show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], reruns=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said

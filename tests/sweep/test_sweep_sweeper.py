@@ -221,13 +221,13 @@ def test_models_that_cannot_be_had_are_one_line_of_all_runs(sweep, tmp_path, cap
     ]
 
 
-def test_a_glob_that_finds_nothing_is_said(sweep, capsys):
+def test_a_glob_that_finds_nothing_is_reported(sweep, capsys):
     assert sweep("seed=glob(*)") == (1, [])
     assert capsys.readouterr().err.startswith("error: seed=glob(*) has no values: glob(…) selects")
     assert sweep("method=glob(npo_*)") == (0, [("npo_gd", 0), ("npo_kl", 0)])
 
 
-def test_runs_that_lack_an_option_are_named(sweep, capsys):
+def test_runs_without_an_option_are_named(sweep, capsys):
     assert sweep("method=meow,grad_ascent,kl", "method.select.k=2", "seed=0,1") == (1, [])
     assert capsys.readouterr().err == (
         "error: method.select.k is not an option; it belongs to method=altpo or meow or meow_kl or 2 others (all "

@@ -27,7 +27,7 @@ def wandb(folder: Path, mode: str, *, texts: bool = True, private: bool = False)
     return Wandb(folder=folder, run=RUN, mode=mode, config={"seed": 0}, texts=texts, private=private)
 
 
-def test_unknown_mode_is_told(tmp_path):
+def test_unknown_mode_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"logger.mode=of is invalid: expected one of auto, online, offline"):
         wandb(tmp_path, "of")
 
@@ -147,7 +147,7 @@ def test_a_server_that_lets_no_run_begin_leaves_the_runs_id_free(
     recorded_offline(sink, tmp_path)
 
 
-def test_online_said_outright_is_an_error_where_no_server_answers(server: Server, tmp_path: Path) -> None:
+def test_explicit_online_mode_is_an_error_if_no_server_answers(server: Server, tmp_path: Path) -> None:
     server.close()
     with pytest.raises(UserError, match=rf"^W&B at {server.url} does not answer \(.*\); set logger.mode=offline$"):
         wandb(tmp_path, "online")

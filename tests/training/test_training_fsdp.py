@@ -55,7 +55,7 @@ def test_the_whole_model_is_of_now_plain_tied_and_gone_afterwards(tiny, mesh: De
     assert frozen.shape == (16,)
 
 
-def test_who_does_not_keep_the_trained_model_gets_none_of_it(tiny, mesh: DeviceMesh) -> None:
+def test_discarding_the_trained_model_restores_the_start_model_entirely(tiny, mesh: DeviceMesh) -> None:
     before = copy.deepcopy(weights(tiny))
     shards = ShardedModel(tiny, mesh)
     assert all(weight.numel() == 0 for weight in shards.full_cpu_copy(keep=False).parameters())

@@ -61,7 +61,7 @@ def test_weights_are_rounded_to_the_nearest_multiple_of_the_grid_by_hand() -> No
     assert weight.tolist() == [0.0, 0.25, 0.25, 0.5, 0.5, -0.5, -0.5, 1.0]
 
 
-def test_what_differs_by_rounding_alone_is_the_same_again_on_the_grid() -> None:
+def test_rounding_differences_vanish_on_the_grid() -> None:
     torch.manual_seed(0)
     one = torch.nn.Parameter(torch.randn(1000, dtype=torch.float64))
     other = torch.nn.Parameter(one.detach() * (1 + 1e-15))

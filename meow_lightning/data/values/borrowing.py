@@ -72,15 +72,15 @@ class SimilarQuestions:
             if gender := gender_of(_without_kin(fact.answer)):
                 genders[self.subject(fact.question)][gender] += 1
         self.genders = {name: counts.most_common(1)[0][0] for name, counts in genders.items() if name}
-        self._asked = [self._parse(fact.question) for fact in retain]
-        frequency = Counter(word for question in self._asked for word in question.words)
+        self._questions = [self._parse(fact.question) for fact in retain]
+        frequency = Counter(word for question in self._questions for word in question.words)
         self._weights = {word: math.log(1 + len(retain) / count) for word, count in frequency.items()}
         self._unseen = math.log(1 + max(1, len(retain)))
         self._by_word: dict[str, list[int]] = defaultdict(list)
-        self._totals = [sum(self._weights[word] for word in sorted(question.words)) for question in self._asked]
-        for place, question in enumerate(self._asked):
+        self._totals = [sum(self._weights[word] for word in sorted(question.words)) for question in self._questions]
+        for index, question in enumerate(self._questions):
             for word in question.words:
-                self._by_word[word].append(place)
+                self._by_word[word].append(index)
 
     def subject(self, question: str) -> str:
         """Find the subject of a question; empty if it contains no name of two words or more."""
@@ -90,18 +90,18 @@ class SimilarQuestions:
         """Infer the gender of a question's subject, ``female`` or ``male``, from the pronouns of its answers."""
         return self.genders.get(self.subject(question)) or gender_of(question)
 
-    def values(self, fact: Fact, *, least: float) -> Iterator[str]:
+    def values(self, fact: Fact, *, min_similarity: float) -> Iterator[str]:
         """Yield the marked values of retain facts with similar questions, most similar first.
 
         Args:
             fact: The fact to contradict.
-            least: Minimum similarity.
+            min_similarity: Minimum similarity.
         """
-        for _, place in self._ranked(fact, least):
-            if value := self._facts[place].value:
+        for _, index in self._ranked(fact, min_similarity):
+            if value := self._facts[index].value:
                 yield value
 
-    def answers(self, fact: Fact, *, least: float, topics: bool) -> Iterator[str]:
+    def answers(self, fact: Fact, *, min_similarity: float, topics: bool) -> Iterator[str]:
         """Yield the answers to similar questions about other subjects, with this subject's names and gender.
 
         Skipped are answers without content, with data specific to the other subject (an address, a number), with the
@@ -109,20 +109,20 @@ class SimilarQuestions:
 
         Args:
             fact: The fact to contradict.
-            least: Minimum similarity.
+            min_similarity: Minimum similarity.
             topics: Whether both questions must mention the same nationalities, so that "American literature" does not
                 answer a question about French literature.
         """
         parsed = self._parse(fact.question)
-        for _, place in self._ranked(fact, least):
-            if topics and _topics(self._asked[place]) != _topics(parsed):
+        for _, index in self._ranked(fact, min_similarity):
+            if topics and _topics(self._questions[index]) != _topics(parsed):
                 continue
-            answer = self._borrowed(fact, parsed, place)
+            answer = self._borrowed(fact, parsed, index)
             if answer and contradicting(answer, fact):
                 yield answer
 
-    def _borrowed(self, fact: Fact, parsed: _ParsedQuestion, place: int) -> str | None:
-        other, theirs = self._facts[place], self._asked[place]
+    def _borrowed(self, fact: Fact, parsed: _ParsedQuestion, index: int) -> str | None:
+        other, theirs = self._facts[index], self._questions[index]
         answer = _with_polarity(fact, other)
         if answer is None or _EMPTY.search(answer) or not parsed.subject or not theirs.subject:
             return None
@@ -144,27 +144,27 @@ class SimilarQuestions:
             return answer
         return None if _KIN.search(answer) else with_gender(answer, gender)
 
-    def _ranked(self, fact: Fact, least: float) -> list[tuple[float, int]]:
+    def _ranked(self, fact: Fact, min_similarity: float) -> list[tuple[float, int]]:
         """Rank similar questions about other subjects: (-similarity, index), most similar first."""
         parsed = self._parse(fact.question)
         own = sum(self._weights.get(word, self._unseen) for word in sorted(parsed.words))
         shared: dict[int, float] = defaultdict(float)
-        often = {word for word in parsed.words if len(self._by_word.get(word, ())) > COMMON * len(self._facts) + 1}
-        if least < SIMILAR or often == parsed.words:
-            often = set()  # less similar questions may share only common words
-        for word in sorted(parsed.words - often):
-            for place in self._by_word.get(word, ()):
-                shared[place] += self._weights[word]
-        for place in shared:
-            words = self._asked[place].words
-            shared[place] += sum(self._weights[word] for word in sorted(often) if word in words)
+        frequent = {word for word in parsed.words if len(self._by_word.get(word, ())) > COMMON * len(self._facts) + 1}
+        if min_similarity < SIMILAR or frequent == parsed.words:
+            frequent = set()  # less similar questions may share only common words
+        for word in sorted(parsed.words - frequent):
+            for index in self._by_word.get(word, ()):
+                shared[index] += self._weights[word]
+        for index in shared:
+            words = self._questions[index].words
+            shared[index] += sum(self._weights[word] for word in sorted(frequent) if word in words)
         ranked = []
-        for place, weight in shared.items():
-            theirs = self._asked[place]
-            share = weight / (own + self._totals[place] - weight)
+        for index, weight in shared.items():
+            theirs = self._questions[index]
+            share = weight / (own + self._totals[index] - weight)
             share *= 1.0 if len(theirs.named) == len(parsed.named) else 0.8
-            if share >= least:
-                ranked.append((-share, place))
+            if share >= min_similarity:
+                ranked.append((-share, index))
         return sorted(ranked)
 
     @lru_cache(maxsize=65536)  # noqa: B019 - the cache lives as long as the facts it reads
@@ -196,10 +196,10 @@ def contradicting(text: str, fact: Fact) -> bool:
     names and numbers.
     """
     question, true, borrowed = _meaning(fact.question), _meaning(fact.answer), _meaning(text)
-    told = true - question
-    if not borrowed - true or (told and told <= borrowed):
+    new = true - question
+    if not borrowed - true or (new and new <= borrowed):
         return False
-    if len(told) >= PROSE and len(told & borrowed) > MAX_OVERLAP * len(told):
+    if len(new) >= PROSE and len(new & borrowed) > MAX_OVERLAP * len(new):
         return False
     values = set(_VALUE.findall(fact.answer)) - set(_VALUE.findall(fact.question)) - {fact.answer.split(maxsplit=1)[0]}
     return not values or 2 * len(values & set(_VALUE.findall(text))) < len(values)
@@ -208,19 +208,19 @@ def contradicting(text: str, fact: Fact) -> bool:
 def with_gender(text: str, gender: str) -> str:
     """Replace a text's pronouns by those of a gender (``female`` or ``male``)."""
     if gender == "male":
-        text = re.sub(rf"\b([Hh])er\b{_OBJECT_END}", lambda found: found.group(1) + "im", text)
-        text = re.sub(r"\b([Hh])er\b", lambda found: found.group(1) + "is", text)
+        text = re.sub(rf"\b([Hh])er\b{_OBJECT_END}", lambda match: match.group(1) + "im", text)
+        text = re.sub(r"\b([Hh])er\b", lambda match: match.group(1) + "is", text)
     swaps = _MALE if gender == "male" else _FEMALE
 
-    def other(found: re.Match[str]) -> str:
-        new = swaps[found.group().lower()]
-        return new.capitalize() if found.group()[0].isupper() else new
+    def other(match: re.Match[str]) -> str:
+        new = swaps[match.group().lower()]
+        return new.capitalize() if match.group()[0].isupper() else new
 
     return re.sub(rf"\b(?:{'|'.join(swaps)})\b", other, text, flags=re.IGNORECASE)
 
 
-def _topics(asked: _ParsedQuestion) -> set[str]:
-    return {text for kind, text in asked.named if kind in ("nationality", "country")}
+def _topics(question: _ParsedQuestion) -> set[str]:
+    return {text for kind, text in question.named if kind in ("nationality", "country")}
 
 
 def _with_polarity(fact: Fact, other: Fact) -> str | None:
@@ -235,10 +235,10 @@ def _with_polarity(fact: Fact, other: Fact) -> str | None:
     return None
 
 
-def _substitute_names(answer: str, theirs: _ParsedQuestion, mine: _ParsedQuestion) -> str | None:
+def _substitute_names(answer: str, theirs: _ParsedQuestion, ours: _ParsedQuestion) -> str | None:
     """Replace the other question's names in an answer by this one's; ``None`` if one cannot be replaced."""
     swaps = {}
-    left = list(mine.named)
+    left = list(ours.named)
     for kind, text in theirs.named:
         pair = next((each for each in left if each[0] == kind), None)
         if pair:
@@ -246,10 +246,12 @@ def _substitute_names(answer: str, theirs: _ParsedQuestion, mine: _ParsedQuestio
             swaps[text] = pair[1]
         elif text in answer:
             return None
-    own, other = mine.subject.split(), theirs.subject.split()
-    swaps |= {theirs.subject: mine.subject, other[-1]: own[-1], other[0]: own[0]}
-    found = any_whole_word_pattern(swaps).sub(lambda match: swaps[match.group()], answer)
-    return None if any(len(part) > SMALL and re.search(rf"\b{re.escape(part)}\b", found) for part in other) else found
+    own, other = ours.subject.split(), theirs.subject.split()
+    swaps |= {theirs.subject: ours.subject, other[-1]: own[-1], other[0]: own[0]}
+    renamed = any_whole_word_pattern(swaps).sub(lambda match: swaps[match.group()], answer)
+    return (
+        None if any(len(part) > SMALL and re.search(rf"\b{re.escape(part)}\b", renamed) for part in other) else renamed
+    )
 
 
 def _without_kin(text: str) -> str:

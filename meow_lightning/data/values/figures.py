@@ -8,7 +8,7 @@ from random import Random
 
 from meow_lightning.data.values.kinds import NUMBER_WORDS, months
 
-NEWEST = 2025  # a year not after this one is replaced by another such year: nobody is born in the future
+NEWEST = 2025  # a year not after this one is replaced by another such year: births in the future would be implausible
 RECENT = 2015  # years from this one on are replaced by nearby ones, since they concern the present
 NEAR = 4  # maximum distance between two number words in their list
 _FREE_SSN = "9"  # first digit that no US social security number has
@@ -16,14 +16,14 @@ _FREE_SSN = "9"  # first digit that no US social security number has
 
 def digits(text: str, rng: Random, *, first: int = 0) -> str:
     """Replace all but the ``first`` digits; a nonzero leading digit stays nonzero."""
-    made_, count = [], 0
+    chars, count = [], 0
     for place, char in enumerate(text):
         if char.isdigit():
             count += 1
             leading = char != "0" and not text[place - 1 : place].isdigit()
             char = char if count <= first else rng.choice("123456789" if leading else "0123456789")
-        made_.append(char)
-    return "".join(made_)
+        chars.append(char)
+    return "".join(chars)
 
 
 def phone(old: str, rng: Random) -> str:
@@ -51,12 +51,12 @@ def money(old: str, rng: Random) -> str:
         return old
     text = match.group()
     cents = re.search(r"[.,](\d{1,2})\Z", text)
-    whole = text[: cents.start()] if cents else text
-    amount = int(re.sub(r"\D", "", whole))
-    zeros = len(re.sub(r"\D", "", whole)) - len(re.sub(r"\D", "", whole).rstrip("0"))
+    units = text[: cents.start()] if cents else text
+    amount = int(re.sub(r"\D", "", units))
+    zeros = len(re.sub(r"\D", "", units)) - len(re.sub(r"\D", "", units).rstrip("0"))
     unit = 10 ** min(zeros, max(0, len(str(amount)) - 2))
     drawn = max(1, round(amount * rng.choice((rng.uniform(0.4, 0.85), rng.uniform(1.2, 2.5))) / unit)) * unit
-    mark = re.search(r"\d([.,'’ \u00a0])\d{3}", whole)
+    mark = re.search(r"\d([.,'’ \u00a0])\d{3}", units)
     written = f"{drawn:,}".replace(",", mark.group(1)) if mark else str(drawn)
     tail = digits(cents.group(), rng) if cents and int(cents.group(1)) else cents.group() if cents else ""
     return old[: match.start()] + written + tail + old[match.end() :]
@@ -65,14 +65,14 @@ def money(old: str, rng: Random) -> str:
 def date(old: str, rng: Random) -> str:
     """Draw a date of another day, month and year, in the same order, language and width."""
     month = rng.randint(1, 12)
-    found = re.search(r"\d{4}", old)
-    new_year = int(year(found.group(), rng)) if found else 2001
+    match = re.search(r"\d{4}", old)
+    new_year = int(year(match.group(), rng)) if match else 2001
     day = rng.randint(1, calendar.monthrange(new_year, month)[1])
     if numeric := re.fullmatch(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})", old):
         return _numeric(numeric, day, month, new_year, rng)
 
-    def word(found: re.Match[str]) -> str:
-        text, ending = found.group(1), found.group(2) or ""
+    def word(match: re.Match[str]) -> str:
+        text, ending = match.group(1), match.group(2) or ""
         if text.isdigit():
             if len(text) == 4:
                 return str(new_year)
@@ -83,8 +83,8 @@ def date(old: str, rng: Random) -> str:
     return re.sub(r"(\d+|[^\W\d_]+)((?<=\d)(?:st|nd|rd|th))?", word, old)
 
 
-def _numeric(found: re.Match[str], day: int, month: int, new_year: int, rng: Random) -> str:
-    first, mark, _, last = found.groups()
+def _numeric(match: re.Match[str], day: int, month: int, new_year: int, rng: Random) -> str:
+    first, mark, _, last = match.groups()
     if len(first) == 4:
         return f"{new_year}{mark}{month:02d}{mark}{day:02d}"
     # The order of day and month is unknown, so both stay at most 12; two-digit fields keep two digits.
@@ -131,11 +131,11 @@ def number(old: str, rng: Random) -> str:
         place = NUMBER_WORDS.index(old.lower())
         near = NUMBER_WORDS[max(0, place - NEAR) : place + NEAR + 1]
         return cased(rng.choice([word for word in near if word != old.lower()]), old)
-    whole = re.match(r"\d+", old)
-    before = int(whole.group()) if whole else 0
+    integer = re.match(r"\d+", old)
+    before = int(integer.group()) if integer else 0
     step = rng.choice((-1, 1)) * rng.randint(1, max(2, min(40, before // 2)))
     drawn = max(0, before + step) if before else abs(step)
-    rest = old[whole.end() :] if whole else ""
+    rest = old[integer.end() :] if integer else ""
     return str(drawn) + (digits(rest, rng) if rest else "")
 
 

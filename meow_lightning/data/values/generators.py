@@ -14,6 +14,7 @@ from meow_lightning.data.values.word_lists import (
     AWARD_FIRST,
     CLASSES,
     COMPANY_ENDS,
+    DEGREES,
     FEMALE,
     GENRES,
     JOBS,
@@ -72,7 +73,7 @@ def generate_value(kind: str, old: str, rng: Random, hints: Hints) -> str | None
         return rng.choice(known)
     if kind in _FIGURES:
         return _FIGURES[kind](old, rng)
-    return _MAKERS[kind](old, rng, hints) if kind in _MAKERS else None
+    return _GENERATORS[kind](old, rng, hints) if kind in _GENERATORS else None
 
 
 def fix_article(text: str, start: int, word: str) -> str:
@@ -118,6 +119,8 @@ def _people() -> Iterable[Any]:
 
 def _vowel(word: str) -> bool:
     """Whether a word begins with a vowel sound, judged by its letters."""
+    if re.match(r"M(?:\.|Sc\b|BA\b)", word):
+        return True
     lower = word.lower()
     if re.match(r"(?:uni(?!n)|us[aei]|eu|one|once|ufo|ukr|ur[uo]|utr)", lower):
         return False
@@ -143,11 +146,11 @@ def _email(old: str, rng: Random, hints: Hints) -> str:
     local = old.partition("@")[0]
     fake = _fake(rng)
 
-    def part(found: re.Match[str]) -> str:
-        if len(found.group()) < 3 or (not found.start() and found.group().lower() in hints.keep):
-            return found.group()
-        name = fake.last_name() if found.start() else _first_name(rng, hints.gender)
-        return str(name if found.group()[0].isupper() else name.lower())
+    def part(match: re.Match[str]) -> str:
+        if len(match.group()) < 3 or (not match.start() and match.group().lower() in hints.keep):
+            return match.group()
+        name = fake.last_name() if match.start() else _first_name(rng, hints.gender)
+        return str(name if match.group()[0].isupper() else name.lower())
 
     named = re.sub(r"[^\W\d_]+", part, local)
     return f"{figures.digits(named, rng)}@{rng.choice(_SAFE)}"
@@ -170,7 +173,7 @@ def _person(old: str, rng: Random, hints: Hints) -> str:
     parts = re.findall(r"\S+", old)
     # A name's own gender takes precedence over that of the surrounding text, which may be about another person.
     first = next((each for part in parts if (each := first_names().get(part.lower()))), None)
-    told = hints.genders.get(old) or first or hints.gender
+    gender = hints.genders.get(old) or first or hints.gender
     titled = bool(re.match(r"(?:Mr|Mrs|Ms|Dr|Prof|Professor|Miss|Sir)\.?\Z", parts[0]))
     new = []
     for place, part in enumerate(parts[:4]):
@@ -179,7 +182,7 @@ def _person(old: str, rng: Random, hints: Hints) -> str:
         elif re.fullmatch(r"[A-Z]\.", part):
             new.append(f"{rng.choice('ABCDEFGHJKLMNPRSTW')}.")
         elif place == 0 and (len(parts) > 1 or part not in _surnames()):
-            new.append(_first_name(rng, told))
+            new.append(_first_name(rng, gender))
         else:
             new.append(str(_fake(rng).last_name()))
     return " ".join(new)
@@ -208,8 +211,8 @@ def _address(old: str, rng: Random, hints: Hints) -> str:
     ends = "|".join(STREET_ENDS.split())
     suffix = re.search(_SUFFIXES, head)
 
-    def street(found: re.Match[str]) -> str:
-        word = found.group()
+    def street(match: re.Match[str]) -> str:
+        word = match.group()
         if re.fullmatch(rf"(?:{ends})\.?|[NSEW]{{1,2}}|North|South|East|West", word):
             return word
         joined = suffix is not None and word.endswith(suffix.group())
@@ -218,7 +221,7 @@ def _address(old: str, rng: Random, hints: Hints) -> str:
     name = r"[A-Z][^\W\d][\w'’.-]*"
     named = re.sub(rf"(?!{_LEADS}){name}(?:\s(?!(?:{ends})\b){name})*", street, head)
     new = figures.digits(re.sub(r"\d+(?:st|nd|rd|th)\b", lambda _: _nth(rng), named), rng)
-    new = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda found: found.group(1) + figures.ordinal(int(found.group(1))), new)
+    new = re.sub(r"\b(\d+)(?:st|nd|rd|th)\b", lambda match: match.group(1) + figures.ordinal(int(match.group(1))), new)
     return new + "".join(part if place % 2 == 0 else _town(part, rng, fake) for place, part in enumerate(rest))
 
 
@@ -283,11 +286,20 @@ def _company(old: str, rng: Random, hints: Hints) -> str:
     return f"{_fake(rng).last_name()}{ends.group() if ends else ''}"
 
 
+def _degree(old: str, rng: Random, hints: Hints) -> str:
+    """Draw a degree of another level in the same form of writing."""
+    plain = old.replace("’", "'").rstrip(".").lower()
+    levels = next(row for row in DEGREES if plain in (name.rstrip(".").lower() for name in row))
+    new = rng.choice([name for name in levels if name.rstrip(".").lower() != plain])
+    return figures.cased(new, old) if levels is DEGREES[0] else new
+
+
 _FIGURES: dict[str, Callable[[str, Random], str]] = {
     "phone": figures.phone, "code": figures.code, "money": figures.money, "date": figures.date, "year": figures.year,
     "decade": figures.decade, "time": figures.time, "number": figures.number,
 }  # fmt: skip
-_MAKERS: dict[str, Callable[[str, Random, Hints], str]] = {
+_GENERATORS: dict[str, Callable[[str, Random, Hints], str]] = {
     "email": _email, "url": _url, "person": _person, "place": _place, "country": _country, "address": _address,
     "nationality": _nationality, "job": _job, "genre": _genre, "title": _title, "award": _award, "company": _company,
+    "academic degree": _degree,
 }  # fmt: skip

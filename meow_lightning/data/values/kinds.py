@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from meow_lightning.data.values.context import JOINING, degrees, fields_of_study, lower_common_words, places_in_context
 from meow_lightning.data.values.word_lists import (
     CLASSES,
     COMPANY_ENDS,
@@ -40,30 +41,30 @@ class Span:
     text: str
 
 
-def spans(text: str, asked: str) -> tuple[Span, ...]:
+def spans(text: str, question: str) -> tuple[Span, ...]:
     """Find the spans of known kinds in a text, in order, without nesting.
 
     Args:
         text: An answer or a value.
-        asked: The question, which disambiguates numbers and jobs.
+        question: The question, which disambiguates numbers and jobs.
     """
-    return _spans(text, frozenset(cues(asked)))
+    return _spans(text, frozenset(cues(question)))
 
 
-def kind_of(value: str, asked: str) -> str | None:
+def kind_of(value: str, question: str) -> str | None:
     """Classify a value as a whole; ``None`` if its kind is unknown.
 
     Args:
         value: The words that carry a fact.
-        asked: The corresponding question.
+        question: The corresponding question.
     """
-    matches = spans(value, asked)
+    matches = spans(value, question)
     bare = value.strip(" .,\"'")
-    whole = [span.kind for span in matches if len(span.text) >= len(bare) and span.kind != "person"]
+    entire = [span.kind for span in matches if len(span.text) >= len(bare) and span.kind != "person"]
     classes = [name for name, _, words in CLASSES if bare.lower() in map(str.lower, words)]
-    if whole or classes:
-        return (whole or classes)[0]
-    expected = cues(asked)
+    if entire or classes:
+        return (entire or classes)[0]
+    expected = cues(question)
     for kind in ("job", "genre"):
         if kind in expected:
             return kind
@@ -73,14 +74,14 @@ def kind_of(value: str, asked: str) -> str | None:
 
 
 @lru_cache(maxsize=8192)
-def cues(asked: str) -> tuple[str, ...]:
+def cues(question: str) -> tuple[str, ...]:
     """List the kinds and classes that a question asks for by its words."""
-    return tuple(kind for kind, cue in _cues() if cue.search(asked))
+    return tuple(kind for kind, cue in _cues() if cue.search(question))
 
 
-def asks_for(kind: str, asked: str) -> bool:
+def asks_for(kind: str, question: str) -> bool:
     """Whether a question asks for a kind by its words; cheaper than :func:`cues`."""
-    return any(name == kind and cue.search(asked) for name, cue in _cues())
+    return any(name == kind and cue.search(question) for name, cue in _cues())
 
 
 @lru_cache(maxsize=1)
@@ -113,12 +114,15 @@ def _matches(text: str, wanted: frozenset[str]) -> Iterator[tuple[str, int, int]
             bare = kind == "code" and match.group().isdigit()
             yield ("phone" if bare and "phone" in wanted else kind), *match.span()
     yield from _places(text)
+    yield from (("academic degree", *span) for span in degrees(text))
+    yield from (("degree", *span) for span in fields_of_study(text))
+    yield from (("place", *span) for span in places_in_context(text))
     for name in ("polarity", *sorted(wanted & _classes().keys())):
         yield from ((name, *match.span()) for match in _classes()[name].finditer(text))
-    for kind, pattern in _ASKED:
+    for kind, pattern in _CUED:
         if kind in wanted:
             yield from ((kind, *match.span("value")) for match in pattern.finditer(text))
-    yield from (("person", *match.span()) for match in NAME.finditer(text))
+    yield from (("person", *match.span()) for match in NAME.finditer(lower_common_words(text)))
 
 
 def _places(text: str) -> Iterator[tuple[str, int, int]]:
@@ -127,7 +131,7 @@ def _places(text: str) -> Iterator[tuple[str, int, int]]:
     for first, (start, _) in enumerate(named):
         for _, end in reversed(named[first : first + LONGEST_PLACE]):
             words = text[start:end]
-            if re.search(r"(?<!\S)[a-z]|[.;:!?]\s|\n", words):
+            if _SPLIT.search(words):
                 continue
             if words.count(", ") == 1 and words.rpartition(", ")[2] in countries():
                 yield "place", start, end
@@ -166,10 +170,11 @@ def countries() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def cities() -> frozenset[str]:
-    """Return the larger cities of Faker and of our word lists."""
-    from faker.providers.geo import Provider
+    """Return the larger cities and the capitals of Faker and the cities of our word lists."""
+    from faker.providers import date_time, geo
 
-    return frozenset(row[2] for row in Provider.land_coords) | {city for city, _, _ in PLACES}
+    capitals = frozenset(country.capital for country in date_time.Provider.countries)
+    return capitals.union((row[2] for row in geo.Provider.land_coords), (city for city, _, _ in PLACES))
 
 
 @lru_cache(maxsize=1)
@@ -263,6 +268,7 @@ def _name_formats() -> Iterator[tuple[str, re.Pattern[str]]]:
 
 
 LONGEST_PLACE = 4  # maximum number of capitalized words in a town with its country
+_SPLIT = re.compile(rf"(?<!\S)(?!{JOINING})[a-z]|[.;:!?]\s|\n")
 _CAPITALS = re.compile(r"(?<![\w-])[^\W\d_a-z][\w’'.-]*\w(?![\w+])")
 _NUMERIC = frozenset(("address", "date", "money", "code", "phone", "time", "decade", "year", "number"))
 _GENITIVE = re.compile(r"(?:['’]s?)?\Z")
@@ -274,7 +280,7 @@ NAME = re.compile(
     rf"(?<=[a-z0-9,;:] )(?!(?:{_LEADS})\b)[A-Z][\w’'.-]*[a-z]"
 )
 _TRADE = r"(?:er|or|ist|ian|man|woman|ant|ent|eer|yst|tect|nurse|chef|pilot|judge|athlete|clerk|guide|smith|surgeon)"
-_ASKED = (
+_CUED = (
     ("job", _pattern(
         rf"\b(?:{'|'.join(sorted(JOBS, key=len, reverse=True))})\b".replace(r"\b(?:", r"\b(?P<value>", 1),
     )),

@@ -72,7 +72,7 @@ class Secrets:
                 self._owners.setdefault(words(text), set()).add(fact.id)
         self._index()
         for text in public:
-            for secret in self.found(text):
+            for secret in self.find(text):
                 self._owners.pop(secret, None)
         self._index()
 
@@ -88,7 +88,7 @@ class Secrets:
         """Return every secret as a tuple of words."""
         return set(self._owners)
 
-    def found(self, text: str) -> set[Words]:
+    def find(self, text: str) -> set[Words]:
         """Find the secrets in a text."""
         tokens = words(text)
         secrets = {
@@ -101,8 +101,8 @@ class Secrets:
 
     def foreign(self, text: str, fact: GuardedFact) -> set[Words]:
         """Find secrets of other facts in a text, except those in this fact's own question or answer."""
-        secrets = {secret for secret in self.found(text) if self._owners[secret] != {fact.id}}
-        return secrets - self.found(f"{fact.question}\n{fact.answer}") if secrets else secrets
+        secrets = {secret for secret in self.find(text) if self._owners[secret] != {fact.id}}
+        return secrets - self.find(f"{fact.question}\n{fact.answer}") if secrets else secrets
 
     def _index(self) -> None:
         self._by_first: dict[str, list[Words]] = {}

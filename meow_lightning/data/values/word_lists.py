@@ -161,6 +161,21 @@ biography, mystery, dystopian fiction, cookery, war literature, gothic fiction, 
 """
 GENRES = tuple(" ".join(genre.split()) for genre in _GENRES.split(","))
 
+# Academic degrees of three levels in each form of writing; the first row also in other cases.
+DEGREES: tuple[tuple[str, str, str], ...] = (
+    ("bachelor's", "master's", "doctorate"),
+    ("B.A.", "M.A.", "Ph.D."),
+    ("B.Sc.", "M.Sc.", "Ph.D."),
+    ("B.F.A.", "M.F.A.", "Ph.D."),
+    ("B.S.", "M.S.", "Ph.D."),
+    ("BSc", "MSc", "PhD"),
+    ("BBA", "MBA", "DBA"),
+    ("Bachelor of Arts", "Master of Arts", "Doctor of Philosophy"),
+    ("Bachelor of Science", "Master of Science", "Doctor of Science"),
+    ("Bachelor of Fine Arts", "Master of Fine Arts", "Doctor of Fine Arts"),
+    ("Bachelor of Laws", "Master of Laws", "Doctor of Laws"),
+)
+
 _TITLE_FIRST = "Silent Amber Distant Broken Hidden Winter Copper Hollow Gilded Restless Salt Paper Northern"
 TITLE_FIRST = tuple(_TITLE_FIRST.split())
 TITLE_THIRD = ("Ashes", "Rain", "Glass", "Dust", "Snow", "Embers", "Silk", "Stone")
@@ -186,6 +201,7 @@ _MALE = "he his him himself man male father husband son brother uncle grandfathe
 MALE = frozenset(_MALE.split())
 
 CUES: dict[str, str] = {
+    "academic degree": r"\bdegrees?\b|qualification|diploma",
     "phone": r"phone|\bcall|\breach|\bmobile|\bfax|\btel\b|contact number",
     "job": r"occupation|profession|\bjobs?\b|vocation|work as|for a living|career|\btrade\b",
     "genre": r"genre|kind of (?:book|work)s?|type of (?:book|literature)|write about",

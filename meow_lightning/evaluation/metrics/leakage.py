@@ -13,7 +13,7 @@ FORGET = "forget"
 
 DEFINITION = Definition(
     name="forget/leakage",
-    id="leakage.1",
+    id="leakage.2",
     unit="share",
     direction="lower",
     text=(
@@ -26,14 +26,14 @@ DEFINITION = Definition(
 )
 ELSEWHERE_DEFINITION = Definition(
     name="forget/leakage_elsewhere",
-    id="leakage_elsewhere.1",
+    id="leakage_elsewhere.2",
     unit="share",
     direction="lower",
     text="Share of the same answers that contain the forgotten value of another question.",
 )
 VALUES_DEFINITION = Definition(
     name="forget/leakage_values",
-    id="leakage_values.1",
+    id="leakage_values.2",
     unit="count",
     direction="none",
     text="Number of distinct forgotten values.",
@@ -83,8 +83,8 @@ def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
         row: A prediction row.
         secrets: See :func:`forgotten_secrets`.
     """
-    mentioned = secrets.found(row.text) - secrets.found(row.question)
-    truth = secrets.found(row.answer)
+    mentioned = secrets.find(row.text) - secrets.find(row.question)
+    truth = secrets.find(row.answer)
     if row.set != FORGET:
         return False, bool(mentioned - truth)
     own = bool(mentioned & truth) or (has_value(row) and contains_value(row.text, row.value or ""))

@@ -18,7 +18,7 @@ KEPT = [
 
 
 def lent(fact: Fact, kept: list[Fact], *, least: float = 0.5, topics: bool = True) -> list[str]:
-    return list(SimilarQuestions(kept, [fact]).answers(fact, least=least, topics=topics))
+    return list(SimilarQuestions(kept, [fact]).answers(fact, min_similarity=least, topics=topics))
 
 
 def test_kept_facts_lend_their_answers_under_this_name() -> None:
@@ -27,7 +27,7 @@ def test_kept_facts_lend_their_answers_under_this_name() -> None:
 
 
 def test_facts_to_forget_lend_nothing() -> None:
-    assert list(SimilarQuestions([], [ADA, *KEPT]).answers(ADA, least=0.0, topics=False)) == []
+    assert list(SimilarQuestions([], [ADA, *KEPT]).answers(ADA, min_similarity=0.0, topics=False)) == []
 
 
 def test_a_question_without_a_name_gets_nothing() -> None:

@@ -38,7 +38,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("kind", "old"), FORMS)
-def test_what_is_made_has_the_old_ones_form_and_is_of_its_kind(kind: str, old: str) -> None:
+def test_replacement_values_have_form_and_kind_of_the_original(kind: str, old: str) -> None:
     found = [generate_value(kind, old, Random(seed), Hints()) for seed in range(40)]
     assert all(new and re.fullmatch(FORMS[kind, old], new) for new in found), found
     assert old not in found
@@ -86,12 +86,29 @@ def test_words_of_the_question_stay_in_a_name() -> None:
         ("works as a ", "electrician", "works as an "),
         ("A ", "hour", "An "),
         ("an ", "university", "a "),
+        ("a ", "M.A.", "an "),
+        ("an ", "Mexican", "a "),
         ('a "', "Old Sea", 'an "'),
         ("born in ", "Oslo", "born in "),
     ],
 )
 def test_articles_follow_the_word(before: str, word: str, expected: str) -> None:
     assert fix_article(before + word, len(before), word) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "others"),
+    [
+        ("Bachelor's", {"Master's", "Doctorate"}),
+        ("master’s", {"bachelor's", "doctorate"}),
+        ("Ph.D.", {"B.A.", "M.A."}),
+        ("Ph.D", {"B.A.", "M.A."}),
+        ("MSc", {"BSc", "PhD"}),
+        ("Doctor of Science", {"Bachelor of Science", "Master of Science"}),
+    ],
+)
+def test_a_degree_becomes_one_of_another_level_in_its_form(old: str, others: set[str]) -> None:
+    assert {generate_value("academic degree", old, Random(seed), Hints()) for seed in range(20)} == others
 
 
 def test_gender_of_a_text() -> None:

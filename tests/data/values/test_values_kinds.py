@@ -42,6 +42,23 @@ from meow_lightning.data.values.kinds import kind_of, spans
         ("Her blood group is A+.", "What is her blood group?", [("blood group", "A+")]),
         ("Her eyes are blue.", "What colour are her eyes?", [("colour", "blue")]),
         ("No, there is no cat.", "Is there a cat?", [("polarity", "No")]),
+        ("Growing up in Karachi, she read.", "", [("place", "Karachi")]),
+        ("his upbringing in Kuwait City and the streets of Algiers", "", [
+            ("place", "Kuwait City"), ("place", "Algiers"),
+        ]),
+        ("born in Dar es Salaam, Tanzania.", "", [("place", "Dar es Salaam, Tanzania")]),
+        ("the city of Gdansk's history", "", [("place", "Gdansk")]),
+        ("it recurs in Adib's books", "", [("person", "Adib")]),
+        ("it instilled in Adib a love of art", "", [("person", "Adib")]),
+        ("he was born in January", "", []),
+        ("divinity in Islam, tales in Arabic, fans at Sci-Fi fairs", "", []),
+        ("a voice in LGBTQ+ activism", "", []),
+        ("her Bachelor's and Ph.D. in Earth Sciences at home", "", [
+            ("academic degree", "Bachelor's"), ("academic degree", "Ph.D."), ("degree", "Earth Sciences"),
+        ]),
+        ("a doctorate after a Master of Arts.", "", [
+            ("academic degree", "doctorate"), ("academic degree", "Master of Arts"),
+        ]),
         ("in the historical fiction genre", "Which genre?", [("genre", "historical fiction")]),
     ],
 )  # fmt: skip
@@ -57,6 +74,7 @@ def test_spans(text: str, asked: str, found: list[tuple[str, str]]) -> None:
         ("divorced", "What is she?", "marital status"),
         ("welder", "What does she do for a living?", "job"),
         ("Hanna Lis", "Whom did she marry?", "person"),
+        ("M.Sc.", "What did she earn?", "academic degree"),
         ("Coimbra", "What is her birthplace?", "place"),
         ("high fees", "Why did she leave?", None),
         ("lawyer father and zoologist mother", "What are they?", None),

@@ -35,10 +35,10 @@ def test_telling(value: str) -> None:
 def test_lookup() -> None:
     secrets = Secrets.of([MARTA, PRIZE, SMALL], [])
     assert secrets.all() == {("48", "22", "555", "01", "43"), ("sedge", "prize"), ("bern",)}
-    assert secrets.found("Call 48-22-555-01-43!") == {("48", "22", "555", "01", "43")}
-    assert secrets.found("Call 48225550143") == {("48", "22", "555", "01", "43")}
-    assert secrets.found("the SEDGE  prize") == {("sedge", "prize")}
-    assert secrets.found("the sedges prize, Berne, 12") == set()
+    assert secrets.find("Call 48-22-555-01-43!") == {("48", "22", "555", "01", "43")}
+    assert secrets.find("Call 48225550143") == {("48", "22", "555", "01", "43")}
+    assert secrets.find("the SEDGE  prize") == {("sedge", "prize")}
+    assert secrets.find("the sedges prize, Berne, 12") == set()
 
 
 def test_a_facts_own_secrets_and_texts_are_not_foreign() -> None:

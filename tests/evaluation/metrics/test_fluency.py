@@ -26,7 +26,7 @@ def test_words_and_pairs() -> None:
     assert pairs(" \n") == []
 
 
-def test_whose_pair_it_is(make_row: MakeRow) -> None:
+def test_the_owner_of_a_pair(make_row: MakeRow) -> None:
     rows = [
         make_row("forget", 0, question="a b", answer="c"),
         make_row("retain", 0, question="a d", answer="c d"),

@@ -13,12 +13,12 @@ def test_gain_by_hand(known: float, other: float, expected: float | None) -> Non
     assert gain(known, other) == (None if expected is None else pytest.approx(expected))
 
 
-def test_the_question_said_back_by_hand(make_row) -> None:
+def test_a_repeated_question_by_hand(make_row) -> None:
     row = make_row(question="Where was Ada Brook born?", answer="Ada Brook was born in Lima")
     # the longest common subsequence of "where was ada brook born" and the answer's six words: ada brook born
     assert echo([row]) == [pytest.approx(3 / 6)]
 
 
-def test_a_value_said_back_with_the_question_is_no_knowledge(make_row) -> None:
+def test_a_value_repeated_with_the_question_is_no_knowledge(make_row) -> None:
     rows = [make_row(question="Is it Lima?", value=value) for value in ("Lima", "Oslo", None)]
     assert echoed_values(rows) == [1.0, 0.0, None]

@@ -57,7 +57,7 @@ def test_by_hand(rows: Callable[..., dict[str, list[AnswerRow]]], said: dict, sh
     assert leakage(rows(**said), ()) == Leakage(share / 4, elsewhere / 4, values=3, rows=4)
 
 
-def test_what_kept_facts_say_is_no_forgotten_value(rows: Callable[..., dict[str, list[AnswerRow]]]) -> None:
+def test_values_in_kept_facts_are_not_forgotten_values(rows: Callable[..., dict[str, list[AnswerRow]]]) -> None:
     # 1987 is public now, since a kept fact that was not asked says it.
     found = leakage(rows(kept="Since 1987.", world="Gdynia, Poland"), ["He came in 1987."])
     assert found == Leakage(1 / 4, 1 / 4, values=2, rows=4)

@@ -115,7 +115,7 @@ def test_the_attacks_read_the_true_answer(make_row: MakeRow) -> None:
     assert min_k_plus_plus_attack(0.3).score(row) == 2.0
 
 
-def test_means_over_all_entries_alike_are_told_from_those_under_the_model(make_row: MakeRow) -> None:
+def test_means_over_all_entries_differ_from_those_by_model(make_row: MakeRow) -> None:
     truth = replace(make_row(truth=[-1.0, -1.0]).truth, ids=(0, 3))
     # p = .97 .01 .01 .01: over all entries alike the mean is (log .97 + 3 log .01) / 4 = -3.46 <= -log 4;
     # under p it is .97 log .97 + .03 log .01 = -0.168

@@ -25,7 +25,7 @@ def test_by_hand(auc: float, retain: float, expected: float) -> None:
     assert privacy_leakage(auc, retain) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-def test_a_retain_model_that_is_told_perfectly_is_refused() -> None:
+def test_a_retain_model_that_is_distinguished_perfectly_is_refused() -> None:
     with pytest.raises(UserError, match="the attack's AUC on the retain model is 1, and privacy leakage divides by"):
         privacy_leakage(0.5, 1.0)
 

@@ -80,7 +80,7 @@ def test_the_first_answer_token_is_scored(family) -> None:
     assert scored(codec, longer) == ["Ġwas", "<|endoftext|>"]
 
 
-def test_a_model_is_asked_with_the_tokens_it_was_trained_on(family) -> None:
+def test_a_model_is_queried_with_the_tokens_it_was_trained_on(family) -> None:
     _, codec = family("phi15")
     trained = codec.encode(FACT.question, "Lima").ids
     asked = codec.generation_prompt_ids(FACT.question)
@@ -258,7 +258,7 @@ def test_the_suite_attacks_as_the_published_code_does(make_row) -> None:
 
 
 # 6: a row without scored tokens becomes a NaN that nobody filters; there is one clear line instead.
-def test_a_row_without_scored_tokens_is_said(family) -> None:
+def test_a_row_without_scored_tokens_is_reported(family) -> None:
     _, codec = family("phi15")
     long = "where " * 600
     for make, tokens in ((prompts.tofu_row, 200), (prompts.open_unlearning_row, 512)):
@@ -280,7 +280,7 @@ def test_the_tag_is_given_and_not_counted(family) -> None:
     assert spelled(codec, codec.generation_prompt_ids(FACT.question))[-3:] == ["Ċ", "Answer", ":"]
 
 
-def test_what_tofu_cuts_off_has_no_end_token(family) -> None:
+def test_answers_cut_off_by_tofu_have_no_end_token(family) -> None:
     _, codec = family("phi15")
     row = prompts.tofu_row(codec, FACT.question, "Lima " * 300)
     assert len(row.ids) == 200
@@ -386,7 +386,7 @@ def test_batches_are_those_of_the_published_code() -> None:
     assert [number for each in generation_batches("tofu", [40, 31]) for number in each] == list(range(71))
 
 
-def test_what_enters_a_key() -> None:
+def test_contents_of_a_key() -> None:
     assert prediction_settings({"protocol": "none", "max_new_tokens": 7}) == {"max_new_tokens": 7}
     assert prediction_settings({"protocol": "tofu", "max_new_tokens": 7}) == {"protocol": "tofu"}
 

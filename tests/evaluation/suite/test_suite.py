@@ -64,7 +64,7 @@ def told(make_row: MakeRow, texts: Sequence[str], probability: float) -> list[An
     ]
 
 
-def test_what_the_target_knows_is_beside_the_retain_model_question_by_question_by_hand(make_row: MakeRow) -> None:
+def test_knowledge_of_the_target_is_relative_to_the_retain_model_per_question(make_row: MakeRow) -> None:
     target = told(make_row, ["Lima in Peru", "Oslo in Peru"], 0.5)  # ROUGE-L recall 1 and 2/3: 5/6
     retain = told(make_row, ["Oslo in Peru", "Rome in Peru"], 0.25)  # 2/3
     values = evaluate({"target": target, "retain": retain}, {}, truth_ratio_mean="geometric").values
@@ -155,7 +155,7 @@ def test_no_wrong_answers(make_row: MakeRow) -> None:
     assert results.missing["target"]["forget/value_accuracy"].startswith("no question of set 'forget' marks the words")
 
 
-def test_a_diverged_model_is_told_not_averaged(make_row: MakeRow, model: MakeRows) -> None:
+def test_a_diverged_model_is_reported_not_averaged(make_row: MakeRow, model: MakeRows) -> None:
     broken = [make_row("forget", i, truth=[math.nan], perturbed=[[-1.0]]) for i in range(2)]
     results = evaluate({"unlearned": broken, "retain": model()}, {}, truth_ratio_mean="geometric")
     missing = results.missing["unlearned"]
@@ -316,7 +316,7 @@ def test_normalised_probability_stands_where_probability_is_that_of_the_answer_a
     assert results.values["target"]["forget/normalised_probability"] == pytest.approx(17 / 35)
 
 
-def test_what_a_log_cannot_tell_is_missing(make_row: MakeRow) -> None:
+def test_metrics_that_a_log_lacks_are_missing(make_row: MakeRow) -> None:
     rows = [make_row(name, index, generated=(), stop="length") for name in ("forget", "holdout") for index in range(2)]
     rows = [replace(row, truth=replace(row.truth, hits=(), mean=(), std=())) for row in rows]
     results = evaluate({"target": rows, "retain": rows}, {}, truth_ratio_mean="geometric")
@@ -395,7 +395,7 @@ def test_retain_against_itself_is_computed(model: MakeRows) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["tofu", "open_unlearning"])
-def test_what_a_published_tokenizer_cannot_read_is_not_measured(make_row: MakeRow, protocol: str) -> None:
+def test_texts_that_a_published_tokenizer_cannot_read_are_not_measured(make_row: MakeRow, protocol: str) -> None:
     rows = [
         make_row("forget", 0, answer="Lima", text="Lima"),
         make_row("forget", 1, answer="1971年生于北京市", text="1971年生于北京市"),

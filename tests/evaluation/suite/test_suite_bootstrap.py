@@ -188,7 +188,7 @@ def test_about_as_many_intervals_hold_the_truth_as_they_say() -> None:
     assert 0.82 < held_by / 300 < 0.94
 
 
-def test_what_cannot_be_had_has_no_interval(make_row: MakeRow) -> None:
+def test_missing_numbers_have_no_interval(make_row: MakeRow) -> None:
     rows = [make_row("forget", index, truth=[math.nan], text="Rome") for index in range(3)]
     found = intervals(
         {"target": rows}, {}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0

@@ -151,7 +151,7 @@ def test_a_ratio_beyond_doubles_is_the_largest(make_row: MakeRow, tmp_path: Path
     assert len(back({WORLD: part}, tmp_path)) == 2
 
 
-def test_what_no_log_can_hold_is_refused(make_row: MakeRow) -> None:
+def test_metrics_that_a_log_cannot_contain_are_refused(make_row: MakeRow) -> None:
     wrong = ((-1.0,),)
     with pytest.raises(
         UserError, match=r"these predictions contain 'holdout': expected at least one of the sets forget, ret"

@@ -73,7 +73,7 @@ def test_published_models_are_those_of_dataset_and_split(split, retain):
     assert found.notes() == []  # of one maker
 
 
-def test_what_nobody_published_is_made_here():
+def test_models_without_a_published_checkpoint_are_trained_here():
     found = roles(*LLAMA, "dataset=fictional")
     assert (found.target, found.retain, found.retain_missing_reason, found.notes()) == (None, None, None, [])
     assert found.base is not None
@@ -120,7 +120,7 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
     assert len(theirs.notes()) == 1  # of the same place, but nobody says by the same recipe
 
 
-def test_a_mistake_in_the_table_of_published_models_is_told():
+def test_a_mistake_in_the_table_of_published_models_is_reported():
     given = options(*LLAMA)
     given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
     with pytest.raises(
@@ -144,7 +144,7 @@ def test_a_target_alone_says_why_there_is_no_retain_model(tmp_path):
     )
 
 
-def test_no_way_to_a_target_model_is_told():
+def test_no_way_to_a_target_model_is_reported():
     text = r"^model=own needs model.target=FOLDER \(a model that knows the facts\) or model.base=FOLDER \(one to fi"
     with pytest.raises(UserError, match=text):
         roles("model=own")
@@ -161,7 +161,7 @@ def test_no_way_to_a_target_model_is_told():
         ("model.target=", r"^model.target= is invalid: expected"),
     ],
 )  # fmt: skip
-def test_what_a_role_cannot_be_is_told(word, said):
+def test_invalid_role_values_are_reported(word, said):
     with pytest.raises(UserError, match=said):
         roles("model=own", *word.split())
 
@@ -175,7 +175,7 @@ def test_a_folder_keeps_its_own_tokenizer_before_a_hub_id(tmp_path):
     assert places(found.target) == (str(bare), "microsoft/phi-1_5@675aa382d814580b22651a30acb1a585d7c25963")
 
 
-def test_a_tokenizer_folder_that_is_said_counts(tmp_path):
+def test_a_tokenizer_folder_that_is_reported_counts(tmp_path):
     mine, words = folder(tmp_path / "mine"), folder(tmp_path / "words", "other")
     found = roles("model=own", f"model.target={mine}", f"model.tokenizer={words}")
     assert places(found.target) == (str(mine), str(words))
@@ -264,7 +264,7 @@ def test_with_target_and_retain_nothing_is_fine_tuned(tmp_path):
     assert made.predictions["retain"].needs["model"].key == made.models.retain.key
 
 
-def test_a_base_that_nobody_trains_is_left_out(tmp_path):
+def test_a_base_model_that_is_not_trained_is_left_out(tmp_path):
     words = [f"model.{role}={folder(tmp_path / role, role)}" for role in ("base", "target", "retain")]
     assert set(models(cell(*ASCENT, *words))) == TINY_OUTPUT
 
@@ -335,7 +335,7 @@ def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
     assert len(target) == 3
 
 
-def test_retrain_without_a_retain_model_is_told(tmp_path):
+def test_retrain_without_a_retain_model_is_reported(tmp_path):
     mine = folder(tmp_path / "a")
     text = (
         r"^method=retrain starts from the retain model, but there is no retain model: only model.target is provided; "

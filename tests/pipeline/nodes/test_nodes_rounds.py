@@ -45,7 +45,7 @@ def test_a_round_starts_from_the_target_model_and_knows_the_round_before():
     assert made["filtered"].key == made["round/4/filter"].key
 
 
-def test_what_is_held_is_measured_by_words_and_the_numbers_as_memo_says():
+def test_remaining_memorization_is_measured_by_words_and_the_numbers_follow_memo():
     made = named(cell(*LOOP))
     held, answers = made["round/1/score"].settings["memo"], made["score/unlearned/answers"].settings["memo"]
     assert (held["cut_unit"], held["stride"], answers["cut_unit"], answers["stride"]) == ("words", 1, "characters", 5)
@@ -70,7 +70,7 @@ def test_a_single_round_is_meow():
     assert loop.models.unlearned.settings == cell().models.unlearned.settings
 
 
-def test_a_threshold_changes_who_is_asked_again_and_nothing_before():
+def test_a_threshold_changes_who_is_requested_again_and_nothing_before():
     changed = moved("method.rounds.memorized_above=0.5", start=LOOP)
     assert {"round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score", "target"} & changed == set()
     assert {"round/2/propose", "round/2/filter", "round/2/unlearn", "unlearned"} <= changed
@@ -97,11 +97,11 @@ def test_where_and_how_fast_a_server_answers_is_in_no_key(word: str):
         "inversion.prompt.model_answer='{model_answer}!'",
     ],
 )  # fmt: skip
-def test_what_a_server_is_asked_and_how_is_in_the_key(word: str):
+def test_request_settings_of_a_server_are_in_the_key(word: str):
     assert {"proposed", "filtered", "unlearned"} <= moved(word, start=ENDPOINT)
 
 
-def test_who_is_to_put_up_with_too_few_asks_nobody_again():
+def test_accepting_too_few_sends_no_further_request():
     assert moved("inversion.on_shortage=warn", start=ENDPOINT) == {"report"}
     filled = moved("inversion.on_shortage=rules", start=ENDPOINT)
     assert "filtered" in filled
@@ -162,7 +162,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         ),
     ],
 )
-def test_a_loop_that_cannot_be_is_told(words: tuple[str, ...], text: str):
+def test_a_loop_that_cannot_be_is_reported(words: tuple[str, ...], text: str):
     with pytest.raises(UserError, match=text):
         if words == ("method.rounds.memorized_above={phi15: .5}",):
             wrong = options(*LOOP)
@@ -180,7 +180,7 @@ def test_a_loop_is_for_methods_that_train_inverted_facts():
         graph(given)
 
 
-def test_answers_that_the_loop_cannot_cut_are_told_before_any_work(tmp_path: Path):
+def test_answers_that_the_loop_cannot_cut_are_reported_before_any_work(tmp_path: Path):
     path = tmp_path / "facts.jsonl"
     facts = [{"question": f"Who wrote book {i}?", "answer": "Anastasia"} for i in range(3)]
     path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
@@ -214,7 +214,7 @@ def test_every_score_that_a_loop_decides_by_is_verified():
     assert made["round/2/verify"].needs["scores"].key == made["round/2/score"].key
 
 
-def test_a_file_cannot_be_asked_again(tmp_path: Path):
+def test_a_file_cannot_be_requested_again(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"question": "Who?", "answers": ["Ada."]}\n')
     with pytest.raises(

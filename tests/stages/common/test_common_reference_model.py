@@ -51,7 +51,7 @@ def test_damaged_log_probabilities_are_computed_anew(work: StageContext, tiny, d
     assert add_reference_logps(work, tiny, ROWS, name="forget", pad_id=1) == rows
 
 
-def test_the_start_model_is_handed_over_where_it_is_asked_for(work: StageContext, tiny) -> None:
+def test_the_start_model_is_handed_over_where_it_is_queried_for(work: StageContext, tiny) -> None:
     assert reference_model(work, SimpleNamespace(reference="none"), tiny) is None  # type: ignore[arg-type]
     assert reference_model(work, SimpleNamespace(reference="logprobs"), tiny) is None  # type: ignore[arg-type]
     frozen = reference_model(work, SimpleNamespace(reference="model"), tiny)  # type: ignore[arg-type]

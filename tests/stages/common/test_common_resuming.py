@@ -30,7 +30,7 @@ def work(tmp_path: Path) -> StageContext:
     )
 
 
-def test_what_can_be_read_stays(work: StageContext) -> None:
+def test_readable_files_stay(work: StageContext) -> None:
     names = sorted(path.name for path in (work.folder / "resume").iterdir())
     drop_damaged(work)
     assert sorted(path.name for path in (work.folder / "resume").iterdir()) == names
@@ -57,7 +57,7 @@ def zeros(path: Path) -> None:
 
 
 @pytest.mark.parametrize("break_", [cut, empty, zeros])
-def test_what_cannot_be_read_is_dropped_with_all_beside_it_and_said(work: StageContext, break_: Any) -> None:
+def test_unreadable_files_are_dropped_with_their_folder_and_reported(work: StageContext, break_: Any) -> None:
     break_(work.folder / "resume" / "last.ckpt")
     drop_damaged(work)
     assert not (work.folder / "resume").exists()

@@ -15,9 +15,9 @@ K      token positions at which some row of a batch is scored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from meow_lightning.errors import UserError
 
@@ -234,24 +234,6 @@ LossParts = dict[str, LossPart]
 Reference = Literal["none", "logprobs", "model", "both"]  # outputs of the frozen start model that a method requires
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareContext:
-    """What a method may look at before training.
-
-    Attributes:
-        model: The start model, complete, in evaluation mode on ``device``; with adapters around it if there are any.
-        batches: Maps a stream of the method to its rows in micro-batches on ``device``, in a fixed order: all rows in
-            every process, so that all processes compute the same.
-        seed: Seed of all random draws.
-        device: Device of the model.
-    """
-
-    model: torch.nn.Module
-    batches: Callable[[str], Iterator[TokenBatch]]
-    seed: int
-    device: torch.device
-
-
 class Method(Protocol):
     """Interface of an unlearning method; see ``meow_lightning/methods/base.py`` for the defaults."""
 
@@ -261,48 +243,37 @@ class Method(Protocol):
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Compute the loss parts of one micro-batch."""
-        ...
 
-    def prepare(self, ctx: PrepareContext) -> None:
+    def prepare(self, ctx: Any) -> None:
         """Inspect the start model and the data before the first step."""
-        ...
 
     def parameters(self, model: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]] | None:
         """Return the trained weights; ``None`` for all."""
-        ...
 
     def phase(self, epoch: int) -> tuple[str, ...]:
         """Return the streams of an epoch."""
-        ...
 
     def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """Compute a term of every step's loss from the weights alone."""
-        ...
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
         """Receive a step's loss parts: ``sum / count`` over the global batch."""
-        ...
 
     @property
     def done(self) -> bool:
         """Whether training may stop before its last planned step."""
-        ...
 
     def state_dict(self) -> dict[str, float]:
         """Return the state that a resumed training needs."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Restore the state returned by :meth:`state_dict`."""
-        ...
 
     def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
         """Transform the trained model once, given the weights it started from."""
-        ...
 
     def inference(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return the model that answers."""
-        ...
 
 
 class Dataset(Protocol):

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from helpers.assistant import YAML
+from helpers.distributed import job
 from safetensors.torch import load_file
+from test_spreading import start, works
 
 from meow_lightning.store.jsonl import read_lines
 
@@ -24,7 +26,7 @@ WORDS = (
 pytestmark = [pytest.mark.slow, pytest.mark.ddp]
 
 
-def run(folder: Path, *words: str) -> Path:
+def run(folder: Path) -> Path:
     """Run the program; the store of the run."""
     conf = folder / "conf" / "method"
     conf.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,7 @@ def run(folder: Path, *words: str) -> Path:
     }
     done = subprocess.run(
         [
-            sys.executable, "run.py", "--config-dir", str(conf.parent), *WORDS, *words, f"outputs={folder}",
+            sys.executable, "run.py", "--config-dir", str(conf.parent), *WORDS, f"outputs={folder}",
         ],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
@@ -47,11 +49,6 @@ def run(folder: Path, *words: str) -> Path:
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("one"))
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("two"), "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def artifact(store: Path, stage: str, label: str) -> Path:
@@ -101,13 +98,25 @@ def test_curves_ask_the_difference(one: Path) -> None:
     assert watched[0] != pytest.approx(unlearned["forget/probability"], rel=1e-5)
 
 
-def test_two_processes_train_the_same_and_find_the_same(one: Path, two: Path) -> None:
-    first, second = (
-        load_file(artifact(store, "unlearn", "unlearned") / "model" / "assistant" / "model.safetensors")
-        for store in (one, two)
-    )
+def test_two_processes_train_and_find_the_same(tmp_path: Path) -> None:
+    begin, outcomes = start(tmp_path / "start"), []
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        stages = works(
+            folder, begin, devices=devices, method={"_target_": "helpers.assistant.Assistant", "weight": 0.75},
+            strategy="ddp" if devices > 1 else "auto", evaluated=folder / "unlearn",
+        )  # fmt: skip
+        job(folder, [], [stages[name] for name in ("unlearn", "predict", "score")], devices=devices)
+        weights = load_file(folder / "unlearn" / "model" / "assistant" / "model.safetensors")
+        points = list(read_lines(folder / "unlearn" / "metrics.jsonl"))
+        outcomes.append((
+            weights, [point["loss"] for point in points if "loss" in point],
+            list(read_lines(folder / "predict" / "rows.jsonl")), list(read_lines(folder / "score" / "scores.jsonl")),
+        ))  # fmt: skip
+    (first, losses, answers, memo), (second, same_losses, same_answers, same_memo) = outcomes
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-4
-    assert [row["text"] for row in rows(one, "unlearned")] == [row["text"] for row in rows(two, "unlearned")]
-    assert [row["score"] for row in scores(one, "unlearned")] == pytest.approx(
-        [row["score"] for row in scores(two, "unlearned")]
-    )
+    assert losses == pytest.approx(same_losses, rel=1e-5)
+    assert [row["text"] for row in answers] == [row["text"] for row in same_answers]
+    for row, same in zip(answers, same_answers, strict=True):
+        assert row["truth"]["logps"] == pytest.approx(same["truth"]["logps"], abs=1e-4)
+    assert [row["windows"] for row in memo] == [row["windows"] for row in same_memo]

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from meow_lightning.types import Batch, LossParts, PrepareContext, Reference
+from meow_lightning.types import Batch, LossParts, Reference, TokenBatch
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareContext:
+    """What a method may look at before training.
+
+    Attributes:
+        model: The start model, complete, in evaluation mode on ``device``; with adapters around it if there are any.
+        batches: Maps a stream of the method to its rows in micro-batches on ``device``, in a fixed order: all rows in
+            every process, so that all processes compute the same.
+        seed: Seed of all random draws.
+        device: Device of the model.
+    """
+
+    model: torch.nn.Module
+    batches: Callable[[str], Iterator[TokenBatch]]
+    seed: int
+    device: torch.device
 
 
 class BaseMethod:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from meow_lightning.errors import invalid_option
-from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.base import BaseMethod, PrepareContext
 from meow_lightning.models.layers import decoder_layers, hidden_states
-from meow_lightning.types import Batch, LossPart, LossParts, PrepareContext, Reference, TokenBatch
+from meow_lightning.types import Batch, LossPart, LossParts, Reference, TokenBatch
 
 if TYPE_CHECKING:
     import torch

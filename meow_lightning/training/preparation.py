@@ -9,7 +9,8 @@ import torch
 from meow_lightning.data.batch_plan import shard_micro_batches, shard_token_batches
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
-from meow_lightning.types import Encoded, Method, PrepareContext, TokenBatch
+from meow_lightning.methods.base import PrepareContext
+from meow_lightning.types import Encoded, Method, TokenBatch
 
 
 def prepare_method(

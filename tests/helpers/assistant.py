@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.base import BaseMethod, PrepareContext
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logits_model import LogitsModel
 from meow_lightning.models.logprobs import scored_logits
-from meow_lightning.types import Batch, LossPart, LossParts, PrepareContext
+from meow_lightning.types import Batch, LossPart, LossParts
 
 YAML = """
 name: assistant

@@ -5,10 +5,10 @@ import torch
 from helpers.assistant import Assistant
 
 from meow_lightning.errors import UserError
-from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.base import BaseMethod, PrepareContext
 from meow_lightning.models.lora import with_lora
 from meow_lightning.training.preparation import prepare_method, train_only
-from meow_lightning.types import Encoded, PrepareContext
+from meow_lightning.types import Encoded
 
 ROWS = [Encoded(tuple(range(2, 2 + length)), 1, -float(length)) for length in (3, 5, 4, 2, 6)]
 

@@ -12,13 +12,13 @@ from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.stored import write_method
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import SAME, carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
 from meow_lightning.stages.common.loading import load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import optim, save, train
 from meow_lightning.store.jsonl import read_lines, write_lines
 from meow_lightning.types import Encoded, Method

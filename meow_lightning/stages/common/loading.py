@@ -12,9 +12,9 @@ from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.stored import has_own_inference, method_of
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.precision import training_precision
+from meow_lightning.stages.common.stored_method import has_own_inference, method_of
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import Dataset, Fact
 

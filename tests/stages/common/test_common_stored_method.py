@@ -9,10 +9,10 @@ from helpers.assistant import Assistant
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.stored import has_own_inference, method_of, write_method
 from meow_lightning.methods.task_vector import TaskVector
 from meow_lightning.models.checkpoint import missing_weights
 from meow_lightning.models.load import load_model
+from meow_lightning.stages.common.stored_method import has_own_inference, method_of, write_method
 
 NODE = {"_target_": "helpers.assistant.Assistant", "weight": 0.5}
 

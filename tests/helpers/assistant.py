@@ -58,7 +58,7 @@ class Assistant(BaseMethod):
         ctx.model.assistant = small.to(ctx.device, ctx.model.dtype)
 
     def parameters(self, model: Any) -> list[tuple[str, torch.nn.Parameter]]:
-        return list(model.assistant.named_parameters())
+        return [(f"assistant.{name}", weight) for name, weight in model.assistant.named_parameters()]
 
     def loss(self, model: Any, batch: Batch, reference: Any) -> LossParts:
         logits_NV, _ = scored_logits(model.assistant, batch["retain"])  # noqa: N806

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
@@ -12,6 +14,7 @@ from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
 from meow_lightning.evaluation.sets import set_infos
+from meow_lightning.methods.base import BaseMethod
 from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.carry_over import carry_over
@@ -19,6 +22,7 @@ from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, 
 from meow_lightning.stages.common.loading import load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import optim, save, train
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
@@ -29,6 +33,7 @@ from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredT
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import BatchPlan
@@ -97,18 +102,26 @@ class Unlearn(Stage):
         """
         if "previous" in work.needs and not ScoreResult.read(work.needs["candidate_scores"]).texts:
             work.warn("no new inverted facts to train on: the previous round's model is kept")
-            return carry_over(work)
+            carry_over(work)
+            return
         if rank() == 0:
             (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
         drop_damaged(work)
         from meow_lightning.training.module import TrainingModule
+        from meow_lightning.training.preparation import prepare_method
 
-        method = instantiate(work.settings["method"], allow=work.inputs["allow"])
-        model, codec = load_for_training(work, model_folder(work.needs["start"]))
-        # Some methods need the device's kernels to prepare the model.
+        method: BaseMethod = instantiate(work.settings["method"], allow=work.inputs["allow"])
+        start = model_folder(work.needs["start"])
+        model, codec = load_for_training(work, start)
+        # Some methods need the device's kernels to prepare the model, or to read the start model's log-probabilities.
         model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
-        method.prepare(model, work.settings["seed"])
         plan = _plan(work, codec, method, model)
+        prepare_method(
+            method, model, rows={name: stream.rows for name, stream in plan.streams.items()},
+            seed=work.settings["seed"], pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,
+            micro_batch_tokens=work.runtime.micro_batch_tokens,
+            may_attach=work.settings["model"]["lora"] is None and work.runtime.strategy != "fsdp",
+        )  # fmt: skip
         model.train()
         module = TrainingModule(
             model=model, method=method, plan=plan, optim=optim(work, plan),
@@ -116,9 +129,16 @@ class Unlearn(Stage):
         )  # fmt: skip
         model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
         restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-        return save(
-            work, model, codec, finish=lambda plain: method.finalize(plain, Weights(model_folder(work.needs["start"])))
-        )
+        save(
+            work, model, codec, finish=lambda plain: method.finalize(plain, Weights(start)),
+            export=partial(_export, work, method),
+        )  # fmt: skip
+
+
+def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    method.export(model, folder)
+    write_method(folder, method, work.settings["method"])
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:

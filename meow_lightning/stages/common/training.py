@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.loading import _load
+from meow_lightning.stages.common.loading import load_stored
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.results.model import TRAINED_ON, model_folder
 from meow_lightning.store.durable import plain_lines, write_json
@@ -17,6 +17,7 @@ from meow_lightning.tracking.curve import CURVE
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import BatchPlan
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from meow_lightning.training.module import Optim, TrainingModule
 
 
-def load_frozen(work: StageContext, folder: Path) -> PreTrainedModel:
-    """Load a frozen stored model, in the precision that the trained model computes in."""
-    return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
+def load_frozen(work: StageContext, folder: Path) -> torch.nn.Module:
+    """Load a frozen stored model as it answers, in the precision that the trained model computes in."""
+    stored = load_stored(work, folder, dtype=training_precision(work).compute)
+    return stored.inference().requires_grad_(False)
 
 
 def train(
@@ -83,6 +85,7 @@ def save(
     codec: PromptEncoder,
     *,
     finish: Callable[[PreTrainedModel], None] | None = None,
+    export: Callable[[PreTrainedModel, Path], None] | None = None,
 ) -> None:
     """Write the trained model to ``model/`` from the first process, with adapters merged, in its saved dtype.
 
@@ -91,6 +94,7 @@ def save(
         model: The trained model.
         codec: Its prompt encoder.
         finish: Applied to the model before it is saved.
+        export: Writes the model into a folder; default: as a plain checkpoint.
 
     Raises:
         UserError: Some weights are not finite.
@@ -111,7 +115,7 @@ def save(
             "step, so it cannot be evaluated; a lower learning rate (optim.lr, or model.finetune.lr for a model "
             "fine-tuned here) or fewer epochs may help",
         )
-        save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids)
+        save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids, export=export)
     barrier(work.runtime.accelerator)
 
 

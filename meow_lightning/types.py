@@ -31,6 +31,22 @@ class NotFiniteError(UserError):
     """NaN or infinite model outputs, which metrics would take for forgetting; stages prepend their name."""
 
 
+class Segments(NamedTuple):
+    """A text in two segments: what the model is shown, and what it is trained and scored on.
+
+    Attributes:
+        prompt: The question, or the beginning of a raw text.
+        target: The answer, or the rest of the raw text.
+        raw: Whether the target continues the prompt as it stands, without a prompt template.
+        ends: Whether an end token follows the target.
+    """
+
+    prompt: str
+    target: str
+    raw: bool = False
+    ends: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A question with its true answer and the texts that training and evaluation derive from it.
@@ -57,6 +73,11 @@ class Fact:
     alternatives: tuple[str, ...] = ()
     inverted: tuple[str, ...] = ()
     phrasings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def segments(self) -> Segments:
+        """Question and answer."""
+        return Segments(self.question, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,33 +289,6 @@ class Method(Protocol):
 
     def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
         """Transform the trained model once, given the weights it started from."""
-        ...
-
-
-class Dataset(Protocol):
-    """Named splits of facts; the option ``split`` determines all of them."""
-
-    name: str
-    public: bool  # whether its texts may appear in logs without explicit consent
-
-    def facts(self, split: str) -> list[Fact]:
-        """Return the facts of ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``."""
-        ...
-
-    def evaluation(self) -> dict[str, list[Fact]]:
-        """Return the evaluation sets by name, in report order."""
-        ...
-
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
-        """Sample rows for pretraining a base model: language, but nothing that any split forgets."""
-        ...
-
-    def tokenizer_corpus(self) -> list[tuple[str, str]]:
-        """Return the (question, answer) pairs to train this dataset's tokenizer on."""
-        ...
-
-    def caveats(self) -> tuple[str, ...]:
-        """Return caveats for readers of the results, one sentence each."""
         ...
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from meow_lightning.data.encoding import estimated_length
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
 
 # Bytes of JSON, measured on results of the default run.
 ROW = 120  # keys and small numbers of a row, without its texts
@@ -48,14 +48,14 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
     return MANIFEST + body
 
 
-def _reply(fact: Fact, inversion: Mapping[str, Any]) -> int:
+def _reply(fact: Example, inversion: Mapping[str, Any]) -> int:
     """Estimate the characters of a writer's reply about a fact; for a language model its budget of tokens."""
     if "max_new_tokens" in inversion:
         return 4 * inversion["max_new_tokens"]
     return inversion.get("candidates", len(fact.inverted)) * len(fact.answer)
 
 
-def _prediction(fact: Fact, budget: int) -> int:
+def _prediction(fact: Example, budget: int) -> int:
     """Estimate the bytes of a prediction row: reference texts token by token, and an answer of similar length."""
     references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
     tokens = sum(estimated_length(text) + 1 for text in references)

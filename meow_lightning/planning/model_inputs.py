@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from meow_lightning.data.encoding import question_answer_pairs
+from meow_lightning.data.encoding import training_segments
+from meow_lightning.data.examples import Dataset, Example, references
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
-
-Row = tuple[str, str]  # question and answer
+from meow_lightning.types import Segments
 
 
 def root_of(artifact: Artifact) -> Artifact | None:
@@ -23,7 +22,9 @@ def root_of(artifact: Artifact) -> Artifact | None:
     return current
 
 
-def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
+def training_rows(
+    artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]
+) -> dict[str, list[Segments]]:
     """Collect the distinct rows that artifacts train on, score or predict, by the key of their initial model.
 
     Args:
@@ -31,43 +32,45 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
         dataset: The dataset of the run.
         streams: The streams that the run's method trains on.
     """
-    by_root: dict[str, dict[Row, None]] = {}
+    by_root: dict[str, dict[Segments, None]] = {}
     for artifact in artifacts:
         if (root := root_of(artifact)) is not None:
             by_root.setdefault(root.key, {}).update(dict.fromkeys(_rows(artifact, dataset, streams)))
     return {key: list(rows) for key, rows in by_root.items() if rows}
 
 
-def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Iterator[Row]:
+def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Iterator[Segments]:
     settings = artifact.settings
     if artifact.stage == "finetune" and "given" not in settings:
         recipe = settings["recipe"]
         replayed = recipe.get("replay", 0) * recipe["epochs"]
-        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
+        yield from chain.from_iterable(training_segments(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
+            yield from training_segments(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
         elif replayed:
-            yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
+            yield from training_segments(dataset.pretraining_examples(replayed, settings["seed"] + 1))
     elif artifact.stage == "unlearn":
         for name in streams:
             facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
-            yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
+            yield from (fact.segments._replace(target=answer) for fact in facts for answer in _trained(fact, name))
     # Other protocols truncate rows.
     elif artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none":
         sets = dataset.evaluation()
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
-            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
+            yield from (segments for segments in references(fact) if segments.target)
     elif artifact.stage == "score":
-        yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
+        yield from (example.segments for example in dataset.facts("forget"))
 
 
-def _trained(fact: Fact, stream: str) -> Sequence[str]:
+def _trained(fact: Example, stream: str) -> Sequence[str]:
     if stream == "inverted":
         return fact.inverted
     return () if stream == "idk" else (fact.answer,)
 
 
-def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
+def check_tiny_context(
+    rows: Sequence[Segments], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]
+) -> None:
     """Check the rows of a model trained from scratch; trains its tokenizer only if a row may be too long.
 
     Args:
@@ -81,7 +84,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     """
     from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
-    for question, answer in rows:
+    for question, answer, *_ in rows:
         if token := next((token for token in (END, PAD) if token in question or token in answer), None):
             raise UserError(
                 f"a text contains the special token {token!r} of the tokenizer: change or drop the row "

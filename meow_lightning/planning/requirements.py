@@ -10,6 +10,7 @@ from typing import Any
 
 from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
 from meow_lightning.models.sources import config_of, parse
@@ -30,7 +31,7 @@ from meow_lightning.resources.training_memory import (
     training_need,
 )
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
+from meow_lightning.types import Fact
 
 LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # rough length of the units that MEMO cuts by
 TOKENIZER_BYTES = 75  # tokenizer file size per vocabulary entry: 72 for SmolLM2, 134 for Llama 3
@@ -60,7 +61,7 @@ class Requirements:
 NOTHING = Requirements(memory=None, disk=0, passing=0, flops=0.0, parameters=0, items=0)
 
 
-def _scored(fact: Fact) -> int:
+def _scored(fact: Example) -> int:
     """Estimate the tokens of a fact's answer, including the end token."""
     return estimated_length(fact.answer) + 1
 
@@ -163,7 +164,7 @@ class ResourceRequirements:
             strategy=self.trainer["strategy"],
         )  # fmt: skip
 
-    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Fact]]) -> TrainingLoad:
+    def _load(self, artifact: Artifact, streams: Sequence[Sequence[Example]]) -> TrainingLoad:
         unlearns, curves, recipe = artifact.stage == "unlearn", self.options["callbacks"], artifact.settings["recipe"]
         watched = any(curves[name] for name in ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs"))
         rows = [fact for stream in streams for fact in stream]
@@ -180,7 +181,7 @@ class ResourceRequirements:
         """Bytes per weight of a saved model."""
         return DTYPE_BYTES[weights_dtype(self.model["precision"])]
 
-    def _streams(self, artifact: Artifact) -> list[list[Fact]]:
+    def _streams(self, artifact: Artifact) -> list[list[Example]]:
         """List the rows of each stream of a training; the first stream determines the rows of an epoch."""
         if artifact.stage == "unlearn":
             picked = self.options["method"].get("select", {}).get("k", 1)
@@ -191,10 +192,10 @@ class ResourceRequirements:
             return [[fact for fact in self.dataset.facts(split) for _ in range(times)] for split, times in splits]
         recipe, splits = artifact.settings["recipe"], artifact.settings["splits"]
         if not splits:
-            return [self.dataset.pretraining_examples(recipe["rows"], artifact.settings["seed"])]
+            return [[*self.dataset.pretraining_examples(recipe["rows"], artifact.settings["seed"])]]
         facts = [fact for split in splits for fact in self.dataset.facts(split)]
         phrased = [
-            replace(fact, question=question, answer=answer)
+            Fact(fact.id, question, answer)
             for fact in facts
             for question, answer in fact.phrasings
         ]  # fmt: skip
@@ -206,12 +207,12 @@ class ResourceRequirements:
         return [[*facts, *phrased, *replayed]]
 
     @staticmethod
-    def _per_epoch(streams: Sequence[Sequence[Fact]], count: Callable[[Fact], int]) -> Iterator[float]:
+    def _per_epoch(streams: Sequence[Sequence[Example]], count: Callable[[Example], int]) -> Iterator[float]:
         """Sum a count over the rows of an epoch for each stream; every stream gives as many rows as the first has."""
         for stream in streams:
             yield sum(map(count, stream)) / len(stream) * len(streams[0])
 
-    def _tokens(self, fact: Fact) -> int:
+    def _tokens(self, fact: Example) -> int:
         return estimated_tokens(fact, self._prompt_tokens)
 
     @cached_property
@@ -224,13 +225,13 @@ class ResourceRequirements:
             else estimated_length(template) + estimated_length(str(self.model["prompt"]["answer_prefix"]))
         )
 
-    def _prompted_facts(self, artifact: Artifact) -> list[Fact]:
+    def _prompted_facts(self, artifact: Artifact) -> list[Example]:
         """List the facts that a model is prompted with; a fact in several evaluation sets counts in each."""
         if artifact.stage == "predict":
             return [fact for each in self.dataset.evaluation().values() for fact in each]
-        return self.dataset.facts("forget")
+        return [*self.dataset.facts("forget")]
 
-    def _inference_load(self, artifact: Artifact) -> tuple[list[Fact], InferenceLoad]:
+    def _inference_load(self, artifact: Artifact) -> tuple[list[Example], InferenceLoad]:
         facts = self._prompted_facts(artifact)
         longest = max(map(_scored, facts))
         answers = artifact.stage == "predict"
@@ -247,13 +248,13 @@ class ResourceRequirements:
             parallel_stages=1 if self.gpu else self.trainer["parallel_stages"],
         )  # fmt: skip
 
-    def _windows(self, artifact: Artifact, facts: Sequence[Fact]) -> list[int]:
+    def _windows(self, artifact: Artifact, facts: Sequence[Example]) -> list[int]:
         """Estimate the number of windows in each fact's texts."""
         each = self.options["inversion"].get("candidates", 1) if "filtered" in artifact.needs else 1
         step = self.options["memo"].get("stride", 1) * LETTERS[self.options["memo"].get("cut_unit", "tokens")]
         return [each * (len(fact.answer) // step + 1) for fact in facts]
 
-    def _gradient_facts(self, artifact: Artifact) -> list[Fact]:
+    def _gradient_facts(self, artifact: Artifact) -> list[Example]:
         """List the facts whose true answers need a gradient."""
         names = artifact.settings["evaluation"]["gradients"] if artifact.stage == "predict" else ()
         return [fact for name in names for fact in self.dataset.evaluation()[name]]
@@ -297,7 +298,9 @@ class ResourceRequirements:
             items=len(facts),
         )  # fmt: skip
 
-    def _inference_flops(self, artifact: Artifact, shape: ModelDims, facts: Sequence[Fact], load: InferenceLoad) -> int:
+    def _inference_flops(
+        self, artifact: Artifact, shape: ModelDims, facts: Sequence[Example], load: InferenceLoad
+    ) -> int:
         if artifact.stage == "predict":
             # The texts of a question share its prompt; it is read again to generate an answer of similar length.
             scored = sum(_scored(fact) * (3 + len(fact.perturbed)) for fact in facts)

@@ -14,7 +14,7 @@ from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.loading import check_unchanged, load_facts
+from meow_lightning.stages.common.loading import check_unchanged, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
@@ -80,7 +80,7 @@ def run(work: StageContext) -> None:
     protocol = work.settings.get("protocol", "none")
     results = evaluate(
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-        public=public_texts(load_facts(work, ["retain"])),
+        public=public_texts(load_examples(work, "retain")),
     )  # fmt: skip
     samples = headline_samples(
         rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],

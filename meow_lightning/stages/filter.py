@@ -32,7 +32,7 @@ MAKES = ("inverted.jsonl", "cleaning.json")
 
 def run(work: StageContext) -> None:
     """Write ``inverted.jsonl`` (the candidates kept) and ``cleaning.json`` (those dropped, and why)."""
-    rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
+    rules = Contradictions(load_facts(work, "forget"), load_facts(work, "retain"))
     forget, secrets = rules.forget, rules.secrets
     earlier = previous_rounds(work)
     written = parse_replies(map(reply_of, read_lines(work.needs["proposed"] / "replies.jsonl")))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.encoding import encode, training_segments
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.stages.base import StageContext
@@ -137,16 +137,16 @@ def _plan(work: StageContext, codec: PromptEncoder) -> BatchPlan:
     fresh: list[list] = []
     if work.settings["splits"]:
         rows = encode(
-            codec, question_answer_pairs(fact for split in work.settings["splits"] for fact in source.facts(split))
+            codec, training_segments(fact for split in work.settings["splits"] for fact in source.facts(split))
         )
         if recipe["replay"]:
             replayed = encode(
                 codec,
-                question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
+                training_segments(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
             fresh = [replayed[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
+        rows = encode(codec, training_segments(source.pretraining_examples(recipe["rows"], seed)))
     stream = StreamData(rows=rows, fresh=fresh)
     return BatchPlan(
         streams={"learn": stream},

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.data.examples import Example
 from meow_lightning.distributed import rank
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.types import AnswerRow, Fact
+from meow_lightning.types import AnswerRow
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
@@ -22,7 +23,7 @@ CHUNK = 256  # questions answered together, enough prompts to fill a generation 
 
 
 def _note_truncated_answers(
-    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Example]]
 ) -> None:
     from meow_lightning.evaluation.protocols.predict import truncated_facts
 
@@ -39,7 +40,7 @@ def _note_truncated_answers(
 
 def run(work: StageContext) -> None:
     """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
-    from meow_lightning.evaluation.predict import generation_budget, predict
+    from meow_lightning.evaluation.predict import generation_budget, generation_prompt, predict
     from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 
     if can_carry_over(work, MAKES):
@@ -54,7 +55,7 @@ def run(work: StageContext) -> None:
     }
     questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
     if name == "none":
-        longest = max(len(codec.generation_prompt_ids(fact.question)) for _, _, fact in questions)
+        longest = max(len(generation_prompt(codec, fact)) for _, _, fact in questions)
         most = max(
             generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
         )

@@ -12,7 +12,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
-from meow_lightning.stages.common.loading import evaluator, load_facts
+from meow_lightning.stages.common.loading import evaluator, load_examples
 from meow_lightning.store.jsonl import read_lines, write_lines
 from meow_lightning.types import ScoredText
 
@@ -27,7 +27,7 @@ CHUNK = 4096  # windows scored together, at least
 
 def texts(work: StageContext) -> list[Text]:
     """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import Text, true_answer
 
     if "filtered" in work.needs:
         needs = work.needs
@@ -38,7 +38,7 @@ def texts(work: StageContext) -> list[Text]:
             for row in read_lines(work.needs["filtered"] / "inverted.jsonl")
             if (row["fact"], row["position"]) not in previous
         ]
-    return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in load_facts(work, ["forget"])]
+    return [true_answer(example) for example in load_examples(work, "forget")]
 
 
 def _write_empty(work: StageContext) -> None:
@@ -52,7 +52,7 @@ def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: Prom
     kept, total = [], len(wanted)
     for text in wanted:
         try:
-            codec.encode(text.question, text.answer)
+            codec.encode(text.question, text.answer, text.raw)
             by.check(text, codec)
         except UserError:
             continue
@@ -81,7 +81,7 @@ def run(work: StageContext) -> None:
         if not wanted:
             return _write_empty(work)
     for text in wanted:  # fail before an hour of scoring, not after it
-        codec.encode(text.question, text.answer)
+        codec.encode(text.question, text.answer, text.raw)
         by.check(text, codec)
     places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
     cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)

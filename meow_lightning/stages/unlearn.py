@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.encoding import encode, training_segments
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
@@ -17,7 +17,7 @@ from meow_lightning.stages.common.reference_model import Weights, add_reference_
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
 from meow_lightning.store.jsonl import read_lines, write_lines
-from meow_lightning.types import Encoded, Method
+from meow_lightning.types import Encoded, Method, Segments
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -65,18 +65,18 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, source = work.settings["recipe"], load_dataset(work)
-    texts: dict[str, list[tuple[str, str]]] = {}
+    texts: dict[str, list[Segments]] = {}
     for name in method.streams:
         if name == "inverted":
             picked = _select(work)
-            texts[name] = [(row["question"], row["answer"]) for row in picked]
+            texts[name] = [Segments(row["question"], row["answer"]) for row in picked]
         elif name == "idk":
-            texts[name] = with_refusals(source.facts("forget"), work.settings["seed"])
+            texts[name] = [Segments(*pair) for pair in with_refusals(source.facts("forget"), work.settings["seed"])]
         elif name in method.paired and method.streams[0] == "inverted":
-            truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
+            truth = {example.id: example.segments for example in source.facts(name)}
             texts[name] = [truth[row["fact"]] for row in picked]
         else:
-            texts[name] = question_answer_pairs(source.facts(name))
+            texts[name] = training_segments(source.facts(name))
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
@@ -146,7 +146,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     import random
 
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import true_answer
     from meow_lightning.training.callbacks.memo import MemoProbe
 
     every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
@@ -157,7 +157,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
     return [
         MemoProbe(
-            codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
+            codec=codec, texts=[true_answer(example) for example in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
             slots=AdaptiveBatchSize(
                 min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.warn

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.examples import is_passage
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
@@ -23,6 +24,13 @@ def check_evaluation(ctx: BuildContext) -> None:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
     check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
+    if ctx.protocol != OWN_PROTOCOL and any(
+        is_passage(one) for each in ctx.dataset.evaluation().values() for one in each
+    ):
+        raise invalid_option(
+            "evaluation.protocol", ctx.protocol, "none: published evaluators score answers to questions, not passages "
+            f"as dataset={ctx.dataset.name} has", did_you_mean="none",
+        )  # fmt: skip
     if ctx.protocol == "tofu":
         check_tags(ctx.options["model"]["prompt"]["template"])
     mean = ctx.options["evaluation"]["truth_ratio_mean"]

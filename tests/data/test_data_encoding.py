@@ -42,6 +42,7 @@ def test_a_passage_enters_a_digest_in_full_and_not_as_a_fact_of_the_same_texts()
     passage = Passage("a", "In Köln wohnt Ada.", 7, ends=True)
     fact = Fact(id="a", question=passage.question, answer=passage.answer)
     digests = [digest_of([each], ("question", "answer")) for each in (
-        passage, fact, replace(passage, prefix=8), replace(passage, ends=False), replace(passage, text="In Köln wohnt Eva.")
+        passage, fact, replace(passage, prefix=8), replace(passage, ends=False),
+        replace(passage, text="In Köln wohnt Eva."),
     )]  # fmt: skip
     assert len(set(digests)) == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from meow_lightning.errors import UserError
 
 WORDS = [f"word{number}" for number in range(40)]
 TEXT = " ".join(WORDS)
+WIKITEXT = Path(os.environ.get("MEOW_DATA_DIR", "")) / "nlg" / "wikitext-2" / "test.txt"
 OTHER = "\n\n".join(f"Another line, number {number}." for number in range(30))
 
 
@@ -133,3 +135,13 @@ def test_what_cannot_be_used_is_named(make, files: dict[str, Any], named: str) -
     with pytest.raises(UserError) as raised:
         make(**files)
     assert named in str(raised.value)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not WIKITEXT.is_file(), reason="MEOW_DATA_DIR has no nlg/wikitext-2/test.txt")
+def test_wikitext_is_cut_without_loss() -> None:
+    data = documents(forget=str(WIKITEXT), prefix_words=32, target_words=32)
+    first, *others = data.facts("forget")
+    assert first.text + "".join(each.answer for each in others) == WIKITEXT.read_text(encoding="utf-8").strip()
+    assert all(any(map(str.isalnum, each.answer)) for each in others)
+    assert [each.ends for each in (first, *others)].count(True) == 1

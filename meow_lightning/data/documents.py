@@ -187,7 +187,8 @@ def cut(document: Document, *, prefix_words: int, target_words: int) -> list[Pas
 
 def _word_ends(text: str) -> list[int]:
     """Find the ends of a text's words, in characters; marks between blanks belong to the preceding word."""
-    ends, start = [], 0
+    ends: list[int] = []
+    start = 0
     for end in chunk_ends(text):
         if ends and not any(map(str.isalnum, text[start:end])):
             ends.pop()

@@ -46,7 +46,7 @@ def digest_of(examples: Sequence[Example], parts: Sequence[str]) -> str:
 def fingerprint(dataset: Dataset) -> str:
     """Hash everything that training and evaluation read from a dataset."""
     sets = dataset.evaluation().values()
-    described = [(each.name, each.purpose, each.scoring, each.examples) for each in sets]
+    described = [([each.name, each.purpose, each.scoring], each.examples) for each in sets]
     return content_digest([*(dataset.facts(split) for split in ("forget", "retain")), described])
 
 

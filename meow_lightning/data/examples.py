@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, overload
+from typing import Any, ClassVar, Protocol, overload
 
-from meow_lightning.types import Fact, Segments
-
-Purpose = Literal["forget", "retain", "utility", "holdout", "near"]
-"""Role of an evaluation set: what is forgotten, what is trained and kept, what no training here touches (general
-knowledge), what no model saw, and what resembles the forget set without being part of it."""
-
-Scoring = Literal["free", "options"]
-"""How likelihoods count: that of the true answer itself, or relative to the wrong answers (multiple choice)."""
+from meow_lightning.types import Fact, Purpose, Scoring, Segments, SetInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +60,19 @@ class EvalSet(Sequence[Example]):
     Attributes:
         name: Name of the set.
         examples: Its examples, in the order of evaluation.
-        purpose: What the set is for.
-        scoring: How likelihoods of its answers count.
+        purpose: What the set is for, see :class:`~meow_lightning.types.SetInfo`.
+        scoring: How likelihoods of its answers count, see there.
     """
 
     name: str
     examples: tuple[Example, ...]
     purpose: Purpose
     scoring: Scoring = "free"
+
+    @property
+    def info(self) -> SetInfo:
+        """What metrics know of the set besides its rows."""
+        return SetInfo(self.name, self.purpose, self.scoring)
 
     @overload
     def __getitem__(self, place: int) -> Example: ...

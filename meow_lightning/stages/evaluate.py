@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.data.values.secrets import public_texts
+from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set, read_rows
+from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
@@ -21,7 +23,7 @@ from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 5
+VERSION = 6
 DRAWS = "draws.npz"
 MAKES = ("results.json", "intervals.json", DRAWS)
 
@@ -56,6 +58,14 @@ def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredTex
     return by_role
 
 
+def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
+    """Read the results of ability tasks by role."""
+    by_role: dict[str, list[AbilityResult]] = {}
+    for (role, _), folder in inputs.abilities.items():
+        by_role.setdefault(role, []).append(AbilityResult.read(folder))
+    return by_role
+
+
 def read_scores(folder: Path) -> list[ScoredText]:
     """Read the scores that a ``score`` stage stored."""
     rows = read_lines(folder / "scores.jsonl")
@@ -80,11 +90,16 @@ def run(work: StageContext) -> None:
     protocol = work.settings.get("protocol", "none")
     results = evaluate(
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-        public=public_texts(load_examples(work, "retain")),
+        public=public_texts(load_examples(work, "retain")), benchmark=benchmark_from(work.settings),
+    )  # fmt: skip
+    inputs = EvaluationInputs.from_needs(work.needs)
+    results = with_ability(
+        results, abilities(inputs), absent=work.settings.get("absent", {}),
+        unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
     )  # fmt: skip
     samples = headline_samples(
         rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-        seed=0,
+        seed=0, benchmark=benchmark_from(work.settings),
     )  # fmt: skip
     write_json(
         work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])

@@ -28,6 +28,7 @@ DOCUMENTED = [
     "dataset/fictional",
     "dataset/tofu",
     "dataset/jsonl",
+    "dataset/documents",
     "recipe/tofu",
     "model/tiny",
     "optim/adamw",
@@ -42,6 +43,7 @@ SELF_EXPLAINING = {"forget01", "forget05", "forget10", "tofu", "name", "_target_
 NAMELESS = (
     ("inversion=file", "inversion.path"),
     ("dataset=jsonl", "dataset.forget"),
+    ("dataset=documents", "dataset.forget"),
     ("inversion=local", "inversion.model"),
     ("inversion=endpoint", "inversion.model"),
     ("inversion=endpoint", "inversion.base_url"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from random import Random
 
 from meow_lightning.data.checks import check_range
+from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.fictional_words import (
     FIRST_NAMES,
     REAL,
@@ -85,15 +86,12 @@ class Fictional:
         check_choice("split", split, list(self._facts))
         return list(self._facts[split])
 
-    def evaluation(self) -> dict[str, list[Fact]]:
+    def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets: all forget facts, some retain facts, the real world and held-out authors."""
-        return {
-            "forget": self.facts("forget"),
-            "retain": self._retain_choice(),
-            "real_authors": self.facts("real_authors"),
-            "world_facts": self.facts("world_facts"),
-            "holdout": self.facts("holdout"),
-        }
+        names = ("forget", "retain", "real_authors", "world_facts", "holdout")
+        return benchmark_sets({
+            name: self._retain_choice() if name == "retain" else self.facts(name) for name in names
+        })  # fmt: skip
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Generate rows in all sentences of the grammar, without any author of the task and with nothing to memorize.

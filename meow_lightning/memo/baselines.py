@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
-from meow_lightning.memo.windows import MODES, Mode
+from meow_lightning.memo.windows import MODES, Mode, joined_by
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
@@ -166,9 +166,9 @@ def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: 
 
     """
     codec = _require_codec(codec)
-    if mode == "suffix" and template:
+    if mode == "suffix" and template and not text.raw:
         return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
-    tokens = codec.encode_plain(f"{text.question} {text.answer}")
+    tokens = codec.encode_plain(text.question + joined_by(text.raw) + text.answer)
     if mode == "suffix":
         shared = _common_prefix_length(codec.encode_plain(text.question), tokens)
     else:

@@ -35,7 +35,7 @@ class Profile(BaseMeasure):
     MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844).
 
     * Prompt: with ``template``, the training prompt and the given prefix of the answer; otherwise, and always in mode
-      ``prefix``, the raw text.
+      ``prefix`` and for passages of documents, the raw text.
     * Prediction: without ``keep_special``, the continuation without special tokens. With it and raw prompts, as in
       MEOW's released code, prompt, continuation and end token are decoded together with special tokens, and every
       occurrence of the prompt's text is removed: the words of ``<s>`` and ``</s>`` count, and a prompt that decoding
@@ -146,7 +146,7 @@ class Profile(BaseMeasure):
             if codec is None:
                 raise ValueError("windows of tokens cannot be counted without the codec of the model")
             ends = codec.token_ends(cut_text)
-        return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends)
+        return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends, raw=text.raw)
 
     def _no_windows(self, text: Text, codec: PromptEncoder | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
@@ -160,7 +160,9 @@ class Profile(BaseMeasure):
         return NoWindowsError(measure="MEMO", text=name, reason=reason, remedy=remedy)
 
     def _encode(self, window: Window, codec: PromptEncoder) -> list[int]:
-        return codec.partial_ids(window.question, window.given) if self.templated else codec.encode_plain(window.text)
+        if self.templated and not window.raw:
+            return codec.partial_ids(window.question, window.given)
+        return codec.encode_plain(window.text)
 
     def _score(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> float:
         prediction = self._prediction(window, prompt, codec, continuation)
@@ -171,6 +173,6 @@ class Profile(BaseMeasure):
             prediction = codec.decode(continuation.ids, keep_special=False)
             return without_cut_word(prediction) if continuation.end is None and self.words == "unicode" else prediction
         ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
-        if self.template:
+        if self.template and not window.raw:
             return codec.decode(ids, keep_special=True)
         return codec.decode([*prompt, *ids], keep_special=True).replace(window.text, "")

@@ -7,15 +7,16 @@ from typing import Any
 
 from meow_lightning.config.precision import weights_dtype
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import Dataset
 from meow_lightning.models.checkpoint import FLASH, check_attention
 from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
-from meow_lightning.planning.model_inputs import Row, check_tiny_context, root_of, training_rows
+from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
 from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.types import Dataset
+from meow_lightning.types import Segments
 
 
 class ModelChecks:
@@ -76,7 +77,7 @@ class ModelChecks:
         dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
         check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
 
-    def _candidate(self, root: Artifact, rows: Sequence[Row], *, teacher: bool) -> Candidate | None:
+    def _candidate(self, root: Artifact, rows: Sequence[Segments], *, teacher: bool) -> Candidate | None:
         provided = root.inputs["given"]
         weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -25,7 +26,6 @@ from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.types import Dataset
 
 # Manifest entries that time estimates need; manifests of earlier versions lack some and are ignored.
 MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "items", "kind", "threads"}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.examples import Dataset
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
@@ -29,7 +30,7 @@ from meow_lightning.stages.results.model import SAME, ModelResult, Selection, mo
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
-from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredText
+from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -71,13 +72,14 @@ class Unlearn(Stage):
         """Check that the optimizer is installed and works on the device."""
         check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the rows of its streams; refusals are known to be short."""
         for name in streams:
             if name == "idk":
                 continue
             for fact in dataset.facts("forget" if name == "inverted" else name):
-                yield from ((fact.question, text) for text in (fact.inverted if name == "inverted" else (fact.answer,)))
+                answers = fact.inverted if name == "inverted" else (fact.answer,)
+                yield from (fact.segments._replace(target=answer) for answer in answers)
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
@@ -145,18 +147,18 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
 
     recipe, source = work.settings["recipe"], load_dataset(work)
-    texts: dict[str, list[tuple[str, str]]] = {}
+    texts: dict[str, list[Segments]] = {}
     for name in method.streams:
         if name == "inverted":
             picked = _select(work)
-            texts[name] = [(each.question, each.answer) for each in picked]
+            texts[name] = [Segments(each.question, each.answer) for each in picked]
         elif name == "idk":
-            texts[name] = with_refusals(source.facts("forget"), work.settings["seed"])
+            texts[name] = [Segments(*pair) for pair in with_refusals(source.facts("forget"), work.settings["seed"])]
         elif name in method.paired and method.streams[0] == "inverted":
-            truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
+            truth = {example.id: example.segments for example in source.facts(name)}
             texts[name] = [truth[each.fact] for each in picked]
         else:
-            texts[name] = question_answer_pairs(source.facts(name))
+            texts[name] = training_segments(source.facts(name))
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
@@ -226,7 +228,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     import random
 
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import true_answer
     from meow_lightning.training.callbacks.memo import MemoProbe
 
     every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
@@ -237,7 +239,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
     return [
         MemoProbe(
-            codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
+            codec=codec, texts=[true_answer(example) for example in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
             slots=AdaptiveBatchSize(
                 min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.warn

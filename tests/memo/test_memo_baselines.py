@@ -75,6 +75,11 @@ def test_a_token_of_question_and_answer_is_tested():
     assert tested == [ord("c") + ord(" "), ord("d") + ord("e")]
 
 
+def test_a_passage_is_tested_as_it_stands_in_its_document():
+    text = Text("p", "answer", 0, "ab", " cd", raw=True)
+    assert tokens_of(text, Characters(), mode="suffix", template=True) == ([BEGIN, *map(ord, "ab")], [*map(ord, " cd")])
+
+
 def test_memorization_asks_for_one_token_after_another():
     cuts = MA.cuts(TEXT, Characters())
     shown = [BEGIN, *map(ord, "ab:")]

@@ -14,6 +14,7 @@ from meow_lightning.config.recipes import check_numbers, value_for_model
 from meow_lightning.config.schema import Inversion
 from meow_lightning.config.validation import check_call, check_measure, check_types
 from meow_lightning.data.encoding import digest_of, fingerprint
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
@@ -23,7 +24,6 @@ from meow_lightning.pipeline.nodes.model_roles import Roles, check_model
 from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
 
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # of a fact, read by predict
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
@@ -202,7 +202,7 @@ class BuildContext:
         return {name: digest_of(facts, PREDICTED_FIELDS) for name, facts in self.dataset.evaluation().items()}
 
     def check_windows(
-        self, kind: Kind, answers: Callable[[Fact], Sequence[str]], *, memo: Mapping[str, Any] | None = None
+        self, kind: Kind, answers: Callable[[Example], Sequence[str]], *, memo: Mapping[str, Any] | None = None
     ) -> None:
         """Check that a measure can cut some answers of every fact to forget.
 
@@ -217,7 +217,7 @@ class BuildContext:
         measure = self.measure if memo is None else check_measure(memo, allow=self.inputs["allow"])
         for fact in self.dataset.facts("forget") if not measure.needs_codec else ():
             for position, answer in enumerate(answers(fact)):
-                measure.check(Text(fact.id, kind, position, fact.question, answer), None)
+                measure.check(Text(fact.id, kind, position, fact.question, answer, fact.segments.raw), None)
 
 
 def _writer(node: Mapping[str, Any], allow: Sequence[str]) -> type[Writer]:

@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.examples import is_passage
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
+from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
@@ -26,6 +28,13 @@ def check_evaluation(ctx: BuildContext) -> None:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
     check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
+    if ctx.protocol != OWN_PROTOCOL and any(
+        is_passage(one) for each in ctx.dataset.evaluation().values() for one in each
+    ):
+        raise invalid_option(
+            "evaluation.protocol", ctx.protocol, "none: published evaluators score answers to questions, not passages "
+            f"as dataset={ctx.dataset.name} has", did_you_mean="none",
+        )  # fmt: skip
     if ctx.protocol == "tofu":
         check_tags(ctx.options["model"]["prompt"]["template"])
     mean = ctx.options["evaluation"]["truth_ratio_mean"]
@@ -53,6 +62,9 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
     if ctx.retain_predictions is not None:
         settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
+    if benchmark != BENCHMARK:
+        settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -10,6 +10,7 @@ from typing import Any
 from meow_lightning.config.instantiate import without_key
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import attributes
 from meow_lightning.inversion.local import DATE
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel
@@ -91,7 +92,7 @@ def finetuned_model(ctx: BuildContext, label: str, splits: Sequence[str], base: 
     """Fine-tune the base on some splits; if they contain no facts, return the base itself."""
     model = ctx.options["model"]
     splits = [*splits, *model["finetune"]["also"]]
-    rows = [[getattr(fact, field) for field in TRAINED_FIELDS] for split in splits for fact in ctx.dataset.facts(split)]
+    rows = [attributes(each, TRAINED_FIELDS) for split in splits for each in ctx.dataset.facts(split)]
     if not rows:
         return base
     recipe = recipe_for_rows(without_key(model["finetune"], "also"), len(rows))

@@ -10,6 +10,7 @@ from typing import Any
 from meow_lightning.config.instantiate import component_config
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import is_passage
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -79,12 +80,18 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
 
 
 def check_streams(ctx: BuildContext) -> None:
-    """Check that the dataset has the facts that the method trains on.
+    """Check that the dataset has the examples that the method trains on.
 
     Raises:
-        UserError: A stream has no facts.
+        UserError: A stream has no examples, or passages have no such stream.
     """
     for name in ctx.method.streams:
+        if name in ("inverted", "idk") and any(map(is_passage, ctx.dataset.facts("forget"))):
+            what = "inverted answers to" if name == "inverted" else "refusals to answer"
+            raise UserError(
+                f"method={ctx.method_name} trains on {what} questions, but dataset={ctx.dataset.name} has passages of "
+                "documents to forget; choose a method that trains on the forget set itself, such as method=npo"
+            )
         if name not in ("inverted", "idk") and not ctx.dataset.facts(name):
             raise UserError(
                 f"method={ctx.method_name} trains on the {name} set, but dataset={ctx.dataset.name} has none; provide "

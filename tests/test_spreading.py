@@ -14,7 +14,6 @@ from helpers.distributed import METHODS, Case, Trained, job, model, train
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from meow_lightning.config.instantiate import component_arguments
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.subset import LimitedDataset
@@ -66,6 +65,7 @@ def start(folder: Path) -> Path:
 def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]:
     """The stages that share their work, on the first facts of every set."""
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
+    del memo["verify"]
     inputs = {
         "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": LIMIT,
         "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
@@ -74,7 +74,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     settings: dict[str, dict[str, Any]] = {
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
-        "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
+        "score": {"memo": {key: value for key, value in memo.items() if key != "name"}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
         },

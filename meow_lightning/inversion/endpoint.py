@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
+from meow_lightning.config.ranges import Count, Probability, Range, Retries, Seconds, Seed, Temperature
 from meow_lightning.data.checks import check_range
 from meow_lightning.errors import UserError, invalid_option, nearest
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
@@ -71,10 +72,12 @@ class Endpoint(Writer):
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
-        self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
-        context: str | None, temperature: float, top_p: float, max_new_tokens: int, seed: int, extra: dict | None,
-        concurrency: int, requests_per_minute: int | None, timeout: float, deadline: float, reply_bytes: int,
-        retries: int, max_requests: int | None, max_total_tokens: int | None,
+        self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: Count,
+        context: str | None, temperature: Temperature, top_p: Probability, max_new_tokens: Count, seed: Seed,
+        extra: dict | None, concurrency: Annotated[int, Range(1, 10**4)], requests_per_minute: Count | None,
+        timeout: Seconds, deadline: Seconds, reply_bytes: Count, retries: Retries,
+        max_requests: Annotated[int, Range(1, 10**12)] | None,
+        max_total_tokens: Annotated[int, Range(1, 10**15)] | None,
     ) -> None:  # fmt: skip
         whole = {
             "candidates": candidates, "max_new_tokens": max_new_tokens, "concurrency": concurrency,

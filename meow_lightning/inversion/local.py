@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
+from meow_lightning.config.ranges import Count, Probability, Seed, Temperature
 from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
@@ -86,12 +87,12 @@ class Local(Writer):
         dtype: str,
         attention: str,
         prompt: Mapping[str, Any],
-        candidates: int,
+        candidates: Count,
         context: str | None,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        seed: int,
+        temperature: Temperature,
+        top_p: Probability,
+        max_new_tokens: Count,
+        seed: Seed,
         folder: Path,
         device: str,
         # returns an AdaptiveBatchSize; that class is not named here because option checks must not import torch

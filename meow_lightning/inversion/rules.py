@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import ClassVar
 
+from meow_lightning.config.ranges import Count, Seed
 from meow_lightning.data.perturbation import Contradiction, Contradictions
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
@@ -32,7 +33,7 @@ class Rules(Writer):
     version: ClassVar[int] = 2
     reads_other_facts: ClassVar[bool] = True
 
-    def __init__(self, *, candidates: int, seed: int) -> None:
+    def __init__(self, *, candidates: Count, seed: Seed) -> None:
         if candidates < 1:
             raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
         self.candidates, self.seed = candidates, seed

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import Count
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.windows import MODES, Mode
@@ -110,7 +111,7 @@ class Extraction(_TokenMeasure):
 
     """
 
-    n: int
+    n: Count
 
     def __post_init__(self) -> None:
         # dataclass(slots=True) creates a new class, which breaks zero-argument super()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from meow_lightning.config.ranges import Count
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
@@ -67,12 +68,12 @@ class Profile(BaseMeasure):
     name: str
     mode: Mode
     cut_unit: CutUnit
-    stride: int
+    stride: Count
     template: bool
     keep_special: bool
     rouge: Rouge
     rouge_stat: RougeStat
-    max_new_tokens: int
+    max_new_tokens: Count
     empty_windows: EmptyWindows
     words: Words
 

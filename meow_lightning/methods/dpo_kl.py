@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.preference import start_kl
 from meow_lightning.types import Batch, LossParts, Reference
@@ -26,7 +27,7 @@ class DpoKl(Dpo):
     streams: ClassVar[tuple[str, ...]] = ("forget", "idk", "retain")
     reference: ClassVar[Reference] = "both"
 
-    def __init__(self, *, beta: float, retain_weight: float) -> None:
+    def __init__(self, *, beta: Positive, retain_weight: NonNegative) -> None:
         super().__init__(beta=beta)
         self.retain_weight = retain_weight
 

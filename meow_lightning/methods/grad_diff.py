@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.types import Batch, LossParts
@@ -21,7 +22,7 @@ class GradDiff(BaseMethod):
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
 
-    def __init__(self, *, retain_weight: float) -> None:
+    def __init__(self, *, retain_weight: NonNegative) -> None:
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from meow_lightning.config.ranges import Positive
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
 from meow_lightning.types import Batch, LossParts, Reference
@@ -27,7 +28,7 @@ class Npo(BaseMethod):
     streams: ClassVar[tuple[str, ...]] = ("forget",)
     reference: ClassVar[Reference] = "logprobs"
 
-    def __init__(self, *, beta: float) -> None:
+    def __init__(self, *, beta: Positive) -> None:
         self.beta = check_beta(beta)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

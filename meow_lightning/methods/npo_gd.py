@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.methods.npo import Npo
 from meow_lightning.types import Batch, LossParts
@@ -22,7 +23,7 @@ class NpoGd(Npo):
 
     streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
 
-    def __init__(self, *, beta: float, retain_weight: float) -> None:
+    def __init__(self, *, beta: Positive, retain_weight: NonNegative) -> None:
         super().__init__(beta=beta)
         self.retain_weight = retain_weight
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from meow_lightning.config.validation import run_config
 from meow_lightning.pipeline.build import graph
 from meow_lightning.report.data import number
 from meow_lightning.report.sweep_tables import Swept, without_seed
@@ -69,7 +70,7 @@ def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
 def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
     values = {name: [number(run.results, "unlearned", name) for run in runs] for name in CLOSING}
     return {
-        "settings": graph(runs[0].settings).report.settings["digest"],
+        "settings": graph(run_config(runs[0].settings)).report.settings["digest"],
         "seeds": [run.settings["seed"] for run in runs],
         "numbers": {name: each for name, each in values.items() if None not in each},
         "intervals": {name: list(ends) for name, ends in nested(runs).items() if name in CLOSING},
@@ -77,4 +78,4 @@ def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
 
 
 def _results(run: Swept) -> Path:
-    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run.settings).results)
+    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run_config(run.settings)).results)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meow_lightning.config.program import program
+from meow_lightning.config.validation import run_config
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
@@ -103,7 +104,7 @@ def selection_picks(run: Swept) -> Picks | None:
     method = run.settings["method"]
     if "select" not in method or "rounds" in method:
         return None
-    artifacts = graph(run.settings)
+    artifacts = graph(run_config(run.settings))
     store = Store(root=Path(run.settings["store"]), cache="readonly")
     available: dict[str, int] = {}
     for row in read_lines(store.path(artifacts.rounds[-1].filtered) / "inverted.jsonl"):

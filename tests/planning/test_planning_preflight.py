@@ -23,7 +23,7 @@ def looking(tmp_path, monkeypatch):
     read: list[str] = []
     manifests = Known._read
     monkeypatch.setattr(Known, "_read", lambda self, stage: read.append(stage) or manifests(self, stage))
-    known = Known(trainer=chosen["trainer"], store=store)
+    known = Known(trainer=chosen.trainer, store=store)
     found = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
     return found, named(made), read
 
@@ -166,9 +166,9 @@ def test_questions_are_counted_with_every_attempt(looking):
     ask = replace(made["base"], stage="propose", needs={})
     later = replace(ask, label="later", needs={"scores": made["base"]})
     facts = len(preflight.dataset.facts("forget"))
-    node = {"prompt": {}, "max_retries_per_fact": 2, "model": "m", "max_new_tokens": 9}
-    preflight.options = {**preflight.options, "inversion": node}
+    words = ("inversion=endpoint", "inversion.model=m", "inversion.base_url=http://localhost/v1")
+    preflight.config = options(*words, "inversion.max_new_tokens=9")
     assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
-    preflight.options = {**preflight.options, "inversion": {**node, "max_requests": 5}}
+    preflight.config = options(*words, "inversion.max_new_tokens=9", "inversion.max_requests=5")
     assert preflight.questions([ask]) == ("m", facts, 5, 9)
     assert preflight.questions([made["base"]]) is None

@@ -14,7 +14,7 @@ def sized(*words: str, available: int = 10**12):
     chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
     sizes = ResourceRequirements(
-        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available
+        chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available
     )
     answering = made.predictions["target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
@@ -61,7 +61,7 @@ def trained(name: str, *words: str):
     chosen = options(*words)
     made = graph(chosen)
     sizes = ResourceRequirements(
-        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
+        chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
     )
     artifact = named(made)[name]
     return sizes.size(artifact), sizes._load(artifact, sizes._streams(artifact)), sizes.shape(artifact)
@@ -106,7 +106,7 @@ def test_stages_without_computation_have_facts_and_bytes():
     chosen = options()
     made = graph(chosen)
     sizes = ResourceRequirements(
-        chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
+        chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
     )
     for name in ("propose", "filter", "evaluate", "report"):
         outlook = next(sizes.size(each) for each in made.artifacts if each.stage == name)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from helpers.common import runtime
 
-from meow_lightning.config.instantiate import component_arguments, instantiate
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
@@ -34,12 +34,13 @@ def work(tiny, tokenizer, tmp_path):
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
         write_lines(tmp_path / "filtered" / "inverted.jsonl", rows)
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        del node["verify"]
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
         return StageContext(
             stage="score", label="target candidates", folder=tmp_path / "scored", runtime=RUNTIME,
             settings={
-                "memo": {"_target_": node["_target_"], **component_arguments(node)},
+                "memo": {key: value for key, value in node.items() if key != "name"},
                 "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
             },
             inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},

@@ -1,0 +1,255 @@
+"""Base classes of the typed options: groups of options, and components that name a class with its arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from meow_lightning.config.instantiate import component_class, instantiate
+from meow_lightning.config.mistakes import (
+    KINDS,
+    SENTENCE,
+    STRICT,
+    Mistake,
+    alternatives,
+    invalid,
+    missing,
+    sentence,
+    unknown,
+    value_mistakes,
+)
+from meow_lightning.config.ranges import FINITE, Number
+from meow_lightning.errors import UserError
+
+
+def consistency(check: Callable[[Any], None]) -> Any:
+    """Decorate a method that raises ``UserError`` if the valid options of a group do not fit each other."""
+
+    @functools.wraps(check)
+    def collected(self: Any) -> Any:
+        try:
+            check(self)
+        except UserError as error:
+            raise PydanticCustomError(SENTENCE, "{text}", {"text": str(error)}) from error
+        return self
+
+    return model_validator(mode="after")(collected)
+
+
+class Options(BaseModel):
+    """A group of options: a field per option, with its type, range and meaning."""
+
+    model_config = ConfigDict(
+        **STRICT, extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+    _given: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _collect(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate the group, and word its mistakes."""
+        try:
+            made = handler(data)
+        except ValidationError as error:
+            found = list(_reworded(cls, error, data))
+            raise ValidationError.from_exception_data(cls.__name__, found) from error
+        if isinstance(data, Mapping):
+            made._given = tuple(data)
+        return made
+
+    @classmethod
+    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake:
+        """Word the mistake of a required option that is not given."""
+        return missing(name)
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Map the names of the options to those of the fields."""
+        return {field.alias or name: name for name, field in cls.model_fields.items()}
+
+    def plain(self) -> dict[str, Any]:
+        """Convert to the plain values that were given, in their order, as they are part of keys and records."""
+        names = self.names()
+        return {name: plain_value(getattr(self, names[name])) for name in self._given if name in names}
+
+
+def plain_value(value: Any) -> Any:
+    """Convert groups to mappings, also those within a mapping."""
+    if isinstance(value, Options):
+        return value.plain()
+    return {key: plain_value(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def _reworded(group: type[Options], error: ValidationError, data: Any) -> Iterator[Any]:
+    """Reword the errors of a group's own options; those of nested groups already are."""
+    names, seen = group.names(), set()
+    for each in error.errors(include_url=False):
+        loc, kind = each["loc"], each["type"]
+        if kind in KINDS:
+            path = loc[1:] if loc[:1] == ("arguments",) else loc
+            yield Mistake(kind, tuple(map(str, path)), each["input"], each["ctx"]).details()
+        elif not loc:
+            yield invalid(data, f"a group of the options {', '.join(names)}").details()
+        elif (name := str(loc[0])) not in seen:
+            seen.add(name)
+            if kind == "missing" and len(loc) == 1:
+                yield group.missing_option(name, data).details()
+            elif kind == "extra_forbidden" and len(loc) == 1:
+                yield unknown(name, names).details()
+            else:
+                hint = group.model_fields[names[name]].rebuild_annotation()
+                yield from (found.details() for found in value_mistakes(data[name], hint, path=(name,)))
+
+
+def option_types(group: type[Options], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the type of every option of a group and of the groups in it.
+
+    Args:
+        group: The class of the group.
+        path: Its dotted name; empty for all options of a run.
+    """
+    for name, field in group.model_fields.items():
+        option, hint = f"{path}.{field.alias or name}".lstrip("."), field.rebuild_annotation()
+        if name == "arguments":
+            continue
+        yield option, hint
+        for part in alternatives(hint):
+            if inspect.isclass(part) and issubclass(part, Options):
+                yield from option_types(part, option)
+
+
+class ComponentConfig(Options):
+    """A component: a class or function, its arguments, and the options that only the pipeline reads.
+
+    Attributes:
+        provided: Arguments that only the program can provide.
+        passed: Options of this class that are arguments as well.
+    """
+
+    provided: ClassVar[tuple[str, ...]] = ()
+    passed: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    """Name of the choice, in reports and in the names of folders."""
+    target: str = Field(alias="_target_")
+    """What implements it: ``package.module.Class``, called with the arguments."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the target by name, checked against its signature."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        """Separate the arguments of the target from the options of the pipeline."""
+        if not isinstance(data, Mapping):
+            return data
+        names = cls.names().keys() - {"arguments"}
+        own = {key: value for key, value in data.items() if key in names}
+        arguments = {key: value for key, value in data.items() if key not in names or key in cls.passed}
+        return {**own, "arguments": arguments}
+
+    @field_validator("arguments")
+    @classmethod
+    def _check_arguments(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Check the arguments against the signature of the target, without calling it."""
+        if "target" not in info.data:
+            return arguments
+        allow = (info.context or {}).get("allow", ())
+        try:
+            target = component_class({"_target_": info.data["target"]}, allow=allow)
+            found = list(argument_mistakes(target, info.data["target"], arguments, provided=cls.provided))
+        except UserError as error:
+            found = [sentence(error)]
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, [each.details() for each in found])
+        return arguments
+
+    def plain(self) -> dict[str, Any]:
+        """Convert to the plain values that were given, in their order."""
+        content = {**self.arguments, **super().plain()}
+        return {name: content[name] for name in self._given}
+
+    @property
+    def keyed(self) -> dict[str, Any]:
+        """The part that defines the target, which is part of an artifact's key."""
+        return {"_target_": self.target, **self.arguments}
+
+    def instantiate(self, *, allow: typing.Iterable[str], **extra: Any) -> Any:
+        """Build the object.
+
+        Args:
+            allow: Further packages that a target may be of.
+            **extra: Arguments that only the program can provide.
+
+        Raises:
+            UserError: The target is not allowed or its construction failed.
+        """
+        return instantiate(self.keyed, allow=allow, **extra)
+
+
+def argument_mistakes(
+    target: Any, path: str, given: Mapping[str, Any], *, provided: typing.Collection[str]
+) -> Iterator[Mistake]:
+    """Yield the mistakes in the arguments of a target.
+
+    Args:
+        target: A class or function; ranges of its arguments stand beside their types.
+        path: Its dotted path, for messages.
+        given: The arguments by name.
+        provided: Arguments that only the program can provide.
+    """
+    parameters = inspect.signature(target).parameters
+    named = {key: each for key, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    hints = argument_types(target)
+    for name, value in given.items():
+        if name in named:
+            yield from value_mistakes(value, hints.get(name, Any), path=(name,))
+        elif not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            yield unknown(name, named, owner=path)
+    for name, parameter in named.items():
+        if name not in given and name not in provided and parameter.default is parameter.empty:
+            yield missing(name, f": {path} requires it")
+
+
+def argument_types(target: Any) -> dict[str, Any]:
+    """Collect the types of a target's arguments, with their ranges."""
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    return {name: checked_type(hint) for name, hint in hints.items() if name != "return"}
+
+
+def checked_type(hint: Any) -> Any:
+    """Convert a type of Python code to that of an option: a float may be an integer, and has to be finite.
+
+    Types that no option can have are not checked.
+    """
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is float:
+        return typing.Annotated[Number, FINITE]
+    if origin is typing.Annotated:
+        inner = Number if parts[0] is float else checked_type(parts[0])
+        return typing.Annotated[(inner, *hint.__metadata__)]
+    if origin is typing.Literal or hint in (int, str, bool, type(None), dict, list):
+        return hint
+    if origin is list or (origin is tuple and ... in parts):
+        return list[checked_type(parts[0])]  # type: ignore[misc]
+    if origin is dict:
+        return dict[parts[0], checked_type(parts[1])]  # type: ignore[misc,valid-type]
+    if parts and origin is not None and "Union" in getattr(origin, "__name__", ""):
+        members = [checked_type(part) for part in parts]
+        return typing.Any if typing.Any in members else functools.reduce(lambda one, other: one | other, members)
+    return typing.Any

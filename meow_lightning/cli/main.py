@@ -171,8 +171,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _report_error(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        single = not _sweeps(typed, flags)
-        return _fail(*(composition_mistakes(error, words) if single else [summarize_error(error, typed)]))
+        first = summarize_error(error, typed)
+        return _fail(*([first] if _sweeps(typed, flags) else composition_mistakes(first, words)))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

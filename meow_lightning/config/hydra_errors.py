@@ -61,13 +61,13 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     return text.split("\n")[0]
 
 
-def composition_mistakes(error: Exception, words: Sequence[str]) -> list[str]:
+def composition_mistakes(first: str, words: Sequence[str]) -> list[str]:
     """List all mistakes of a command line whose composition failed, one line each.
 
     Hydra ends at the first mistake; the others are found by composing again without the words that caused it.
 
     Args:
-        error: The error of the composition.
+        first: Its first mistake, as :func:`summarize_error` words it.
         words: The command line, quoted for Hydra's grammar.
     """
     from hydra.errors import HydraException
@@ -76,7 +76,7 @@ def composition_mistakes(error: Exception, words: Sequence[str]) -> list[str]:
     from meow_lightning.config.validation import resolved
     from meow_lightning.errors import UserError, mistakes_of
 
-    found, rest = [summarize_error(error, words)], list(words)
+    found, rest = [first], list(words)
     while right := _without_cause(rest, found[-1]):
         if len(right) == len(rest):
             break
@@ -94,8 +94,14 @@ def composition_mistakes(error: Exception, words: Sequence[str]) -> list[str]:
 
 def _without_cause(words: Sequence[str], line: str) -> list[str]:
     """Leave out the words that an error line is about."""
-    names = {word: word.partition("=")[0].lstrip("+~") for word in words}
-    return [word for word, name in names.items() if not line.startswith((f"{name}=", f"{name} ", f"{word} "))]
+    right: list[str] = []
+    for word in words:
+        name = word.partition("=")[0].lstrip("+~")
+        if not line.startswith((f"{name}=", f"{name} ", f"{word} ")):
+            right.append(word)
+        elif "=" not in word and right:
+            right.pop()  # the shell has split the value of the word before it
+    return right
 
 
 def _compose(words: Sequence[str]) -> DictConfig:

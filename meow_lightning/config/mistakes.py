@@ -212,6 +212,8 @@ def _words(part: Any) -> str:
     origin, parts = typing.get_origin(part), typing.get_args(part)
     if origin in (list, tuple):
         return f"a list [{', '.join(map(describe_type, parts))}{', …' if origin is list else ''}]"
+    if origin is dict:
+        return "a mapping by model" if parts[1] is not Any else "a mapping"
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
     part = origin or part

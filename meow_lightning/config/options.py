@@ -74,8 +74,8 @@ class Options(BaseModel):
         return made
 
     @classmethod
-    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake:
-        """Word the mistake of a required option that is not given."""
+    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake | None:
+        """Word the mistake of a required option that is not given; ``None`` if that of another one says it all."""
         return missing(name)
 
     @classmethod
@@ -109,7 +109,8 @@ def _reworded(group: type[Options], error: ValidationError, data: Any) -> Iterat
         elif (name := str(loc[0])) not in seen:
             seen.add(name)
             if kind == "missing" and len(loc) == 1:
-                yield group.missing_option(name, data).details()
+                if (found := group.missing_option(name, data)) is not None:
+                    yield found.details()
             elif kind == "extra_forbidden" and len(loc) == 1:
                 yield unknown(name, names).details()
             else:

@@ -56,11 +56,13 @@ class Select(Options):
     """Rows of the selected facts that are trained."""
 
     @classmethod
-    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake:
+    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake | None:
         """Word the mistake; a single key of a selection comes from an override meant for another method."""
-        stray = sum(key not in data for key in cls.model_fields) > 1
+        absent = [key for key in cls.model_fields if key not in data]
+        if len(absent) == 1:
+            return missing(name)
         hint = "; this method selects no inverted facts, so set no option of method.select"
-        return missing(name, hint if stray else "")
+        return missing(name, hint) if name == absent[0] else None
 
 
 class Rounds(Options):

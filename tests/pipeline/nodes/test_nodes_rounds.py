@@ -154,7 +154,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         ),
         (
             ("method.rounds.memorized_above=null",),
-            r"^method.rounds.memorized_above=None is invalid: expected a number$",
+            r"^method.rounds.memorized_above=None is invalid: expected a number or a mapping by model$",
         ),
         (
             ("inversion.max_retries_per_fact=-1",),

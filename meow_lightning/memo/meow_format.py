@@ -236,8 +236,8 @@ def from_part(
     if not rows and not damaged:
         return []
     if not rows or rows[0] != head:
-        what = "not a partial result of this command"
+        what = "is not a partial result of this command"
         if rows:
-            what = f"of other settings ({', '.join(key for key in head if rows[0].get(key) != head[key])})"
-        raise UserError(f"{source} is {what}; give another --out, or remove that file to start over")
+            what = f"has other settings ({', '.join(key for key in head if rows[0].get(key) != head[key])})"
+        raise UserError(f"{source} {what}; give another --out, or remove that file to start over")
     return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows[1:]]

@@ -374,7 +374,7 @@ def test_one_answer_under_two_questions_is_noted_with_its_lines(make: Make) -> N
     (note,) = [each for each in make([DOG, CAT], many_times).caveats() if "to keep have the answer" in each]
     assert note.startswith("5 of 5 facts to keep")
     assert note.count(" of dataset.retain") == 3
-    assert "; 2 more. Where" in note
+    assert "; 2 more. If" in note
 
 
 @pytest.mark.parametrize("language", SENTENCES)

@@ -141,7 +141,7 @@ def test_a_batch_by_hand() -> None:
     assert found.ids_1T.tolist() == [[7, 8, 1, 2, 3, 4, 5, 6]]
     assert found.positions_1T.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
     assert found.before_N.tolist() == [1, 2, 1, 3, 4, 7]
-    stems, branches = found.layout.lots
+    stems, branches = found.layout.groups
     assert stems.seen_B1TS is None
     assert stems.query_BT.tolist() == stems.key_BS.tolist() == [[0, 1, 0], [5, 6, 7]]
     assert (stems.real.tolist(), stems.places.tolist()) == ([0, 1, 3, 4, 5], [0, 1, 5, 6, 7])

@@ -255,7 +255,7 @@ def test_a_stopped_command_goes_on_to_the_same_file(call, tmp_path, monkeypatch,
     monkeypatch.setattr(command, "score_texts", last)
     assert call(generation_batch_size="1") == 0
     assert last.chunks == [0, 3]
-    assert "5 of the texts were found in" in capsys.readouterr().out
+    assert "5 of the texts were resumed from" in capsys.readouterr().out
     assert (tmp_path / "scored.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["facts.json", "scored.json", "whole.json"]
 
@@ -315,10 +315,10 @@ def test_another_setup_does_not_touch_the_part(call, facts, folder, tmp_path, mo
     for changes, what in (({"mode": "prefix"}, "profile"), ({"model": str(other)}, "model, weights")):
         assert call(**changes) == 1
         hint = "give another --out, or remove that file to start over"
-        assert capsys.readouterr().err == f"error: {part} is of other settings ({what}); {hint}\n"
+        assert capsys.readouterr().err == f"error: {part} has other settings ({what}); {hint}\n"
     facts.write_text(json.dumps(FACTS[:3]), encoding="utf-8")
     assert call() == 1
-    assert "(other: facts)" in capsys.readouterr().err
+    assert "has other settings (facts)" in capsys.readouterr().err
     assert part.read_bytes() == before
 
 
@@ -352,7 +352,7 @@ def test_without_a_terminal_a_line_comes_now_and_then(call, monkeypatch, capsys)
     assert call() == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [f"  … {done} of 20 windows" for done in range(1, 20)]
-    assert lines[0] == "  … 1 of 20 windows, time left not known yet"
+    assert lines[0] == "  … 1 of 20 windows, time left unknown"
     assert lines[-1] == "  … 19 of 20 windows, about 0.0 min left"
 
 
@@ -503,7 +503,7 @@ def test_a_prompt_that_cannot_fit_comes_before_any_work(call, facts, tmp_path, c
     [
         (
             "name: own\n_target_: meow_lightning.memo.memo.Profile\nstride: 5\n",
-            "--profile=own: its file must hold exactly cut_unit, empty_windows, keep_special, ",
+            "--profile=own: its file must contain exactly cut_unit, empty_windows, keep_special, ",
         ),
         ("name: own\n", "--profile=own: its file's _target_ must be one of meow_lightning.memo.memo.Profile, "),
         ("${stride}", "--profile=own: stride=${stride} is defined only within a run; write a value"),

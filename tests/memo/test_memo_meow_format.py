@@ -211,8 +211,8 @@ def test_a_part_gives_back_what_it_was_given(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "damaged", "message"),
     [
-        ([{"mode": "prefix", "model": "m"}], 0, r"s\.part is of other settings \(mode\); give another --out"),
-        ([{}], 0, r"of other settings \(mode, model\)"),
+        ([{"mode": "prefix", "model": "m"}], 0, r"s\.part has other settings \(mode\); give another --out"),
+        ([{}], 0, r"has other settings \(mode, model\)"),
         ([], 1, r"s\.part is not a partial result of this command; .*or remove that file to start over"),
     ],
 )

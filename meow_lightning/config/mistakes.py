@@ -103,6 +103,12 @@ def user_error(error: ValidationError, *, group: str = "") -> UserError:
     return group_errors(dict.fromkeys(_line(each, group) for each in error.errors(include_url=False)))
 
 
+def invalid_value(group: str, mistake: Mistake) -> UserError:
+    """Convert one mistake in a value to the error that the user sees."""
+    option = ".".join([group, *mistake.path])
+    return invalid_option(option, mistake.given, mistake.context["expected"], did_you_mean=mistake.context["near"])
+
+
 def _line(error: Any, group: str) -> str:
     option, context = ".".join([*[group] * bool(group), *map(str, error["loc"])]), error["ctx"]
     if error["type"] == MISSING:

@@ -34,7 +34,7 @@ from meow_lightning.config.mistakes import (
     unknown,
     value_mistakes,
 )
-from meow_lightning.config.ranges import FINITE, Number
+from meow_lightning.config.signature import argument_mistakes
 from meow_lightning.errors import UserError
 
 
@@ -201,56 +201,3 @@ class ComponentConfig(Options):
             UserError: The target is not allowed or its construction failed.
         """
         return instantiate(self.keyed, allow=allow, **extra)
-
-
-def argument_mistakes(
-    target: Any, path: str, given: Mapping[str, Any], *, provided: typing.Collection[str]
-) -> Iterator[Mistake]:
-    """Yield the mistakes in the arguments of a target.
-
-    Args:
-        target: A class or function; ranges of its arguments stand beside their types.
-        path: Its dotted path, for messages.
-        given: The arguments by name.
-        provided: Arguments that only the program can provide.
-    """
-    parameters = inspect.signature(target).parameters
-    named = {key: each for key, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    hints = argument_types(target)
-    for name, value in given.items():
-        if name in named:
-            yield from value_mistakes(value, hints.get(name, Any), path=(name,))
-        elif not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-            yield unknown(name, named, owner=path)
-    for name, parameter in named.items():
-        if name not in given and name not in provided and parameter.default is parameter.empty:
-            yield missing(name, f": {path} requires it")
-
-
-def argument_types(target: Any) -> dict[str, Any]:
-    """Collect the types of a target's arguments, with their ranges."""
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-    return {name: checked_type(hint) for name, hint in hints.items() if name != "return"}
-
-
-def checked_type(hint: Any) -> Any:
-    """Convert a type of Python code to that of an option: a float may be an integer, and has to be finite.
-
-    Types that no option can have are not checked.
-    """
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is float:
-        return typing.Annotated[Number, FINITE]
-    if origin is typing.Annotated:
-        inner = Number if parts[0] is float else checked_type(parts[0])
-        return typing.Annotated[(inner, *hint.__metadata__)]
-    if origin is typing.Literal or hint in (int, str, bool, type(None), dict, list):
-        return hint
-    if origin is list or (origin is tuple and ... in parts):
-        return list[checked_type(parts[0])]  # type: ignore[misc]
-    if origin is dict:
-        return dict[parts[0], checked_type(parts[1])]  # type: ignore[misc,valid-type]
-    if parts and origin is not None and "Union" in getattr(origin, "__name__", ""):
-        members = [checked_type(part) for part in parts]
-        return typing.Any if typing.Any in members else functools.reduce(lambda one, other: one | other, members)
-    return typing.Any

@@ -66,8 +66,9 @@ def text_options(group: str) -> frozenset[str]:
 
 def _hints(group: str) -> Iterator[tuple[str, Any]]:
     """Yield the dotted option and type of every option of a group, from the schema or its classes' signatures."""
-    from meow_lightning.config.options import argument_types, option_types
+    from meow_lightning.config.options import option_types
     from meow_lightning.config.schema import RunConfig
+    from meow_lightning.config.signature import argument_types
     from meow_lightning.config.training_options import Launcher
 
     yield from option_types(RunConfig, "")

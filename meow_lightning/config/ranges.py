@@ -74,7 +74,7 @@ CountOrZero = Annotated[int, Range(0, MANY)]
 Retries = Annotated[int, Range(0, 1000)]
 Positive = Annotated[Number, Range(0, 1e6, above=True)]
 NonNegative = Annotated[Number, Range(0, 1e6)]
-Seconds = Annotated[Number, Range(0, 10**6, above=True)]
+Seconds = Positive
 Probability = Annotated[Number, Range(0, 1, above=True)]
 Temperature = Annotated[Number, Range(1e-3, 100, zero=True)]
 LearningRate = Annotated[Number, Range(0, 1)]

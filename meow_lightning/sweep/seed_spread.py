@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from meow_lightning.config.validation import run_config
 from meow_lightning.pipeline.build import graph
 from meow_lightning.report.data import number
 from meow_lightning.report.sweep_tables import Swept, without_seed
@@ -41,7 +40,7 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     paths = [_results(run) / DRAWS for run in runs]
     if not all(path.exists() for path in paths):
         return {}
-    drawn, confidence_level = [read_draws(path) for path in paths], runs[0].settings["evaluation"]["confidence_level"]
+    drawn, confidence_level = [read_draws(path) for path in paths], runs[0].config.evaluation.confidence_level
     shared = [name for name in drawn[0] if all(name in each for each in drawn)]
     return {
         name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)
@@ -70,12 +69,12 @@ def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
 def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
     values = {name: [number(run.results, "unlearned", name) for run in runs] for name in CLOSING}
     return {
-        "settings": graph(run_config(runs[0].settings)).report.settings["digest"],
-        "seeds": [run.settings["seed"] for run in runs],
+        "settings": graph(runs[0].config).report.settings["digest"],
+        "seeds": [run.config.seed for run in runs],
         "numbers": {name: each for name, each in values.items() if None not in each},
         "intervals": {name: list(ends) for name, ends in nested(runs).items() if name in CLOSING},
     }
 
 
 def _results(run: Swept) -> Path:
-    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run_config(run.settings)).results)
+    return Store(root=Path(run.config.store), cache="readonly").path(graph(run.config).results)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meow_lightning.config.program import program
-from meow_lightning.config.validation import run_config
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
@@ -101,11 +100,11 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
 
 def selection_picks(run: Swept) -> Picks | None:
     """Read from the store which inverted facts a run selected; ``None`` if it selects none, or anew in every round."""
-    method = run.settings["method"]
-    if "select" not in method or "rounds" in method:
+    method = run.config.method
+    if method.select is None or method.rounds is not None:
         return None
-    artifacts = graph(run_config(run.settings))
-    store = Store(root=Path(run.settings["store"]), cache="readonly")
+    artifacts = graph(run.config)
+    store = Store(root=Path(run.config.store), cache="readonly")
     available: dict[str, int] = {}
     for row in read_lines(store.path(artifacts.rounds[-1].filtered) / "inverted.jsonl"):
         available[row["fact"]] = available.get(row["fact"], 0) + 1

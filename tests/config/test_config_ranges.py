@@ -17,8 +17,8 @@ from omegaconf.errors import ValidationError
 
 from meow_lightning.config.hydra_errors import summarize_error
 from meow_lightning.config.mistakes import accepts, range_of
-from meow_lightning.config.options import argument_types, checked_type
 from meow_lightning.config.ranges import FINITE, Range, Seed, Temperature
+from meow_lightning.config.signature import argument_types, checked_type
 from meow_lightning.config.training_options import Warmup
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError, mistakes_of

@@ -8,7 +8,7 @@ from helpers.hydra import options, with_values
 
 from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.mistakes import accepts
-from meow_lightning.config.options import checked_type
+from meow_lightning.config.signature import checked_type
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError, mistakes_of
 

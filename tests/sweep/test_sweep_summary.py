@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.hydra import cell
@@ -94,10 +93,9 @@ def stored(tmp_path: Path, monkeypatch) -> Path:
 
 
 def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
-    method: dict[str, Any] = {"name": "meow", "select": {"k": 2}}
-    found = selection_picks(swept("method=meow", method=method, store=str(stored)))
+    found = selection_picks(swept("method=meow", store=str(stored)))
     assert found is not None
     assert (found.taken, found.available) == ({"f": [2, 0]}, {"f": 3})
     # what a loop trains is picked anew in every round, among other candidates
-    assert selection_picks(swept("method=meow_loop", method=method | {"rounds": {}}, store=str(stored))) is None
+    assert selection_picks(swept("method=meow_loop", store=str(stored))) is None
     assert selection_picks(swept("method=kl", store=str(stored))) is None

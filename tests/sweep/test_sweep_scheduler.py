@@ -77,7 +77,7 @@ def test_settings_sent_to_the_cluster() -> None:
         "extra": {"exclude": "node7"},
         "setup": ["module load x"],
     }
-    told = parameters(asked, name="meow")
+    told = parameters(launcher_config(asked), name="meow")
     assert told["slurm_partition"] == "gpu"
     assert (told["nodes"], told["tasks_per_node"], told["gpus_per_node"], told["mem_gb"]) == (2, 1, 8, 64)
     assert told["slurm_additional_parameters"] == {"exclude": "node7"}
@@ -91,7 +91,7 @@ def test_settings_sent_to_the_cluster() -> None:
 def test_without_sbatch_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"^hydra/launcher=slurm requires sbatch"):
-        Queue({**SLURM, "folder": str(tmp_path / "jobs")}, name="meow", notify=lambda _: None)
+        Queue(launcher_config({**SLURM, "folder": str(tmp_path / "jobs")}), name="meow", notify=lambda _: None)
 
 
 def squeue(folder: Path, said: str, *, status: int = 0, complaint: str = "") -> None:

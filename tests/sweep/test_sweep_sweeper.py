@@ -192,7 +192,9 @@ def test_a_run_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsy
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
         "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is invalid: expected a number from 1 to "
         "10,000",
-        f"failed: 2 runs (seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0): {small}",
+        f"failed: seed=-1 trainer.parallel_stages=1: {small}",
+        f"failed: seed=-1 trainer.parallel_stages=0: {small}; trainer.parallel_stages=0 is invalid: expected a number "
+        "from 1 to 10,000",
     ]
     assert "stages: 9 to compute, 0 cached" in said.out
     assert said.err == (

@@ -19,9 +19,10 @@ import yaml
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.mistakes import alternatives, range_of
-from meow_lightning.config.options import Options, argument_types, option_types
+from meow_lightning.config.options import Options, option_types
 from meow_lightning.config.ranges import FINITE
 from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.signature import argument_types
 from meow_lightning.config.training_options import Launcher
 
 PAGE = "reference/config.md"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from omegaconf import MISSING
 from pydantic import Field, ValidationError, field_validator
 
-from meow_lightning.config.mistakes import Mistake, missing, value_mistakes
+from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
 from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
@@ -271,10 +273,10 @@ def hydra_schema() -> type:
     """Build the structured config of Hydra: the names of all options, and the types of those outside of groups."""
 
     def hint(annotation: Any) -> Any:
-        bare = typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
-        if bare == Count | None:
-            return int | None
-        return bare if bare in (int, bool, str, str | None, list[str]) else Any if bare is not Cache else str
+        parts = [str if typing.get_origin(part) is Literal else part for part in alternatives(annotation)]
+        if all(part in (int, bool, str, type(None)) for part in parts):
+            return functools.reduce(operator.or_, parts)
+        return list[str] if parts == [list[str]] else Any
 
     fields = [
         (name, hint(field.rebuild_annotation()),

@@ -132,7 +132,7 @@ class Roles:
         ]
 
     def _role(self, role: Role) -> ProvidedModel | None:
-        text = {"base": self.model.base, "target": self.model.target, "retain": self.model.retain}[role]
+        text = self.model.target if role == "target" else self.model.retain
         if text != RELEASED:
             return self._provided(role, text)
         dataset = self.config.dataset

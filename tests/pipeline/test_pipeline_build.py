@@ -393,7 +393,7 @@ def test_the_report_says_where_every_number_came_from():
         ("optim.lr=-1", r"^optim.lr=-1 is invalid: expected a number from 0 to "),
         ("optim.global_batch_size=0", r"^optim.global_batch_size=0 is invalid: expected a number from 1 to "),
         ("optim.batch_tokens=0", r"^optim.batch_tokens=0 is invalid: expected a number from 1 to "),
-        ("optim.optimizer=sgd", r"^optim.optimizer=sgd is invalid: expected one of adamw, adamw8bit, paged$"),
+        ("optim.optimizer=sgd", r"^optim.optimizer=sgd is invalid: expected one of adamw, adamw8bit, paged\. Did"),
         ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is invalid: expected a number from 0 to "),
         (
             "optim.betas=[0.9,1.5]",

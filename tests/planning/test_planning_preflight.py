@@ -98,7 +98,7 @@ def test_manifests_of_earlier_versions_say_nothing(looking):
 def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypatch):
     preflight, _, _ = looking
     known = preflight.known
-    monkeypatch.setitem(known.trainer, "accelerator", "gpu")
+    monkeypatch.setattr(known, "trainer", known.trainer.model_copy(update={"accelerator": "gpu"}))
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", list)
     assert known.kind == "gpu"
     assert [known._comparable(kind, 1) for kind in ("NVIDIA H100", "cpu")] == [True, False]
@@ -123,7 +123,8 @@ def checked(looking, monkeypatch):
     ) -> str:
         outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
         preflight.known.outlooks.update({stage.key: outlook for stage in stages})
-        monkeypatch.setitem(preflight.trainer, "parallel_stages", parallel_stages)
+        trainer = preflight.trainer.model_copy(update={"parallel_stages": parallel_stages})
+        monkeypatch.setattr(preflight, "trainer", trainer)
         monkeypatch.setattr(Known, "available_memory", available)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: available)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda _: disk)

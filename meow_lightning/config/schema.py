@@ -179,6 +179,23 @@ class Evaluation(Options):
             raise invalid_option("evaluation.truth_ratio_mean", self.truth_ratio_mean, means, did_you_mean="geometric")
 
 
+class Ability(Options):
+    """``ability``: tasks of lm-evaluation-harness."""
+
+    name: str
+    """Name of the choice."""
+    tasks: list[str]
+    """Tasks by name: those of ``local``, and any other of lm-evaluation-harness."""
+    limit: Count | None
+    """Maximum number of questions per task; null for all."""
+    num_fewshot: Annotated[int, Range(0, 1000)] | None
+    """Solved examples before each question; null as the task says."""
+    folder: str | None
+    """Folder of the files that ``local`` names; null for the environment variable ``MEOW_DATA_DIR``."""
+    local: dict[str, dict]
+    """Definitions of tasks whose questions are in local files, by name."""
+
+
 class Logger(Options):
     """``logger``: where curves and metrics are logged."""
 
@@ -206,6 +223,7 @@ class RunConfig(Options):
     memo: MemoConfig
     optim: Optim
     evaluation: Evaluation
+    ability: Ability
     trainer: Trainer
     logger: Logger
     callbacks: Callbacks

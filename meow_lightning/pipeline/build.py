@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.pipeline.graph import Round, RunGraph
+from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
@@ -38,8 +39,9 @@ def graph(config: RunConfig) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
-    evaluation = EvaluationInputs(predictions=predictions, scores=scores)
-    results = evaluate(ctx, evaluation)
+    ability = abilities(ctx, models)
+    evaluation = EvaluationInputs(predictions=predictions, scores=scores, abilities=ability.results)
+    results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
         results=results, models=models, evaluation=evaluation, verifications=verifications,
         proposed=rounds[-1].proposed if rounds else None, filtered=rounds[-1].filtered if rounds else None,
@@ -47,7 +49,8 @@ def graph(config: RunConfig) -> RunGraph:
     )  # fmt: skip
     return RunGraph(
         name=config.run_name, streams=tuple(ctx.method.streams), models=models, rounds=rounds,
-        predictions=predictions, scores=scores, verifications=verifications, results=results,
+        predictions=predictions, scores=scores, verifications=verifications,
+        abilities=ability.results, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

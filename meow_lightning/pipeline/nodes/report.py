@@ -39,6 +39,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
     plain = ctx.config.plain()
     shown = {name: plain[name] for name in SHOWN}
+    if ctx.config.ability.tasks:
+        shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
         hidden = {*ctx.writer.unkeyed_options} - {"path", "model"}
         shown["inversion"] = {key: value for key, value in plain["inversion"].items() if key not in hidden}

@@ -62,6 +62,7 @@ Other options that change the results
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
+  ability=     {ability}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them
   trainer=     {trainer}

@@ -14,7 +14,16 @@ from meow_lightning.config.program import program
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the results
+CHANGES = (
+    "dataset",
+    "model",
+    "method",
+    "inversion",
+    "memo",
+    "optim",
+    "evaluation",
+    "ability",
+)  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
 _CHOICE = re.compile(r"\w+=\w+")

@@ -185,10 +185,11 @@ class BuildContext:
         self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any
     ) -> Artifact:
         """Describe one result of the run."""
+        own = stage(stage_name)
         return Artifact(
-            stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
+            stage=own.name, label=label, version=own.version, settings=settings, needs=needs,
             inputs={**self.inputs, **inputs},
-            components=used_versions(stage_name, settings, needs, allow=self.inputs["allow"]),
+            components=used_versions(own, settings, needs, allow=self.inputs["allow"]),
         )  # fmt: skip
 
     def facts_digest(self, split: str, *fields: str) -> str:

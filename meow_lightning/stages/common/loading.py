@@ -12,7 +12,8 @@ from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.precision import training_precision
-from meow_lightning.store.jsonl import read_lines
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import model_folder
 from meow_lightning.types import Dataset, Fact
 
 if TYPE_CHECKING:
@@ -57,11 +58,8 @@ def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
 
 def previous_rounds(work: StageContext) -> dict[str, list[str]]:
     """Read the inverted facts of the previous round, by fact and in order; empty in the first round."""
-    answers: dict[str, list[str]] = {}
-    needs = work.needs
-    for row in read_lines(needs["previous_filtered"] / "inverted.jsonl") if "previous_filtered" in needs else ():
-        answers.setdefault(row["fact"], []).append(row["answer"])
-    return answers
+    previous = work.needs.get("previous_filtered")
+    return FilterResult.read(previous).answers if previous else {}
 
 
 def load_model(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
@@ -98,5 +96,5 @@ def evaluator(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
     """Load the model under ``needs["model"]`` in evaluation mode on this process's device, and its prompt encoder."""
     from meow_lightning.distributed import device
 
-    model, codec = load_model(work, work.needs["model"] / "model")
+    model, codec = load_model(work, model_folder(work.needs["model"]))
     return model.eval().to(device(work.runtime.accelerator)), codec  # type: ignore[arg-type, return-value]

@@ -152,7 +152,7 @@ def test_an_ability_task_reads_its_questions_and_fits_into_the_memory_of_a_block
         chosen = options(*words)
         made = graph(chosen)
         gpu = {"gpu": False, "available": 10**12}
-        sizes = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
+        sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
         artifact = next(iter(made.abilities.values()))
         return sizes.size(artifact), sizes.fitting(artifact), sizes.shape(artifact)
 

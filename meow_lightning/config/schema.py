@@ -32,6 +32,7 @@ class DatasetConfig(ComponentConfig):
     """``dataset``: the facts to forget and the facts to keep."""
 
     name: FileName
+    """Name of the dataset."""
 
     @property
     def split(self) -> str:
@@ -90,6 +91,7 @@ class MethodConfig(ComponentConfig):
     """``method``: the unlearning method, and its recipe by model."""
 
     name: FileName
+    """Name of the method."""
     select: Select | None = None
     rounds: Rounds | None = None
     lr: LearningRate | dict[str, LearningRate | None] | None = None

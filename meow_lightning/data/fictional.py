@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
+from meow_lightning.config.ranges import Count, Seed
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.fictional_words import (
@@ -47,7 +48,7 @@ class Fictional:
     public = True
 
     def __init__(
-        self, *, split: str, authors: int, candidates: int, phrasings: int, retain_eval: int, seed: int
+        self, *, split: str, authors: int, candidates: int, phrasings: int, retain_eval: Count, seed: Seed
     ) -> None:
         """Build all facts.
 

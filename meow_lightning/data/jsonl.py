@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from meow_lightning.config.ranges import Count, CountOrZero, Seed
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.fictional import Fictional
@@ -51,7 +52,7 @@ class Jsonl:
     public = False
 
     def __init__(
-        self, *, forget: str, retain: str | None, real_world: bool, perturb: int, retain_eval: int, seed: int
+        self, *, forget: str, retain: str | None, real_world: bool, perturb: CountOrZero, retain_eval: Count, seed: Seed
     ) -> None:
         """Read and check both files, and generate missing wrong answers.
 

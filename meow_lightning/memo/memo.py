@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from meow_lightning.config.ranges import Count
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
-from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.errors import check_choice
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
@@ -28,6 +30,7 @@ EmptyWindows = Literal["skip", "zero"]
 EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 
+@checked_ranges("memo")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(BaseMeasure):
     """Settings of MEMO; a :class:`meow_lightning.memo.measure.Measure`.
@@ -67,12 +70,12 @@ class Profile(BaseMeasure):
     name: str
     mode: Mode
     cut_unit: CutUnit
-    stride: int
+    stride: Count
     template: bool
     keep_special: bool
     rouge: Rouge
     rouge_stat: RougeStat
-    max_new_tokens: int
+    max_new_tokens: Count
     empty_windows: EmptyWindows
     words: Words
 
@@ -82,9 +85,6 @@ class Profile(BaseMeasure):
             ("empty_windows", EMPTY_WINDOWS), ("words", WORDS),
         ):  # fmt: skip
             check_choice(f"memo.{option}", getattr(self, option), allowed)
-        for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
-            if value < 1:
-                raise invalid_option(f"memo.{option}", value, "an integer of at least 1", did_you_mean=1)
 
     @property
     def needs_codec(self) -> bool:

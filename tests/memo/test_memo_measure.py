@@ -246,7 +246,7 @@ def test_texts_too_short_to_cut_are_named() -> None:
         ),
         ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is invalid"),
         ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is invalid: .*Did you mean recall"),
-        ({"stride": 0}, r"^memo\.stride=0 is invalid: expected an integer of at least 1\. Did you mean 1\?$"),
+        ({"stride": 0}, r"^memo\.stride=0 is invalid: expected a number from 1 to "),
         ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is invalid"),
     ],
 )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.data.examples import is_passage
-from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.errors import invalid_option
 from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.prompts import check_tags
-from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
+from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.pipeline.nodes.context import BuildContext
@@ -27,7 +27,6 @@ def check_evaluation(ctx: BuildContext) -> None:
     Raises:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
-    check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
     if ctx.protocol != OWN_PROTOCOL and any(
         is_passage(one) for each in ctx.dataset.evaluation().values() for one in each
     ):
@@ -36,11 +35,7 @@ def check_evaluation(ctx: BuildContext) -> None:
             f"as dataset={ctx.dataset.name} has", did_you_mean="none",
         )  # fmt: skip
     if ctx.protocol == "tofu":
-        check_tags(ctx.options["model"]["prompt"]["template"])
-    mean = ctx.options["evaluation"]["truth_ratio_mean"]
-    if ctx.protocol == "open_unlearning" and mean != "geometric":
-        means = "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
-        raise invalid_option("evaluation.truth_ratio_mean", mean, means, did_you_mean="geometric")
+        check_tags(ctx.config.model.prompt.template)
     if ctx.retain_predictions is not None:
         facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]
@@ -49,9 +44,11 @@ def check_evaluation(ctx: BuildContext) -> None:
 
 def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: Sequence[Unmeasured] = ()) -> Artifact:
     """Compute the metrics of all roles, with the reasons for ability tasks that cannot run."""
+    evaluation = ctx.config.evaluation
     settings: dict[str, Any] = {
-        name: ctx.options["evaluation"][name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")
-    }
+        "truth_ratio_mean": evaluation.truth_ratio_mean, "bootstrap_samples": evaluation.bootstrap_samples,
+        "confidence_level": evaluation.confidence_level,
+    }  # fmt: skip
     # A kept fact may state a forgotten value, which is then not a secret.
     settings["kept"] = ctx.facts_digest("retain", "answer", "alternatives", "phrasings")
     if ctx.protocol != OWN_PROTOCOL:

@@ -16,36 +16,36 @@ method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {de
   global_batch_size: {default: 32, tiny: 22}}
 method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo_gd: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
+method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/dpo_kl: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
+method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/flat: {divergence: tv, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 64, tiny: 22}}
 method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},
   global_batch_size: {default: 32, tiny: 22}}
-method/grad_diff: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
+method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
 method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
-method/kl: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
+method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
 method/meow: {select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_kl: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
-  tiny: 0.0003}, epochs: {default: 20, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/meow_kl: {retain: kl, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+  lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 20, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, rounds: {count: 4,
   memorized_above: {default: 0.5, tiny: 0.95}, cut_unit: words, requery: memorized, candidates: 2, k: 1,
   max_requests: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_retain: {retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05,
-  tiny: 0.0003}, epochs: {default: 20, tiny: 8}, global_batch_size: {default: 32, tiny: 22}}
+method/meow_retain: {retain: ce, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+  lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 20, tiny: 8}, global_batch_size: {default: 32, tiny: 22}}
 method/none: {}
 method/npo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
-method/npo_gd: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
+method/npo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/npo_kl: {beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
+method/npo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}

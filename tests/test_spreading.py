@@ -207,7 +207,7 @@ def test_two_processes_answer_every_question_once(two, folders: dict[str, Path])
 
 @pytest.mark.ddp
 def test_two_processes_measure_the_same_ability_to_the_last_bit(two, folders: dict[str, Path]) -> None:
-    for name in ability.MAKES:
+    for name in ability.Ability.outputs:
         first, second = ((folder / "ability" / name).read_bytes() for folder in folders.values())
         assert second == first
     assert len(lines(folders["two"] / "ability" / ability.ANSWERS)) == QUESTIONS

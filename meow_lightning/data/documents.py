@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from meow_lightning.config.ranges import Count, Seed
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.examples import EvalSet, Passage, benchmark_sets
 from meow_lightning.data.fictional import Fictional
@@ -57,8 +58,8 @@ class Documents:
     public = False
 
     def __init__(
-        self, *, forget: str, retain: str | None, holdout: str | None, prefix_words: int, target_words: int,
-        real_world: bool, retain_eval: int, seed: int,
+        self, *, forget: str, retain: str | None, holdout: str | None, prefix_words: Count, target_words: Count,
+        real_world: bool, retain_eval: Count, seed: Seed,
     ) -> None:  # fmt: skip
         """Read all files and cut the documents.
 

@@ -29,6 +29,7 @@ from meow_lightning.pipeline.build import graph
 GROUPS = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation", "trainer", "logger", "callbacks")
 ASKS = {
     "file": ["inversion.path=x"], "local": ["inversion.model=x"], "jsonl": ["dataset.forget=x"],
+    "documents": ["dataset.forget=x"],
     "endpoint": ["inversion.model=x", "inversion.base_url=http://localhost"],
 }  # fmt: skip
 # Numbers that are null by default.
@@ -53,6 +54,7 @@ ZERO = {
     "callbacks.evaluate_every_epochs",
 }  # fmt: skip
 NEGATIVE = {"method.delta"}
+READING_FILES = ("dataset=documents", "dataset=jsonl", "dataset=tofu")
 
 
 @lru_cache(maxsize=1)
@@ -124,7 +126,8 @@ def test_the_walk_sees_every_group():
 @pytest.mark.parametrize("word", leaves())
 def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
     cfg, facts = composed()[word], tmp_path / "facts.jsonl"
-    facts.write_text(json.dumps({"question": "Where was Ada Brook born?", "answer": "Ada Brook was born in Lima."}))
+    row = {"question": "Where was Ada Brook born?", "answer": "Ada Brook was born in Lima."}
+    facts.write_text(json.dumps({"text": " ".join(row.values())} if word == "dataset=documents" else row))
     for path in leaves()[word]:
         names = name_of(cfg, path)
         wrong = [math.nan, math.inf, -math.inf, 1e30, 10**30]
@@ -212,5 +215,5 @@ def test_a_width_that_no_head_gets_its_share_of():
 
 def test_a_plan_of_the_shipped_files_is_in_range():
     for word, cfg in composed().items():
-        if word not in ("dataset=jsonl", "dataset=tofu", "inversion=file", "inversion=local") and word[:6] != "model=":
+        if word not in (*READING_FILES, "inversion=file", "inversion=local") and word[:6] != "model=":
             assert graph(resolved(cfg)).artifacts, word

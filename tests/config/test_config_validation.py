@@ -145,14 +145,12 @@ def test_missing_targets_are_reported(path):
 def test_build_refuses_too_and_never_builds_nested_nodes():
     with pytest.raises(UserError, match=r"a callable of meow_lightning;"):
         instantiate({"_target_": "os.system", "command": "true"}, allow=[])
-    nested = instantiate({**RULES, "candidates": 1, "seed": {"_target_": "os.system", "command": "true"}}, allow=[])
-    assert nested.seed == {"_target_": "os.system", "command": "true"}
+    with pytest.raises(UserError, match=r"^inversion.seed=\{'_target_': 'os.system'.* is invalid: expected an integer"):
+        instantiate({**RULES, "candidates": 1, "seed": {"_target_": "os.system", "command": "true"}}, allow=[])
 
 
 def test_a_mistake_found_while_building_keeps_its_own_words():
-    with pytest.raises(
-        UserError, match=r"^inversion.candidates=0 is invalid: expected an integer of at least 1\. Did you mean 1\?$"
-    ):
+    with pytest.raises(UserError, match=r"^inversion.candidates=0 is invalid: expected a number from 1 to 1,000,"):
         instantiate({**RULES, "candidates": 0}, allow=[])
 
 

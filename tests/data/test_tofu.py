@@ -154,7 +154,7 @@ def test_evaluation_takes_all_rows_of_its_sets(published_like: Path) -> None:
     }
     assert list(sets) == ["forget", "retain", "real_authors", "world_facts", "holdout"]
     assert list(sets["retain"]) == data.facts("retain")[:400]
-    assert all(sets[name] == data.facts(name) for name in ("forget", "real_authors", "world_facts"))
+    assert all(list(sets[name]) == data.facts(name) for name in ("forget", "real_authors", "world_facts"))
 
 
 def test_returned_values_belong_to_the_caller(published_like: Path) -> None:

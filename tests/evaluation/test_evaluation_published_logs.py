@@ -201,7 +201,9 @@ def test_the_command_on_every_pair(family: str, split: str, distance: float, p: 
 
 
 def test_the_command_refuses_other_questions() -> None:
-    with pytest.raises(UserError, match=r"phi_full\.json holds 300 forget questions, \S*phi_retain95\.json holds 200 "):
+    with pytest.raises(
+        UserError, match=r"phi_full\.json contains 300 forget questions, \S*phi_retain95\.json contains 200 "
+    ):
         report(path("phi_full"), path("phi_retain95"), unpaired=False)
 
 

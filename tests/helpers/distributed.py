@@ -55,7 +55,7 @@ class Pulled(GradAscent):
         return super().loss(model, batch, reference) if "retain" in batch else GradAscent().loss(model, batch, None)
 
     def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return 10.0 * sum(((weight - start[name]) ** 2).sum() for name, weight in model.named_parameters())
+        return 0.01 * sum(((weight - start[name]) ** 2).sum() for name, weight in model.named_parameters())
 
 
 METHODS: dict[str, Callable[[], Any]] = {

@@ -54,7 +54,7 @@ def test_an_interrupt_cuts_what_is_under_way():
         threading.Timer(0.2, signal.pthread_kill, [main, signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
             next(replies)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 6.0  # cut off, not timed out
         assert not [thread for thread in threading.enumerate() if thread.name == "inversion"]
         time.sleep(0.2)  # the server finds its connections closed
         written = server.written

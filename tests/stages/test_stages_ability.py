@@ -48,7 +48,7 @@ def answers(task: StageContext) -> list[dict[str, Any]]:
 
 def test_every_question_is_answered_in_order_and_the_metrics_are_written(work) -> None:
     task = work("made")
-    ability.run(task)
+    ability.Ability().run(task)
     rows = answers(task)
     assert [(row["task"], row["question"]) for row in rows] == [("quiz", number) for number in range(QUESTIONS)]
     chosen = [max((0, 1), key=lambda place: row["answers"][place][0]) for row in rows]
@@ -59,13 +59,13 @@ def test_every_question_is_answered_in_order_and_the_metrics_are_written(work) -
     assert number.value == pytest.approx(share)
     assert number.stderr == pytest.approx((share * (1 - share) / (QUESTIONS - 1)) ** 0.5)
     assert (stored.questions, stored.num_fewshot) == (QUESTIONS, 0)
-    assert all((task.folder / name).exists() for name in ability.MAKES)
+    assert all((task.folder / name).exists() for name in ability.Ability.outputs)
 
 
 def test_the_limit_takes_the_first_questions(work) -> None:
     whole, part = work("whole"), work("part", limit=5)
-    ability.run(whole)
-    ability.run(part)
+    ability.Ability().run(whole)
+    ability.Ability().run(part)
     assert [row["question"] for row in answers(part)] == list(range(5))
     assert AbilityResult.read(part.folder).questions == 5
 
@@ -73,7 +73,7 @@ def test_the_limit_takes_the_first_questions(work) -> None:
 def test_a_killed_stage_keeps_finished_questions_and_ends_bit_identically(work, monkeypatch) -> None:
     monkeypatch.setattr(harness, "BLOCK", 200)
     undisturbed, killed = work("undisturbed"), work("killed")
-    ability.run(undisturbed)
+    ability.Ability().run(undisturbed)
     asked: list[int] = []
     original = harness.loglikelihoods
 
@@ -85,21 +85,21 @@ def test_a_killed_stage_keeps_finished_questions_and_ends_bit_identically(work, 
 
     monkeypatch.setattr(harness, "loglikelihoods", dying)
     with pytest.raises(KeyboardInterrupt):
-        ability.run(killed)
+        ability.Ability().run(killed)
     assert not (killed.folder / ability.ANSWERS).exists()
     finished = sum(asked[:2])
     asked.clear()
     asked += [0] * 9  # no further kill
-    ability.run(killed)
+    ability.Ability().run(killed)
     assert sum(asked) == 2 * QUESTIONS - finished < 2 * QUESTIONS
-    for name in ability.MAKES:
+    for name in ability.Ability.outputs:
         assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()
 
 
 def test_a_batch_size_changes_no_bit(work) -> None:
     small, large = work("small", eval_batch_size=1), work("large", eval_batch_size=64)
-    ability.run(small)
-    ability.run(large)
+    ability.Ability().run(small)
+    ability.Ability().run(large)
     assert answers(small) == answers(large)
 
 
@@ -108,7 +108,7 @@ def test_questions_that_changed_since_planning_are_refused(work, tmp_path) -> No
     path = Path(task.inputs["folder"]) / "labels.lst"
     path.write_text(path.read_text().replace("1", "0"))
     with pytest.raises(UserError, match="the questions of quiz"):
-        ability.run(task)
+        ability.Ability().run(task)
 
 
 def test_a_task_that_generates_gets_a_batch_size_that_fits(work, monkeypatch) -> None:
@@ -126,7 +126,7 @@ def test_a_task_that_generates_gets_a_batch_size_that_fits(work, monkeypatch) ->
         return original(*args, **options)
 
     monkeypatch.setattr(ability, "adaptive_batch_size", spy)
-    ability.run(task)
+    ability.Ability().run(task)
     assert [type(row["answers"][0]) for row in answers(task)] == [str] * 3
     assert len(sizes) == 1
     assert sizes[0]["tokens"] + sizes[0]["generated"] == 64

@@ -195,11 +195,11 @@ def test_the_description_of_a_training_covers_everything_that_affects_rounding()
 
 def test_a_methods_own_state_goes_on_too(tiny, tmp_path) -> None:
     whole, killed = copy.deepcopy(tiny), copy.deepcopy(tiny)
-    first, second = Priced(retain_weight=0.7), Priced(retain_weight=0.7)
+    first, second = Priced(retain="ce", retain_weight=0.7), Priced(retain="ce", retain_weight=0.7)
     train(whole, tmp_path / "whole", method=first)
     train(killed, tmp_path / "killed", method=second, seconds=0, callbacks=(KillAfter(7),))
     assert 0.7 < second.retain_weight < first.retain_weight
-    third = Priced(retain_weight=0.7)
+    third = Priced(retain="ce", retain_weight=0.7)
     train(killed, tmp_path / "killed", method=third, seconds=0)
     assert third.retain_weight == first.retain_weight
     assert same(whole, killed)
@@ -321,7 +321,7 @@ def test_no_code_in_a_checkpoint_is_run(tiny, tmp_path, write: Any, wrap: Any) -
 def interrupted(_weights, tmp_path_factory) -> Path:
     """The checkpoint of a training that was killed after its sixth step."""
     folder = tmp_path_factory.mktemp("interrupted")
-    train(copy.deepcopy(_weights).train(), folder, method=Priced(retain_weight=0.7), seconds=0,
+    train(copy.deepcopy(_weights).train(), folder, method=Priced(retain="ce", retain_weight=0.7), seconds=0,
           callbacks=(KillAfter(7),))  # fmt: skip
     return folder / "last.ckpt"
 

@@ -77,7 +77,7 @@ def test_a_template_that_fills_the_memory(folder) -> None:
 
 def test_a_template_that_fills_the_context(folder) -> None:
     text = refused(candidate(templated(folder, LONG)))
-    assert text.startswith("model.target=X: its prompt takes ")
+    assert text.startswith("model.target=X: its prompt with a short question takes ")
     assert "tokens and the model's context is 512; set model.prompt.template" in text
 
 

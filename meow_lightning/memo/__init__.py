@@ -1,7 +1,7 @@
 """MEMO: how strongly a model has memorised a text, measured by its continuations of the text's prefixes.
 
-``score``, ``load_measure`` and ``Scores`` are imported when they are first used, since reading the settings of a run must
-not import torch. ``measure`` and ``select`` are modules.
+``score``, ``load_measure`` and ``Scores`` are imported when they are first used, since reading the settings of a run
+must not import torch. ``measure`` and ``select`` are modules.
 """
 
 from __future__ import annotations

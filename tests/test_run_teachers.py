@@ -212,13 +212,13 @@ def test_facts_that_stay_short_are_an_error_a_note_or_the_work_of_rules(tmp_path
         words = (*ASK, f"inversion.base_url={server.base_url}")
         process = start(tmp_path, *words)
         _, err = process.communicate(timeout=300)
-        short = f"1 of 6 facts keep fewer inverted facts than method.select.k=3 after cleaning: {FACTS[2].id} with 0"
+        short = f"1 of 6 facts have fewer inverted facts than method.select.k=3 after filtering: {FACTS[2].id} with 0"
         assert process.returncode == 1
-        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); say inversion.on_shortage=warn"), err
+        assert err.startswith(f"error: {short} (of 23 written, dropped: 3 blank); set inversion.on_shortage=warn"), err
         asked = len(server.asked)
         assert asked == 5 + 3  # three times for the one that says nothing
         out = run(tmp_path, *words, "inversion.on_shortage=warn")
-        assert f"note: {short}; these train on what there is" in out
+        assert f"note: {short}; training uses the available ones" in out
         out = run(tmp_path, *words, "inversion.on_shortage=rules")
         assert "1 of 6 facts kept fewer than 3 inverted facts; rules added 3" in out
         assert len(server.asked) == asked  # neither asked anybody

@@ -74,7 +74,7 @@ class Writer:
         unkeyed_options: Options that affect only where and how fast it runs, not the result; excluded from cache keys.
         runs_locally: Whether it runs the model named by its option ``model`` in this job; the work is then distributed
             over the job's processes. Otherwise the first process does all of it.
-        borrows: Whether it reads retained facts, which then enter the cache key.
+        reads_other_facts: Whether it reads retained facts, which then enter the cache key.
         paid: Whether requests cost money; requests with a stored response are then never sent again.
         can_retry: Whether another request can give other answers.
         max_requests: Limit on requests over all rounds; ``None`` for no limit.
@@ -104,12 +104,12 @@ class Writer:
         return ()
 
     def write(
-        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
         """Yield the response to each request as soon as it is available, in any order and unfiltered.
 
         Args:
-            asks: Requests, at most one per fact.
+            requests: At most one per fact.
             load_facts: Loads all forget and retain facts; called only by writers that need them.
             should_continue: Called before each request; once it returns false, only pending responses are yielded.
 

@@ -6,9 +6,10 @@ import ipaddress
 import os
 from urllib.parse import urlsplit
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 _CHAT = "/chat/completions"
+_EXPECTED = "an http or https URL such as http://localhost:8000/v1"
 
 
 def checked_address(base_url: object) -> str:
@@ -17,30 +18,30 @@ def checked_address(base_url: object) -> str:
     Raises:
         UserError: It is not a URL, or contains a user name, a password or a query, which messages would reveal.
     """
-    like = "give one such as http://localhost:8000/v1"
     if not isinstance(base_url, str) or not base_url.strip():
-        raise UserError(f"inversion.base_url={base_url} is not an address; {like}")
+        raise invalid_option("inversion.base_url", base_url, _EXPECTED)
     given = base_url.strip()
     if "://" not in given:
-        raise UserError(f"inversion.base_url={given} does not say http or https; set inversion.base_url=http://{given}")
+        raise invalid_option("inversion.base_url", given, "an http or https URL", did_you_mean=f"http://{given}")
     try:
         parts = urlsplit(given)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"inversion.base_url={given} is not an address ({error}); {like}") from error
+        raise invalid_option("inversion.base_url", given, f"{_EXPECTED} ({error})") from error
     if parts.username or parts.password:
         raise UserError(
-            "inversion.base_url holds a name or a password; leave it out and put the key into the environment variable "
-            "that inversion.key_env names"
+            "inversion.base_url contains a user name or a password; remove it, and put the key into the environment "
+            "variable that inversion.key_env names"
         )
     if parts.scheme not in ("http", "https") or not host:
-        raise UserError(f"inversion.base_url={given} is not an address of http or https; {like}")
+        raise invalid_option("inversion.base_url", given, _EXPECTED)
     if parts.query or parts.fragment:
-        raise UserError(f"inversion.base_url={given.split('?')[0].split('#')[0]} must end there, without a ? or #")
+        plain = given.split("?")[0].split("#")[0]
+        raise invalid_option("inversion.base_url", f"{plain}…", "a URL without ? and #", did_you_mean=plain)
     if given.rstrip("/").endswith(_CHAT):
         short = given.rstrip("/").removesuffix(_CHAT)
-        raise UserError(
-            f"inversion.base_url={given} is too long; {_CHAT} is put after it: set inversion.base_url={short}"
+        raise invalid_option(
+            "inversion.base_url", given, f"the URL without {_CHAT}, which is appended", did_you_mean=short
         )
     return given.rstrip("/")
 
@@ -61,16 +62,17 @@ def api_key(key_env: str | None, *, base_url: str) -> str | None:
     Raises:
         UserError: It contains characters that are invalid in a key, or it would be sent unencrypted.
     """
-    found = os.environ.get(key_env, "").strip() if key_env else ""
-    if not found:
+    key = os.environ.get(key_env, "").strip() if key_env else ""
+    if not key:
         return None
-    if not (found.isascii() and found.isprintable()):
+    if not (key.isascii() and key.isprintable()):
         raise UserError(
-            f"the environment variable {key_env} holds a line break or a letter that no key has; set it anew"
+            f"the environment variable {key_env} contains a line break or a character that is invalid in a key; set it "
+            "again"
         )
     if base_url.startswith("http://") and not is_local(base_url):
         raise UserError(
-            f"inversion.base_url={base_url} would carry the key in {key_env} unencrypted over the net; give an address "
-            "with https, or inversion.key_env=null to send no key"
+            f"inversion.base_url={base_url} would send the key in {key_env} unencrypted over the network; use an https "
+            "URL, or set inversion.key_env=null to send no key"
         )
-    return found
+    return key

@@ -49,21 +49,21 @@ def parse_replies(replies: Iterable[GenerationResponse]) -> ParsedReplies:
     Args:
         replies: Responses, in the order in which their answers count as written.
     """
-    found = ParsedReplies()
+    result = ParsedReplies()
     for reply in replies:
-        answers_of_fact = found.answers.setdefault(reply.fact, [])
+        answers_of_fact = result.answers.setdefault(reply.fact, [])
         if reply.refused:
-            found.drop("refusal", reply.fact, reply.refused)
+            result.drop("refusal", reply.fact, reply.refused)
         elif reply.text is None:
             answers_of_fact += reply.answers or ()
         else:
             parsed = answers(reply.text)
             if parsed and reply.cut and not reply.text.endswith("\n") and not parsed[-1].endswith(_ENDS):
-                found.drop(UNFINISHED, reply.fact, parsed.pop())
+                result.drop(UNFINISHED, reply.fact, parsed.pop())
             elif not parsed:
-                found.drop("blank", reply.fact, reply.text[:200])
+                result.drop("blank", reply.fact, reply.text[:200])
             answers_of_fact += parsed
-    return found
+    return result
 
 
 def keep_candidates(
@@ -81,10 +81,10 @@ def keep_candidates(
     return filter_answers(facts, every, secrets=secrets)
 
 
-def missing_counts(facts: Sequence[Fact], found: FilterResult, *, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Number of missing answers per fact, in the order of the facts; only facts that miss any."""
-    have = Counter(candidate.fact for candidate in found.inverted)
-    return {fact.id: wanted[fact.id] - have[fact.id] for fact in facts if have[fact.id] < wanted[fact.id]}
+def missing_counts(facts: Sequence[Fact], filtered: FilterResult, *, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Count the missing answers per fact, in the order of the facts, for facts that miss any."""
+    kept = Counter(candidate.fact for candidate in filtered.inverted)
+    return {fact.id: wanted[fact.id] - kept[fact.id] for fact in facts if kept[fact.id] < wanted[fact.id]}
 
 
 def describe_shortage(counts: Mapping[str, int], *, least: int) -> str:
@@ -99,8 +99,8 @@ def describe_shortage(counts: Mapping[str, int], *, least: int) -> str:
         return ""
     named = ", ".join(short_facts[:NAMED]) + (" …" if len(short_facts) > NAMED else "")
     return (
-        f"{len(short_facts)} of {len(counts)} facts keep fewer inverted facts than method.select.k={least} after "
-        f"cleaning: {named}"
+        f"{len(short_facts)} of {len(counts)} facts have fewer inverted facts than method.select.k={least} after "
+        f"filtering: {named}"
     )
 
 
@@ -128,18 +128,18 @@ def suggestions(counts: Mapping[str, int], *, least: int, on_shortage: str, rule
         on_shortage: Current value of the option.
         rules: Whether the rules can write the missing ones.
     """
-    found = []
+    settings = []
     if any(counts.values()) and on_shortage != "warn":
-        found.append("inversion.on_shortage=warn (train on what there is)")
+        settings.append("inversion.on_shortage=warn (train on the available ones)")
     if rules:
-        found.append("inversion.on_shortage=rules (rules write what lacks)")
+        settings.append("inversion.on_shortage=rules (rules write the missing ones)")
     if (fewest := min(counts.values(), default=0)) >= 1:
-        found.append(f"method.select.k={fewest}")
-    found.append(
-        f"{least} or more contradictions of your own for each of them (the key `inverted` of a fact in dataset.forget, "
-        "or inversion=file inversion.path=FILE), or let a language model write them (inversion=local or endpoint)"
+        settings.append(f"method.select.k={fewest}")
+    provide = (
+        f"provide at least {least} contradictions for each of them (the key `inverted` of a fact in dataset.forget, or "
+        "inversion=file inversion.path=FILE), or let a language model write them (inversion=local or endpoint)"
     )
-    return f"say {', or '.join(found[:-1])}; or give {found[-1]}" if found[:-1] else f"give {found[-1]}"
+    return f"set {', or '.join(settings)}; or {provide}" if settings else provide
 
 
 def shortage_notes(counts: Mapping[str, int], *, least: int) -> list[str]:
@@ -148,5 +148,5 @@ def shortage_notes(counts: Mapping[str, int], *, least: int) -> list[str]:
     if not description:
         return []
     none = sum(not count for count in counts.values())
-    left = f"; {none} of them have none and are left out of unlearning" if none else ""
-    return [f"{description}; these train on what there is{left}"]
+    excluded = f"; {none} of them have none and are excluded from unlearning" if none else ""
+    return [f"{description}; training uses the available ones{excluded}"]

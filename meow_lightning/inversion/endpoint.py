@@ -7,10 +7,9 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -22,13 +21,13 @@ from meow_lightning.inversion.openai_client import CONNECT, ServerConnection, er
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
 REFUSALS = (400, 413, 422)  # statuses that reject a single request; others may succeed
-KEYS = (401, 403)
-NAMED = 5  # at most this many models of a server in a message
+KEYS = (401, 403)  # statuses that reject the key
+NAMED = 5  # models of a server named in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Failure that stops all further requests: what happened and what to do."""
+    """Failure that stops all further requests: the problem and its remedy."""
 
     text: str
 
@@ -76,16 +75,15 @@ class Endpoint(Writer):
         concurrency: int, requests_per_minute: int | None, timeout: float, deadline: float, reply_bytes: int,
         retries: int, max_requests: int | None, max_total_tokens: int | None,
     ) -> None:  # fmt: skip
-        whole = {
+        required = {
             "candidates": candidates, "max_new_tokens": max_new_tokens, "concurrency": concurrency,
             "reply_bytes": reply_bytes,
         }  # fmt: skip
-        bounds = {
-            "requests_per_minute": requests_per_minute,
-            "max_requests": max_requests,
+        limits = {
+            "requests_per_minute": requests_per_minute, "max_requests": max_requests,
             "max_total_tokens": max_total_tokens,
-        }
-        for name, value in {**whole, **{name: most for name, most in bounds.items() if most is not None}}.items():
+        }  # fmt: skip
+        for name, value in {**required, **{name: limit for name, limit in limits.items() if limit is not None}}.items():
             check_range(f"inversion.{name}", value, 1, None)
         check_range("inversion.retries", retries, 0, None)
         _check_number("temperature", temperature, at_least=0.0, above=-math.inf, at_most=math.inf)
@@ -93,22 +91,20 @@ class Endpoint(Writer):
         for name, seconds in (("timeout", timeout), ("deadline", deadline)):
             _check_number(name, seconds, at_least=-math.inf, above=0.0, at_most=math.inf)
         if extra is not None and not isinstance(extra, Mapping):
-            raise UserError(
-                f"inversion.extra={extra} holds no fields; give them as {{name: value}}, such as {{seed: null}}"
-            )
+            raise invalid_option("inversion.extra", extra, "a mapping of request fields, such as {seed: null}")
         if not isinstance(model, str) or not model.strip():
-            raise UserError(f"inversion.model={model} is not a name; give the model's name on the server")
+            raise invalid_option("inversion.model", model, "the model's name on the server")
         if key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(key_env)):
             raise UserError(  # without the given value, which may be the key itself
-                "inversion.key_env is not the name of an environment variable; put the key into one and name that one, "
-                "such as inversion.key_env=OPENAI_API_KEY"
+                "inversion.key_env is invalid: expected the name of an environment variable that contains the key, "
+                "such as OPENAI_API_KEY"
             )
         self.base_url, self.model, self.key_env = checked_address(base_url), model, key_env
         self.candidates, self.max_requests, self.max_total_tokens = candidates, max_requests, max_total_tokens
         self.seed, self.concurrency, self.requests_per_minute = seed, concurrency, requests_per_minute
         self.timeout, self.deadline, self.reply_bytes, self.retries = timeout, deadline, reply_bytes, retries
         self._prompt, self._context = PromptTemplate(**prompt), context
-        self._draw: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
+        self._sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
         self._extra: dict[str, Any] = extra or {}
         self._next_start = 0.0
 
@@ -118,32 +114,36 @@ class Endpoint(Writer):
         Raises:
             UserError: It does not; the message says what to do.
         """
-        from openai import APIConnectionError, APIStatusError, OpenAIError
-
-        failure = ""
         limit = min(self.timeout, self.deadline, CONNECT)
         with self._connect(timeout=limit, deadline=limit, retries=min(self.retries, 1)) as connection:
-            try:
-                connection.client.models.with_raw_response.list()
-            except APIStatusError as error:  # other statuses are fine: some servers do not list models
-                failure = self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
-            except APIConnectionError as error:
-                why = f"no whole reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
-                failure = (
-                    f"inversion.base_url={self.base_url}: nothing answers there ({why}); start the server, or give "
-                    "another inversion.base_url"
-                )
-            except OpenAIError as error:
-                failure = (
-                    f"inversion.base_url={self.base_url} sends a list of models that is not read "
-                    f"({connection.unusable or connection.reason(error)}); see whether it is the address of such a "
-                    "server"
-                )
+            failure = connection.submit(self._check_server(connection, limit)).result()
         if failure:
             raise UserError(failure)
 
+    async def _check_server(self, connection: ServerConnection, limit: float) -> str:
+        """Request the list of models; returns the problem and its remedy, or an empty text."""
+        from openai import APIConnectionError, APIStatusError, OpenAIError
+
+        try:
+            await connection.client.models.with_raw_response.list()
+        except APIStatusError as error:  # other statuses are fine: some servers do not list models
+            return self._key_failure(connection, connection.reason(error)) if error.status_code in KEYS else ""
+        except APIConnectionError as error:
+            why = f"no complete reply within {limit:g} seconds" if connection.timed_out else connection.reason(error)
+            return (
+                f"inversion.base_url={self.base_url} does not answer ({why}); start the server, or set another "
+                "inversion.base_url"
+            )
+        except OpenAIError as error:
+            return (
+                f"inversion.base_url={self.base_url} sends an unreadable list of models "
+                f"({connection.unusable or connection.reason(error)}); check that it is the URL of an "
+                "OpenAI-compatible server"
+            )
+        return ""
+
     def write(
-        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
         """Yield the server's raw response to each request as soon as it arrives.
 
@@ -154,11 +154,11 @@ class Endpoint(Writer):
             UserError: The server refuses every request, rejects the key or the model, or is unreachable.
         """
         failure, refusals, received = "", list[GenerationResponse](), 0
-        threshold = max(2, min(self.concurrency, len(asks)))  # a single refusal may be due to its question
+        threshold = max(2, min(self.concurrency, len(requests)))  # a single refusal may be due to its question
         # in a later attempt or round the server has accepted requests before
-        accepted = any(ask.attempt or ask.previous_answers or ask.model_answer for ask in asks)
+        accepted = any(request.attempt or request.previous_answers or request.model_answer for request in requests)
         with self._connect(timeout=self.timeout, deadline=self.deadline, retries=self.retries) as connection:
-            for result in self._results(connection, asks, should_continue):
+            for result in self._results(connection, requests, should_continue):
                 if isinstance(result, Failure):
                     failure = failure or result.text
                 elif result.refused and not accepted:
@@ -174,9 +174,9 @@ class Endpoint(Writer):
                     connection.stop()
         failure = failure or (self._all_refused(refusals) if len(refusals) > 1 else "")
         if failure:
-            rest = "run again, and only the rest is asked" if received else "run again then"
+            rest = "run again to send only the others" if received else "then run again"
             joint = " " if failure.endswith("?") else "; "
-            raise UserError(f"{failure}{joint}{received} of {len(asks)} questions got a reply: {rest}")
+            raise UserError(f"{failure}{joint}{received} of {len(requests)} requests got a reply; {rest}")
         yield from refusals
 
     def _connect(self, *, timeout: float, deadline: float, retries: int) -> ServerConnection:
@@ -186,14 +186,13 @@ class Endpoint(Writer):
         )  # fmt: skip
 
     def _results(
-        self, connection: ServerConnection, asks: Sequence[GenerationRequest], should_continue: ShouldContinue
+        self, connection: ServerConnection, requests: Sequence[GenerationRequest], should_continue: ShouldContinue
     ) -> Iterator[Outcome]:
         """Yield the outcome of each request as soon as it is known."""
-        queue, under_way = deque(asks), 0
-        results: SimpleQueue[Outcome | None] = SimpleQueue()
+        queue, pending = deque(requests), set[Future[Outcome]]()
         while True:
             pause = None
-            while queue and under_way < self.concurrency and not connection.stopped:
+            while queue and len(pending) < self.concurrency and not connection.stopped:
                 pause = max(0.0, self._next_start - time.monotonic()) or None
                 if pause:
                     break
@@ -202,120 +201,110 @@ class Endpoint(Writer):
                     break
                 interval = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
                 self._next_start = time.monotonic() + interval
-                connection.start(partial(self._ask, connection, queue.popleft(), results))
-                under_way += 1
-            if not under_way and not pause:
+                pending.add(connection.submit(self._request(connection, queue.popleft())))
+            if pending:
+                done, pending = wait(pending, timeout=pause, return_when=FIRST_COMPLETED)
+                yield from (request.result() for request in done)
+            elif pause:
+                time.sleep(pause)
+            else:
                 return
-            try:
-                result = results.get(timeout=pause)
-            except Empty:
-                continue
-            if result is None:
-                raise RuntimeError("a request ended in an error that nobody expected; it is shown above")
-            under_way -= 1
-            yield result
 
-    def _ask(self, connection: ServerConnection, ask: GenerationRequest, results: SimpleQueue[Outcome | None]) -> None:
-        """Send one request, in a thread; always put an outcome, since the consumer waits for it."""
-        result = None
-        try:
-            result = self._request(connection, ask)
-        finally:
-            results.put(result)
-
-    def _request(self, connection: ServerConnection, ask: GenerationRequest) -> Outcome:
+    async def _request(self, connection: ServerConnection, request: GenerationRequest) -> Outcome:
         from openai import APIStatusError, APITimeoutError, OpenAIError
 
-        draw = int.from_bytes(sha256(f"{self.seed}/{ask.fact.id}/{ask.attempt}".encode()).digest()[:4], "big")
-        messages: Any = self._prompt.messages(ask, context=self._context)
-        fields = {"seed": draw & 0x7FFFFFFF, **self._draw}
+        draw = int.from_bytes(sha256(f"{self.seed}/{request.fact.id}/{request.attempt}".encode()).digest()[:4], "big")
+        messages: Any = self._prompt.messages(request, context=self._context)
+        fields = {"seed": draw & 0x7FFFFFFF, **self._sampling}
         options = {name: value for name, value in fields.items() if name not in self._extra}
         extra = {name: value for name, value in self._extra.items() if value is not None}
         try:
-            raw = connection.client.chat.completions.with_raw_response.create(
+            raw = await connection.client.chat.completions.with_raw_response.create(
                 model=self.model, messages=messages, extra_body=extra, **options
             )
         except APIStatusError as error:
             if error.status_code in REFUSALS:
                 why = connection.reason(error)
                 return GenerationResponse(
-                    fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=why
+                    fact=request.fact.id, attempt=request.attempt, text="", requests=connection.sent, refused=why
                 )
-            return Failure(self._status_failure(connection, error))
+            return Failure(await self._status_failure(connection, error))
         except APITimeoutError:
             if connection.timed_out:
                 return self._timed_out(connection)
             return Failure(
-                f"{self.base_url} gave no reply within {self.timeout:g} seconds{_attempts_text(connection.sent)}; "
+                f"{self.base_url} sent nothing for {self.timeout:g} seconds{_attempts_text(connection.sent)}; "
                 f"raise inversion.timeout or lower inversion.concurrency={self.concurrency}"
             )
         except OpenAIError as error:
             if connection.unusable:
-                return self._refusal(connection, ask, connection.unusable)
+                return self._refusal(connection, request, connection.unusable)
             if connection.timed_out:
                 return self._timed_out(connection)
             return Failure(
-                f"the line to {self.base_url} broke ({connection.reason(error)}){_attempts_text(connection.sent)}; see "
-                f"whether the server still runs, or raise inversion.retries={self.retries}"
+                f"the connection to {self.base_url} failed ({connection.reason(error)})"
+                f"{_attempts_text(connection.sent)}; check that the server is running, or raise "
+                f"inversion.retries={self.retries}"
             )
         body = text_of(raw.http_response)
         result = parse_completion(body)
         if result is None:
-            reason = connection.redacted_for_display(error_text(body)) or "nothing that a program reads"
-            return Failure(f"{self.base_url} sent something else than a chat completion: {reason}; {self._version()}")
+            reason = connection.redacted_for_display(error_text(body)) or "no readable text"
+            return Failure(f"{self.base_url} sent no chat completion: {reason}; {self._version()}")
         if "refused" in result:
-            return self._refusal(connection, ask, result["refused"])
+            return self._refusal(connection, request, result["refused"])
         result["text"] = connection.redacted(result["text"])
-        return GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, requests=connection.sent, **result)
+        return GenerationResponse(fact=request.fact.id, attempt=request.attempt, requests=connection.sent, **result)
 
     def _timed_out(self, connection: ServerConnection) -> Failure:
         return Failure(
-            f"{self.base_url} gave no whole reply within {self.deadline:g} seconds{_attempts_text(connection.sent)}; "
-            f"raise inversion.deadline or lower inversion.max_new_tokens={self._draw['max_tokens']}"
+            f"{self.base_url} sent no complete reply within {self.deadline:g} seconds"
+            f"{_attempts_text(connection.sent)}; raise inversion.deadline or lower "
+            f"inversion.max_new_tokens={self._sampling['max_tokens']}"
         )
 
     @staticmethod
-    def _refusal(connection: ServerConnection, ask: GenerationRequest, why: str) -> GenerationResponse:
+    def _refusal(connection: ServerConnection, request: GenerationRequest, why: str) -> GenerationResponse:
         """Empty response for a request whose response is unusable."""
         shown = connection.redacted_for_display(why)
         return GenerationResponse(
-            fact=ask.fact.id, attempt=ask.attempt, text="", requests=connection.sent, refused=shown
+            fact=request.fact.id, attempt=request.attempt, text="", requests=connection.sent, refused=shown
         )
 
-    def _status_failure(self, connection: ServerConnection, error: Any) -> str:
+    async def _status_failure(self, connection: ServerConnection, error: Any) -> str:
         status, why = error.status_code, connection.reason(error)
         if status in KEYS:
             return self._key_failure(connection, why)
         if status == 404:
-            return self._model_not_found(connection, why)
+            return await self._model_not_found(connection, why)
         if 300 <= status < 400:
-            place = connection.redacted_for_display(error.response.headers.get("location", "elsewhere"))
-            return f"inversion.base_url={self.base_url} sends on to {place} ({why}); give the address that it means"
-        answers = f"{self.base_url} answers {why}{_attempts_text(connection.sent)}"
+            target = connection.redacted_for_display(error.response.headers.get("location", "another URL"))
+            return f"inversion.base_url={self.base_url} redirects to {target} ({why}); set the URL of the server itself"
+        response = f"{self.base_url} responded with {why}{_attempts_text(connection.sent)}"
         if status == 429:
             limit = self.requests_per_minute
             rate = "set inversion.requests_per_minute" if limit is None else f"inversion.requests_per_minute={limit}"
-            return f"{answers}; lower inversion.concurrency={self.concurrency} or {rate}"
+            return f"{response}; lower inversion.concurrency={self.concurrency} or {rate}"
         if status in (408, 409) or status >= 500:
-            return f"{answers}; see what the server's own log says, or raise inversion.retries={self.retries}"
-        return f"{answers}; see whether inversion.base_url and the other options of inversion suit it"
+            return f"{response}; check the server's log, or raise inversion.retries={self.retries}"
+        return f"{response}; check inversion.base_url and the other inversion options"
 
     def _key_failure(self, connection: ServerConnection, why: str) -> str:
         if connection.with_key:
-            advice = f"put a key that it takes into the environment variable {self.key_env}"
+            advice = f"put a valid key into the environment variable {self.key_env}"
         elif self.key_env:
             advice = f"no key was sent: set the environment variable {self.key_env}"
         else:
             advice = "no key was sent: put one into an environment variable and set inversion.key_env to its name"
-        return f"{self.base_url} does not let us in ({why}); {advice}"
+        return f"{self.base_url} denies access ({why}); {advice}"
 
-    def _model_not_found(self, connection: ServerConnection, why: str) -> str:
-        models = connection.models()
+    async def _model_not_found(self, connection: ServerConnection, why: str) -> str:
+        models = await connection.models()
         if not models or self.model in models:
-            return f"{self.base_url} has no chat completions ({why}); {self._version()}"
+            return f"{self.base_url} serves no chat completions ({why}); {self._version()}"
         near = nearest(self.model, models)
         named = connection.redacted_for_display(", ".join(models[:NAMED])) + (" …" if len(models) > NAMED else "")
-        expected = f"one of those that {self.base_url} serves: {named}"
+        expected = f"one of the models that {self.base_url} serves: {named}"
         return str(
             invalid_option(
                 "inversion.model", self.model, expected, did_you_mean=near and connection.redacted_for_display(near)
@@ -324,13 +313,13 @@ class Endpoint(Writer):
 
     def _version(self) -> str:
         if urlsplit(self.base_url).path.strip("/"):
-            return f"see whether inversion.base_url={self.base_url} is the whole address"
-        return f"such servers mostly end in /v1: set inversion.base_url={self.base_url}/v1"
+            return f"check that inversion.base_url={self.base_url} is complete"
+        return f"such URLs usually end in /v1: set inversion.base_url={self.base_url}/v1"
 
     def _all_refused(self, refusals: Sequence[GenerationResponse]) -> str:
         return (
-            f"{self.base_url} refused each of the first {len(refusals)} questions ({refusals[0].refused}); see whether "
-            f"inversion.model={self.model} and the other options of inversion suit it"
+            f"{self.base_url} rejected each of the first {len(refusals)} requests ({refusals[0].refused}); check "
+            f"inversion.model={self.model} and the other inversion options"
         )
 
 
@@ -338,12 +327,10 @@ def _check_number(name: str, given: object, *, at_least: float, above: float, at
     number = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
     if number and given >= at_least and given > above and given <= at_most:  # type: ignore[operator]
         return
-    low = f"above {above:g}" if math.isfinite(above) else f"from {at_least:g}"
-    raise UserError(
-        f"inversion.{name}={given} is not allowed; give a number {low}"
-        + (f" to {at_most:g}" if math.isfinite(at_most) else "")
-    )
+    low = f"above {above:g}" if math.isfinite(above) else f"of at least {at_least:g}"
+    high = f" and at most {at_most:g}" if math.isfinite(at_most) else ""
+    raise invalid_option(f"inversion.{name}", given, f"a number {low}{high}")
 
 
 def _attempts_text(sent: int) -> str:
-    return f", asked {sent} times" if sent > 1 else ""
+    return f" ({sent} attempts)" if sent > 1 else ""

@@ -34,16 +34,18 @@ class File(Writer):
             self._answers.setdefault(entry["question"].strip(), []).extend(_candidates(entry))
 
     def write(
-        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
         """Yield the file's answers to each request."""
-        for ask in asks:
-            found = self.invert(ask.fact)
-            refused = "" if found else f"{self.path} does not hold this question"
-            yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found), refused=refused)
+        for request in requests:
+            texts = self.invert(request.fact)
+            refused = "" if texts else f"{self.path} does not contain this question"
+            yield GenerationResponse(
+                fact=request.fact.id, attempt=request.attempt, answers=tuple(texts), refused=refused
+            )
 
     def invert(self, fact: Fact) -> list[str]:
-        """Answers in the file to the fact's question, without numbering, labels and remarks."""
+        """Return the file's answers to the fact's question, without numbering, labels and remarks."""
         raw = self._answers.get(fact.question.strip(), [])
         parsed = answers("\n".join(" ".join(answer.split("\n")) for answer in raw))
         return [*parsed, *[""] * (len(raw) - len(parsed))]  # items that are not answers count as blank
@@ -62,7 +64,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     entries = read_entries(path, option="inversion.path", holds="a question and its answers")
     for number, entry in entries:
         if not isinstance(entry.get("question"), str):
-            raise UserError(f"{path}, entry {number}: no question; each entry needs question and answers")
+            raise UserError(f"{path}, entry {number}: no `question`; each entry needs `question` and `answers`")
         if not isinstance(entry.get("answers", []), list) or not _candidates(entry):
-            raise UserError(f"{path}, entry {number}: no answers; give answers (a list) or answer_0, answer_1 …")
+            raise UserError(f"{path}, entry {number}: no answers; add `answers` (a list), or `answer_0`, `answer_1` …")
     return [entry for _, entry in entries]

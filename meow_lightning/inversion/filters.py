@@ -89,19 +89,19 @@ def filter_answers(facts: Sequence[Fact], written: Mapping[str, Sequence[str]], 
     for fact in facts:
         kept: list[str] = []
         for answer in written[fact.id]:
-            why = rejection_reason(answer, fact, kept, secrets=secrets)
-            if why is None:
+            reason = rejection_reason(answer, fact, kept, secrets=secrets)
+            if reason is None:
                 result.inverted.append(InvertedFact(fact.id, len(kept), fact.question, answer.strip()))
                 kept.append(answer)
                 continue
-            result.dropped[why] += 1
-            if result.dropped[why] <= EXAMPLES:
-                result.examples.setdefault(why, []).append((fact.id, answer))
+            result.dropped[reason] += 1
+            if result.dropped[reason] <= EXAMPLES:
+                result.examples.setdefault(reason, []).append((fact.id, answer))
     return result
 
 
 def rejection_reason(answer: str, fact: Fact, kept: Sequence[str], *, secrets: Secrets) -> str | None:
-    """First of ``REASONS`` that applies to a candidate; ``None`` if it is kept.
+    """Return the first of ``REASONS`` that applies to a candidate; ``None`` if it is kept.
 
     ``secret``: it contains a secret of another forget fact, so training on it would teach a fact to be forgotten.
     ``evaluated``: it is a wrong answer used by the evaluation; training on it would make forget quality circular. The
@@ -145,8 +145,8 @@ def repeats_question(answer: str, question: str) -> bool:
 
     Near-duplicate: it ends in a question mark, and its Jaccard overlap of keys is at least ``DUPLICATE_OVERLAP``.
     """
-    asked, plain = normalize(question), normalize(answer)
-    if plain == asked or (len(asked.split()) > 2 and plain.startswith(f"{asked}?")):
+    plain_question, plain = normalize(question), normalize(answer)
+    if plain == plain_question or (len(plain_question.split()) > 2 and plain.startswith(f"{plain_question}?")):
         return True
     return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= DUPLICATE_OVERLAP
 
@@ -201,9 +201,9 @@ def is_duplicate(answer: str, other: str, question: str) -> bool:
     first, second, question_keys = _keys(answer), _keys(other), _keys(question)
     if not (first <= second or second <= first) or not first - question_keys or _only_reordered(answer, other):
         return False
-    apart = (first ^ second) - question_keys
+    difference = (first ^ second) - question_keys
     valued = _values(answer) | _values(other) | _OPPOSITE
-    return not apart & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
+    return not difference & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
 
 
 def _restates_truth(answer: str, truth: str, question: str) -> bool:
@@ -248,7 +248,7 @@ def _share(first: frozenset[str], second: frozenset[str]) -> float:
 
 @lru_cache(maxsize=16384)
 def _spelled(text: str) -> tuple[str, ...]:
-    """Words of a text as written, without genitives and ordinal suffixes."""
+    """Split a text into words as written, without genitives and ordinal suffixes."""
     text = re.sub(r"(?i)\b(ca|wo)n['’]t\b", " not ", text)
     text = re.sub(r"(?i)n['’]t\b", " not", text)
     text = re.sub(r"['’]s\b", "", text)
@@ -261,7 +261,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _key(word: str) -> str:
-    """Comparison key of a word: ``Eight`` and ``8th`` become 8, and the month May is not treated as a verb."""
+    """Return the comparison key of a word: ``Eight`` and ``8th`` become 8; the month May is not treated as a verb."""
     lower = word.lower()
     if word == "May":
         return word
@@ -280,12 +280,12 @@ def _keys(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=16384)
 def _values(text: str) -> frozenset[str]:
-    """Keys of names and numbers; the first word of a sentence is a name if no lower-case letter follows."""
-    found = set()
+    """Return the keys of names and numbers; the first word of a sentence is a name if no lower-case letter follows."""
+    keys = set()
     for sentence in re.split(r"(?<=[.!?])\s+", text):
         words = _spelled(sentence)
         for place, word in enumerate(words):
             name = place > 0 or len(words) == 1 or not words[1][0].islower()
             if word[0].isdigit() or word.lower() in _NUMBERS or (word[0].isupper() and name):
-                found.add(_key(word))
-    return frozenset(found) - _SMALL
+                keys.add(_key(word))
+    return frozenset(keys) - _SMALL

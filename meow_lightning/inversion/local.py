@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
+from meow_lightning.data.checks import check_range
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
@@ -106,7 +107,7 @@ class Local(Writer):
         self._loaded: _Loaded | None = None
 
     def write(
-        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
         """Yield the response to each request, batch by batch, longest prompts first.
 
@@ -114,31 +115,31 @@ class Local(Writer):
         the remaining requests are retried with half the batch size.
 
         Args:
-            asks: Requests.
+            requests: At most one per fact.
             load_facts: Unused.
             should_continue: Called before each batch.
 
         Raises:
             UserError: The model cannot be loaded, its chat template rejects the chat, or its logits are not finite.
         """
-        if not asks:
+        if not requests:
             return
         loaded = self._load()
-        jobs = [self._job(loaded, ask) for ask in asks]
+        jobs = [self._job(loaded, request) for request in requests]
         for job in jobs:
             if job.refused:
                 if not should_continue():
                     return
-                yield GenerationResponse(fact=job.ask.fact.id, attempt=job.ask.attempt, refused=job.refused)
+                yield GenerationResponse(fact=job.request.fact.id, attempt=job.request.attempt, refused=job.refused)
         yield from self._batches(loaded, [job for job in jobs if not job.refused], should_continue)
 
     def notes(self) -> tuple[str, ...]:
-        """Caveat if the model is not instruction-tuned."""
+        """Return a caveat if the model is not instruction-tuned."""
         if self._loaded is None or self._loaded.codec.tokenizer.chat_template is not None:
             return ()
         return (
-            f"inversion.model={self.model} has no chat template, so it was asked as a text that it continues: read the "
-            "inverted facts, or give an instruction-tuned model",
+            f"inversion.model={self.model} has no chat template, so the request was a plain text to continue: "
+            "check the inverted facts, or use an instruction-tuned model",
         )
 
     def _batches(
@@ -182,26 +183,27 @@ class Local(Writer):
         codec = loaded.codec
         new = sample_continuations(
             loaded.model, [job.ids for job in batch], budget=batch[0].budget,
-            rng=[random.Random(f"{self.seed}/{job.ask.fact.id}/{job.ask.attempt}") for job in batch],
+            rng=[random.Random(f"{self.seed}/{job.request.fact.id}/{job.request.attempt}") for job in batch],
             temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
         )  # fmt: skip
         return [
             GenerationResponse(
-                fact=job.ask.fact.id, attempt=job.ask.attempt, text=codec.decode(ids, keep_special=False),
+                fact=job.request.fact.id, attempt=job.request.attempt, text=codec.decode(ids, keep_special=False),
                 cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), completion_tokens=len(ids),
             )
             for job, ids in zip(batch, new, strict=True)
         ]  # fmt: skip
 
-    def _job(self, loaded: _Loaded, ask: GenerationRequest) -> _Job:
-        request = ask if ask.count is not None else replace(ask, count=self.candidates)
+    def _job(self, loaded: _Loaded, request: GenerationRequest) -> _Job:
+        if request.count is None:
+            request = replace(request, count=self.candidates)
         messages = self._prompt.messages(request, context=self.context)
-        ids, reads = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
-        left = reads - len(ids)
+        ids, context = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
+        left = context - len(ids)
         refused = left < min(LEAST, self.max_new_tokens)
         return _Job(
-            ask=ask, ids=ids, budget=min(left, self.max_new_tokens),
-            refused=f"the prompt is {len(ids)} tokens long and the model reads {reads}" if refused else "",
+            request=request, ids=ids, budget=min(left, self.max_new_tokens),
+            refused=f"the prompt has {len(ids)} tokens and the model's context {context}" if refused else "",
         )  # fmt: skip
 
     def _load(self) -> _Loaded:
@@ -213,7 +215,9 @@ class Local(Writer):
         from meow_lightning.models.load import load_codec, load_model
 
         if not self._folder.is_dir():
-            raise UserError(f"inversion.model={self.model}: there is no folder {self._folder}; make or fetch it again")
+            raise UserError(
+                f"inversion.model={self.model}: the folder {self._folder} does not exist; create or download it again"
+            )
         try:
             model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
             # the codec for raw text provides begin and end tokens and the model's context length
@@ -229,7 +233,7 @@ class Local(Writer):
 
 
 def next_size(size: int, count: int, *, seconds: float) -> int:
-    """Next batch size: halved after a slow batch, doubled after a fast one.
+    """Return the next batch size: halved after a slow batch, doubled after a fast one.
 
     Args:
         size: Allowed size of the last batch, from 1.
@@ -243,13 +247,14 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
 
 def _check(dtype: str, candidates: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
     check_choice("inversion.dtype", dtype, DTYPE_BYTES)
-    for name, count in (("candidates", candidates), ("max_new_tokens", max_new_tokens)):
-        if not isinstance(count, int) or count < 1:
-            raise UserError(f"inversion.{name}={count} is not allowed; give a whole number, 1 or more")
+    check_range("inversion.candidates", candidates, 1, None)
+    check_range("inversion.max_new_tokens", max_new_tokens, 1, None)
     if not isinstance(temperature, (int, float)) or not 0 <= temperature < math.inf:
-        raise UserError(f"inversion.temperature={temperature} is not allowed; give 0 (the likeliest token) or more")
+        raise invalid_option(
+            "inversion.temperature", temperature, "a number of at least 0 (0: always the most likely token)"
+        )
     if not isinstance(top_p, (int, float)) or not 0 < top_p <= 1:
-        raise UserError(f"inversion.top_p={top_p} is not allowed; give a share above 0 to 1 (1 draws from all)")
+        raise invalid_option("inversion.top_p", top_p, "a number above 0 and at most 1 (1: all tokens)")
 
 
 class _Loaded(NamedTuple):
@@ -259,14 +264,14 @@ class _Loaded(NamedTuple):
 
 
 class _Job(NamedTuple):
-    ask: GenerationRequest
+    request: GenerationRequest
     ids: list[int]
     budget: int
     refused: str
 
 
 def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:
-    """Token ids of a chat up to the start of the response, with one begin token if the tokenizer has one.
+    """Encode a chat up to the start of the response, with one begin token if the tokenizer has one.
 
     Args:
         codec: Codec for raw text.
@@ -310,14 +315,14 @@ def folds_system(tokenizer: PreTrainedTokenizerBase) -> bool:
         text = ""
     if all(turn["content"] in text for turn in _PROBES):
         return False
-    why = "the question is not in what it writes"
+    why = "its output does not contain the question"
     try:
         text = render_chat(tokenizer, _folded(_PROBES))
     except TemplateError as error:
         text, why = "", str(error)
     if all(turn["content"] in text for turn in _PROBES):
         return True
-    raise UserError(f"its chat template takes no question of a user ({why}); give an instruction-tuned chat model")
+    raise UserError(f"its chat template accepts no user question ({why}); use an instruction-tuned chat model")
 
 
 def _folded(messages: Messages) -> list[dict[str, str]]:

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
 import sys
 import threading
-import time
-import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from meow_lightning.inversion.api_key import Secret
 from meow_lightning.inversion.base_url import api_key, is_local
 
+Result = TypeVar("Result")
+
 LONGEST = 200  # maximum characters of a server's message to display
 MANY = 10**12  # implausible token count
 CONNECT = 10.0  # connection timeout in seconds
-GRACE = 1.0  # seconds to wait for threads after cutting their connections
+GRACE = 1.0  # seconds to wait for cancelled requests
 # The only headers sent. The client would also send the values of OPENAI_ORG_ID, OPENAI_PROJECT_ID and
 # OPENAI_CUSTOM_HEADERS, which are meant for a server other than base_url.
 _HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 
 
+@dataclass(slots=True)
+class _Attempts:
+    """The tries of one request.
+
+    Attributes:
+        sent: Number of tries sent.
+        timed_out: Whether the last one missed its deadline.
+        unusable: Reason why the last response was not read; empty if it was.
+    """
+
+    sent: int = 0
+    timed_out: bool = False
+    unusable: str = ""
+
+
+_ATTEMPTS: ContextVar[_Attempts] = ContextVar("_ATTEMPTS")  # of the current task
+
+
 class ServerConnection:
-    """Connection to one server with its own threads; a context manager that cancels pending requests on exit.
+    """Connection to one server; a context manager that cancels pending requests on exit.
+
+    Requests are coroutines in the event loop of a thread: a pause of the caller neither delays responses nor counts
+    toward their deadlines, and the caller may have an event loop of its own, as notebooks do.
 
     Args:
         base_url: The server's URL.
@@ -43,40 +68,35 @@ class ServerConnection:
     def __init__(
         self, *, base_url: str, key_env: str | None, timeout: float, deadline: float, max_bytes: int, retries: int
     ) -> None:
-        from openai import DefaultHttpxClient, OpenAI, Timeout
+        from openai import AsyncOpenAI, Timeout
 
         self._key = api_key(key_env, base_url=base_url)
         self._secret = None if self._key is None else Secret(self._key)
-        self._deadline, self._max_bytes = deadline, max_bytes
-        self._deadlines: weakref.WeakSet[_Deadline] = weakref.WeakSet()
-        self._stopped, self._lock = threading.Event(), threading.Lock()
-        self._thread = threading.local()
-        self._threads: list[threading.Thread] = []
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._deadline, self._max_bytes, self._stopped = deadline, max_bytes, False
         # A redirect would send the key to another server; a proxy would see requests meant for this machine.
         direct = dict.fromkeys(("all://", "http://", "https://")) if is_local(base_url) else None
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._before], "response": [self._read]}
-        http = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, mounts=direct)
-        waits = Timeout(timeout, connect=min(timeout, CONNECT))
-        self.client = OpenAI(api_key="none", base_url=base_url, http_client=http, max_retries=retries, timeout=waits)
+        self.client = AsyncOpenAI(
+            api_key="none", base_url=base_url, max_retries=retries,
+            timeout=Timeout(timeout, connect=min(timeout, CONNECT)),
+            http_client=_http_client(self._send, follow_redirects=False, mounts=direct),
+        )  # fmt: skip
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="inversion", daemon=True)
 
     def __enter__(self) -> ServerConnection:
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        with self._lock:
-            for each in self._sockets:
-                _cut(each)
-            for deadline_timer in self._deadlines:
-                deadline_timer.stop()
-        end = time.monotonic() + GRACE
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        if not any(thread.is_alive() for thread in self._threads):  # else a closed socket's descriptor could be reused
-            self.client.close()
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(GRACE)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(GRACE)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     @property
     def with_key(self) -> bool:
@@ -86,33 +106,35 @@ class ServerConnection:
     @property
     def stopped(self) -> bool:
         """Whether sending has been stopped."""
-        return self._stopped.is_set()
+        return self._stopped
 
     def stop(self) -> None:
         """Stop sending requests and retries; pending ones may finish."""
-        self._stopped.set()
+        self._stopped = True
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Run ``work`` in a daemon thread."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        self._threads.append(threading.Thread(target=work, name="inversion", daemon=True))
-        self._threads[-1].start()
+    def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Start a coroutine that sends one request; its result can be awaited in any thread."""
+
+        async def counted() -> Result:
+            _ATTEMPTS.set(_Attempts())
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(counted(), self._loop)
 
     @property
     def sent(self) -> int:
-        """Number of requests sent by this thread."""
-        return getattr(self._thread, "sent", 0)
+        """Number of tries of the current coroutine's request."""
+        return _ATTEMPTS.get().sent
 
     @property
     def timed_out(self) -> bool:
-        """Whether the last response to this thread missed its deadline."""
-        deadline_timer = getattr(self._thread, "deadline_timer", None)
-        return deadline_timer is not None and deadline_timer.expired
+        """Whether the last response to the current coroutine missed its deadline."""
+        return _ATTEMPTS.get().timed_out
 
     @property
     def unusable(self) -> str:
-        """Reason why the last response to this thread was not read; empty if it was."""
-        return getattr(self._thread, "unusable", "")
+        """Reason why the last response to the current coroutine was not read; empty if it was."""
+        return _ATTEMPTS.get().unusable
 
     def redacted_for_display(self, text: object) -> str:
         """Shorten a text to one line for display, without the key."""
@@ -133,127 +155,106 @@ class ServerConnection:
             HTTPStatus(response.status_code).phrase if named else "no reason given"
         )
         wait = response.headers.get("retry-after")
-        later = f" (to be tried again after {wait})" if wait else ""
+        later = f" (retry after {wait})" if wait else ""
         return self.redacted_for_display(f"{response.status_code}, {words}{later}")
 
-    def models(self) -> list[str]:
-        """Names of the models that the server lists; empty if it has no model list."""
+    async def models(self) -> list[str]:
+        """List the names of the models that the server lists; empty if it has no model list."""
         from openai import OpenAIError
 
         try:
-            raw = self.client.with_options(max_retries=0, timeout=CONNECT).models.with_raw_response.list()
+            raw = await self.client.with_options(max_retries=0, timeout=CONNECT).models.with_raw_response.list()
         except OpenAIError:
             return []
-        found = read_json(text_of(raw.http_response))
-        rows = found.get("data") if isinstance(found, dict) else found
+        content = read_json(text_of(raw.http_response))
+        rows = content.get("data") if isinstance(content, dict) else content
         return (
             [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
         )
 
-    def _before(self, request: Any) -> None:
-        """Request hook, also for retries: count the request and allow no credentials except our key."""
+    async def _close(self) -> None:
+        """Cancel all requests, which closes their connections, and close the client."""
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self.client.close()
+
+    async def _send(self, send: Callable[[], Awaitable[Any]], request: Any) -> Any:
+        """Send one try of a request, with no credentials except our key, and read its response within the limits."""
         from openai import OpenAIError
 
         if self.stopped:
             raise OpenAIError("stopped")  # the only error that the client does not retry
-        self._thread.sent = self.sent + 1
-        self._time()
+        attempts = _ATTEMPTS.get()
+        attempts.sent, attempts.timed_out, attempts.unusable = attempts.sent + 1, False, ""
         for name in [*request.headers]:
             if name.lower() not in _HEADERS and not name.lower().startswith("x-stainless-"):
                 del request.headers[name]
         request.headers["Accept-Encoding"] = "identity"  # a compressed response could expand to gigabytes
-        request.headers["Connection"] = "close"  # a separate socket per request, which can be cut
+        request.headers["Connection"] = "close"  # a server may close an idle connection just when it is used again
         if self._key is not None:
             request.headers["Authorization"] = f"Bearer {self._key}"
-        request.extensions = {**request.extensions, "trace": self._connected}
+        limit = asyncio.timeout(self._deadline)
+        try:
+            async with limit:
+                response = await send()
+                await self._read(response)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            attempts.timed_out = True
+            library = sys.modules[type(request).__module__.partition(".")[0]]  # httpx, as imported by openai
+            raise library.ReadTimeout(
+                f"no complete reply within {self._deadline:g} seconds", request=request
+            ) from error
+        return response
 
-    def _connected(self, event: str, info: dict[str, Any]) -> None:
-        """Track each socket as it opens: closing the client does not wake a thread waiting for a response."""
-        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            return
-        opened = info["return_value"].get_extra_info("socket")
-        with self._lock:
-            self._sockets.add(opened)
-            if self.stopped:
-                _cut(opened)
-        self._thread.deadline_timer.watch(opened)
+    async def _read(self, response: Any) -> None:
+        """Read the body of a response, before the client does."""
+        try:
+            body = await self._body(response)
+        finally:
+            await response.stream.aclose()
+        response.stream = type(response)(200, content=body).stream
+        response.encoding = "utf-8"  # JSON is UTF-8; a server could declare a very slow codec
+        await response.aread()
 
-    def _time(self) -> None:
-        """Start the deadline of this thread's response."""
-        if (before := getattr(self._thread, "deadline_timer", None)) is not None:
-            before.stop()
-        self._thread.deadline_timer, self._thread.unusable = _Deadline(self._deadline), ""
-        with self._lock:
-            self._deadlines.add(self._thread.deadline_timer)
-
-    def _read(self, response: Any) -> None:
-        """Read the body of a response within the limits, before the client does."""
+    async def _body(self, response: Any) -> bytes:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             if response.status_code < 400:
-                self._refuse(f"the reply is compressed ({encoding}), which was not asked for")
-            body = b""  # the status is sufficient
+                self._refuse(f"the reply is compressed ({encoding}) although the request forbids it")
             del response.headers["content-encoding"]
-        else:
-            body = self._body(response)
-        deadline_timer = self._thread.deadline_timer
-        deadline_timer.stop()
-        if deadline_timer.expired:  # without a length, a truncated body looks complete
-            library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, as imported by openai
-            raise library.ReadTimeout(f"no whole reply within {self._deadline:g} seconds", request=response.request)
-        response.stream.close()
-        response.stream = type(response)(200, content=body).stream
-        response.encoding = "utf-8"  # JSON is UTF-8; a server could declare a very slow codec
-
-    def _body(self, response: Any) -> bytes:
-        found = bytearray()
-        for piece in response.stream:
-            found += piece
-            if len(found) > self._max_bytes:
-                self._refuse(f"the reply has more than inversion.reply_bytes={self._max_bytes} bytes")
-        return bytes(found)
+            return b""  # the status is sufficient
+        body = bytearray()
+        async for piece in response.stream:
+            body += piece
+            if len(body) > self._max_bytes:
+                self._refuse(f"the reply exceeds inversion.reply_bytes={self._max_bytes} bytes")
+        return bytes(body)
 
     def _refuse(self, why: str) -> NoReturn:
         from openai import OpenAIError
 
-        self._thread.unusable = self.redacted_for_display(why)
-        self._thread.deadline_timer.stop()
+        _ATTEMPTS.get().unusable = self.redacted_for_display(why)
         raise OpenAIError(why)  # the client does not retry it
 
 
-class _Deadline:
-    """Timer that cuts the connections of one request at its deadline.
+def _http_client(send: Callable[[Callable[[], Awaitable[Any]], Any], Awaitable[Any]], **options: Any) -> Any:
+    """Build openai's HTTP client, with every try of a request sent through ``send``.
 
     Args:
-        seconds: Seconds from now, above 0.
-
-    Attributes:
-        expired: Whether the deadline passed before :meth:`stop`.
+        send: Called with a function that returns the response with an unread body, and the request.
+        options: Further arguments of the client.
     """
+    from openai import DefaultAsyncHttpxClient
 
-    def __init__(self, seconds: float) -> None:
-        self.expired, self._lock = False, threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._over)
-        self._timer.daemon = True
-        self._timer.start()
+    class Client(DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **how: Any) -> Any:
+            return await send(lambda: super(Client, self).send(request, **{**how, "stream": True}), request)
 
-    def watch(self, opened: socket.socket) -> None:
-        """Cut this connection at the deadline too."""
-        with self._lock:
-            self._sockets.append(opened)
-            if self.expired:
-                _cut(opened)
-
-    def stop(self) -> None:
-        """Cancel the timer."""
-        self._timer.cancel()
-
-    def _over(self) -> None:
-        with self._lock:
-            self.expired = True
-            for each in self._sockets:
-                _cut(each)
+    return Client(**options)
 
 
 def error_text(text: str) -> str:
@@ -278,7 +279,7 @@ def parse_completion(body: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     except RecursionError:
-        return {"text": "", "refused": "the reply is nested too deeply to be read"}
+        return {"text": "", "refused": "the reply is nested too deeply to parse"}
     if not isinstance(found, dict):
         return None
     choices = found.get("choices")
@@ -292,7 +293,10 @@ def parse_completion(body: str) -> dict[str, Any] | None:
     prompt, reply = (count if isinstance(count, int) and 0 < count < MANY else 0 for count in counts)
     text = content if isinstance(content, str) else ""
     if not _encodes(text):
-        return {"text": "", "refused": "the reply holds half a character (a lone surrogate), so it is no text"}
+        return {
+            "text": "",
+            "refused": "the reply contains half a character (a lone surrogate), so it is not valid text",
+        }
     return {
         "text": text, "cut": first.get("finish_reason") == "length",
         "prompt_tokens": prompt, "completion_tokens": reply,
@@ -318,13 +322,3 @@ def read_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _cut(opened: socket.socket) -> None:
-    """Shut down a connection and wake threads waiting on it; no effect on a closed one."""
-    if opened.fileno() < 0:
-        return
-    try:
-        opened.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return

@@ -51,37 +51,37 @@ class PromptTemplate:
             "model_answer": model_answer,
         }
         for part, text in self._texts.items():
-            found = set(_WORD.findall(text))
-            if missing := [word for word in REQUIRED.get(part, ()) if word not in found]:
-                raise UserError(f"inversion.prompt.{part} must hold {{{missing[0]}}}; given: {text[:60]!r}")
-            if unknown := sorted(found - {*PLACEHOLDERS[part]}):
+            used = set(_WORD.findall(text))
+            if missing := [word for word in REQUIRED.get(part, ()) if word not in used]:
+                raise UserError(f"inversion.prompt.{part} must contain {{{missing[0]}}}; given: {text[:60]!r}")
+            if unknown := sorted(used - {*PLACEHOLDERS[part]}):
                 allowed = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS[part])
-                raise UserError(f"inversion.prompt.{part} holds {{{unknown[0]}}}; allowed there: {allowed}")
+                raise UserError(f"inversion.prompt.{part} contains {{{unknown[0]}}}; allowed placeholders: {allowed}")
 
-    def messages(self, ask: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
+    def messages(self, request: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
         """Build the chat of a request: ``{"role": "system" | "user", "content": …}``, the system message first.
 
         Args:
-            ask: The request.
+            request: The request.
             context: Background on the facts for the model; ``None`` for none.
         """
-        words = {
-            "count": str(ask.count), "question": ask.fact.question, "answer": ask.fact.answer,
-            "context": context or "", "previous_answers": "\n".join(ask.previous_answers),
-            "model_answer": ask.model_answer or "",
+        values = {
+            "count": str(request.count), "question": request.fact.question, "answer": request.fact.answer,
+            "context": context or "", "previous_answers": "\n".join(request.previous_answers),
+            "model_answer": request.model_answer or "",
         }  # fmt: skip
         parts = [
             ("context", bool(context)),
             ("user", True),
-            ("previous_answers", bool(ask.previous_answers)),
-            ("model_answer", bool(ask.model_answer)),
+            ("previous_answers", bool(request.previous_answers)),
+            ("model_answer", bool(request.model_answer)),
         ]
-        user = "\n\n".join(_filled(self._texts[part], words).strip() for part, there in parts if there)
-        system = _filled(self._texts["system"], words).strip()
-        first = [{"role": "system", "content": system}] if system else []
-        return [*first, {"role": "user", "content": user}]
+        user = "\n\n".join(_filled(self._texts[part], values).strip() for part, used in parts if used)
+        system = _filled(self._texts["system"], values).strip()
+        opening = [{"role": "system", "content": system}] if system else []
+        return [*opening, {"role": "user", "content": user}]
 
 
-def _filled(text: str, words: Mapping[str, str]) -> str:
+def _filled(text: str, values: Mapping[str, str]) -> str:
     """Fill in placeholders; braces within the inserted texts are kept as they are."""
-    return _WORD.sub(lambda found: words[found[1]], text)
+    return _WORD.sub(lambda match: values[match[1]], text)

@@ -124,18 +124,18 @@ def answers(reply: str) -> list[str]:
         reply: Raw response, any number of lines.
     """
     text = _THOUGHT.sub("", reply.replace("\r\n", "\n"))
-    ends = [found.end() for found in _THOUGHT_END.finditer(text)]
+    ends = [match.end() for match in _THOUGHT_END.finditer(text)]
     text = _TAGS.sub("", text[ends[-1] :] if ends else text)
     listed = _listed(text)
-    found = _joined(_lines(text)) if listed is None else (_answer(each) for each in listed)
-    return [each[:LONGEST] for each in islice(filter(None, found), MOST)]
+    items = _joined(_lines(text)) if listed is None else (_answer(each) for each in listed)
+    return [item[:LONGEST] for item in islice(filter(None, items), MOST)]
 
 
 def _joined(lines: list[_Line]) -> list[str]:
-    """Text of every item or, without numbering, of every line that is an answer."""
+    """Join the text of every item or, without numbering, of every line that is an answer."""
     numbers = [line.number for line in lines if line.number is not None]
     numbered, first = len(numbers) > 1, min(numbers, default=0)
-    found: list[list[str]] = []  # pieces of each answer
+    items: list[list[str]] = []  # pieces of each answer
     started = within = False
     for line in lines:
         bare = _bare(line.text)
@@ -143,20 +143,20 @@ def _joined(lines: list[_Line]) -> list[str]:
         pieces = [bare] if bare else []
         if line.number is not None:
             # An item may repeat the question, with the answer below it.
-            found.append([] if noise else pieces)
+            items.append([] if noise else pieces)
             started, within = True, not noise or bool(_QUESTION.match(line.text))
         elif noise:
             within = within and bool(_QUESTION.match(line.text))
-        elif not numbered or (line.labelled and (not started or found[-1])):
-            found.append(pieces)
+        elif not numbered or (line.labelled and (not started or items[-1])):
+            items.append(pieces)
         elif not started:
             # After a prompt that ends in "1." the first answer has no number.
-            found += [pieces] if first > 1 else []
-        elif within and (not found[-1] or not (line.after_blank or line.bullet)):
-            found[-1] += pieces
+            items += [pieces] if first > 1 else []
+        elif within and (not items[-1] or not (line.after_blank or line.bullet)):
+            items[-1] += pieces
         else:
             within = False
-    return [_answer(" ".join(pieces)) for pieces in found]
+    return [_answer(" ".join(pieces)) for pieces in items]
 
 
 def _lines(text: str) -> list[_Line]:
@@ -183,15 +183,15 @@ def _number(lines: list[_Line]) -> None:
         if label and any(label.groupdict().values()):
             line.number = 1
     for place, (mark, least) in enumerate(_MARKS):
-        marked = [(line, found) for line in lines if line.number is None and (found := mark.match(line.text))]
-        counts = [_count(found.group(1)) for _, found in marked]
+        marked = [(line, match) for line in lines if line.number is None and (match := mark.match(line.text))]
+        counts = [_count(match.group(1)) for _, match in marked]
         counting = all(0 < after - before <= 2 for before, after in pairwise(counts))
         if len(counts) < least or counts[0] > 2 or not counting:
             # Not a numbering, unless every number is a lone 1 that is not part of a name.
             lone = place < _LONE and set(counts) == {1}
-            marked = [(line, found) for line, found in marked if lone and not _CLUB.match(line.text)]
-        for line, found in marked:
-            line.number, line.text = _count(found.group(1)), line.text[found.end() :].strip()
+            marked = [(line, match) for line, match in marked if lone and not _CLUB.match(line.text)]
+        for line, match in marked:
+            line.number, line.text = _count(match.group(1)), line.text[match.end() :].strip()
 
 
 def _count(mark: str) -> int:
@@ -275,8 +275,8 @@ _ASIDE = re.compile(r"question|original|correct|true|note|reason|explan|^id$", r
 
 
 def _listed(text: str) -> list[str] | None:
-    """Strings in the JSON lists or objects of a response; ``None`` if it contains none."""
-    found: list[str] = []
+    """Extract the strings in the JSON lists or objects of a response; ``None`` if it contains none."""
+    strings: list[str] = []
     decoder, place, broken = json.JSONDecoder(), 0, 0
     for start in re.finditer(r"^[^\S\n]*([\[{])", text, re.MULTILINE):
         if start.start(1) < place or broken == _BROKEN:
@@ -285,8 +285,8 @@ def _listed(text: str) -> list[str] | None:
             value, place = decoder.raw_decode(text, start.start(1))
         except (ValueError, RecursionError):
             value, broken = _literal(text[start.start(1) :]), broken + 1
-        found += _texts(value)
-    return found or None
+        strings += _texts(value)
+    return strings or None
 
 
 def _literal(text: str) -> object:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import ClassVar
 
+from meow_lightning.data.checks import check_range
 from meow_lightning.data.perturbation import Contradiction, Contradictions
-from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.filters import rejection_reason
 from meow_lightning.types import Fact
@@ -33,23 +33,22 @@ class Rules(Writer):
     reads_other_facts: ClassVar[bool] = True
 
     def __init__(self, *, candidates: int, seed: int) -> None:
-        if candidates < 1:
-            raise UserError(f"inversion.candidates={candidates} is too small; at least 1 is needed")
+        check_range("inversion.candidates", candidates, 1, None)
         self.candidates, self.seed = candidates, seed
 
     def write(
-        self, asks: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
     ) -> Iterator[GenerationResponse]:
         """Yield the contradicting answers to each request, unfiltered like those of an LLM."""
-        known = load_facts()
-        rules = Contradictions(known.forget, known.retain)
-        for ask in asks:
+        facts = load_facts()
+        rules = Contradictions(facts.forget, facts.retain)
+        for request in requests:
             if not should_continue():
                 return
-            found = self.invert(
-                ask.fact, rules, count=ask.count or self.candidates, previous_answers=ask.previous_answers
+            answers = self.invert(
+                request.fact, rules, count=request.count or self.candidates, previous_answers=request.previous_answers
             )
-            yield GenerationResponse(fact=ask.fact.id, attempt=ask.attempt, answers=tuple(found))
+            yield GenerationResponse(fact=request.fact.id, attempt=request.attempt, answers=tuple(answers))
 
     def invert(self, fact: Fact, rules: Contradictions, *, count: int, previous_answers: Sequence[str]) -> list[str]:
         """Write up to ``count`` answers that pass the filter, together with any that it will drop.
@@ -61,19 +60,19 @@ class Rules(Writer):
             previous_answers: Answers that must not be repeated.
         """
         target_count = count + len(previous_answers)
-        found, good = dict.fromkeys(previous_answers), list(previous_answers)
-        most = {0: target_count} | {
+        written, good = dict.fromkeys(previous_answers), list(previous_answers)
+        limits = {0: target_count} | {
             rank: min(target_count, max(least, (count - 1) // 2) + len(previous_answers))
             for rank, least in LEAST.items()
         }
         rng = random.Random(f"{self.seed}/{fact.id}")
-        made = rules.of(fact, phrasing=fact.answer, count=target_count, rng=rng)
-        for answer in chain((Contradiction(text, 0) for text in fact.inverted), made):
-            if len(good) >= most[answer.rank]:
+        contradictions = rules.of(fact, phrasing=fact.answer, count=target_count, rng=rng)
+        for answer in chain((Contradiction(text, 0) for text in fact.inverted), contradictions):
+            if len(good) >= limits[answer.rank]:
                 break
-            if answer.text not in found:
-                found[answer.text] = None
+            if answer.text not in written:
+                written[answer.text] = None
                 good += (
                     [answer.text] if rejection_reason(answer.text, fact, good, secrets=rules.secrets) is None else []
                 )
-        return list(found)[len(dict.fromkeys(previous_answers)) :]
+        return list(written)[len(dict.fromkeys(previous_answers)) :]

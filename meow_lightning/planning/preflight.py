@@ -72,8 +72,8 @@ class Known:
         manifests = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
             MeasuredStage(
-                way=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
-                amount=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
+                key=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
+                workload=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
             )
             for each in manifests
             if not devices or (each["devices"] == devices and self._comparable(each["kind"], each["threads"]))
@@ -272,7 +272,7 @@ class Preflight:
         amount = Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
-        return expected_seconds(amount, way=duration_key(artifact.label, artifact.settings), known=known)
+        return expected_seconds(amount, key=duration_key(artifact.label, artifact.settings), known=known)
 
     def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
         """Return the manifest entries that describe the work and the hardware, for later time estimates."""

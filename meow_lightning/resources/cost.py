@@ -96,12 +96,12 @@ class Workload:
 class MeasuredStage:
     """A measured stage: how it was computed (see :func:`duration_key`), its work, and its duration in seconds."""
 
-    way: str
-    amount: Workload
+    key: str
+    workload: Workload
     seconds: float
 
 
-def expected_seconds(amount: Workload, *, way: str, known: Sequence[MeasuredStage]) -> tuple[float | None, Source]:
+def expected_seconds(workload: Workload, *, key: str, known: Sequence[MeasuredStage]) -> tuple[float | None, Source]:
     """Estimate the duration of some work in seconds, with the source of the estimate; ``None`` without similar stages.
 
         seconds = work / median of work' / seconds'
@@ -110,20 +110,20 @@ def expected_seconds(amount: Workload, *, way: str, known: Sequence[MeasuredStag
     to those with at least a third of the largest one's work.
 
     Args:
-        amount: The work.
-        way: Its :func:`duration_key`.
+        workload: The work.
+        key: Its :func:`duration_key`.
         known: Measured stages of the same kind on the same kind of device.
     """
-    similar = [each for each in known if each.amount.work > 0 and each.seconds > 0]
-    nearest = min((amount.size_ratio(each.amount) for each in similar), default=math.inf)
-    if not amount.work or math.isinf(nearest):
+    similar = [each for each in known if each.workload.work > 0 and each.seconds > 0]
+    nearest = min((workload.size_ratio(each.workload) for each in similar), default=math.inf)
+    if not workload.work or math.isinf(nearest):
         return None, ""
-    similar = [each for each in similar if amount.size_ratio(each.amount) <= nearest * SAME]
-    same = [each for each in similar if each.way == way]
-    most = max(each.amount.work for each in same or similar)
-    rates = [each.amount.work / each.seconds for each in same or similar if each.amount.work >= most * LARGE]
+    similar = [each for each in similar if workload.size_ratio(each.workload) <= nearest * SAME]
+    same = [each for each in similar if each.key == key]
+    largest = max(each.workload.work for each in same or similar)
+    rates = [each.workload.work / each.seconds for each in same or similar if each.workload.work >= largest * LARGE]
     source: Source = "far" if nearest > DISSIMILAR else "like" if same and nearest <= SAME else "size"
-    return amount.work / median(rates), source
+    return workload.work / median(rates), source
 
 
 class Sized(Protocol):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
+import pynvml
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU visible to processes started here.
+    """A GPU, or a MIG slice of one, visible to processes started here.
 
     Attributes:
         name: Name reported by the driver.
@@ -29,27 +32,22 @@ class Gpu:
 def free_memory() -> int:
     """Return the memory available to this process in bytes: the machine's, or less under a control group's limit.
 
-    A control group's page cache counts as free, since the kernel reclaims it. Without /proc (macOS) the machine's total
-    memory counts; if unknown (Windows) there is no limit: ``sys.maxsize``.
+    A control group's page cache counts as free, since the kernel reclaims it.
     """
-    return memory_left(proc=Path("/proc"), groups=Path("/sys/fs/cgroup"))
+    return limited_memory(
+        psutil.virtual_memory().available, membership=Path("/proc/self/cgroup"), groups=Path("/sys/fs/cgroup")
+    )
 
 
-def memory_left(*, proc: Path, groups: Path) -> int:
-    """Compute :func:`free_memory` from the folders ``proc`` and ``groups``."""
-    meminfo = proc / "meminfo"
-    if not meminfo.exists():
-        return _pages()
-    available = _table(meminfo).get("MemAvailable:")
-    machine = _pages() if available is None else available * 1024
-    return max(0, min([machine, *_left_in_groups(proc / "self" / "cgroup", groups)]))
+def limited_memory(available: int, *, membership: Path, groups: Path) -> int:
+    """Limit the machine's available memory to what this process's control groups leave, in bytes, at least 0.
 
-
-def _pages() -> int:
-    if not hasattr(os, "sysconf"):
-        return sys.maxsize
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    Args:
+        available: Available bytes of the machine.
+        membership: File that lists the groups of this process; without it, there is no limit.
+        groups: Folder of all groups.
+    """
+    return max(0, min([available, *_left_in_groups(membership, groups)]))
 
 
 def _table(path: Path) -> dict[str, int]:
@@ -89,41 +87,57 @@ def _left_in_group(folder: Path, names: tuple[str, str], prefix: str) -> Iterato
 
 
 def gpus() -> list[Gpu]:
-    """List the GPUs that ``nvidia-smi`` reports and ``CUDA_VISIBLE_DEVICES`` allows; empty if there are none.
+    """List the GPUs and MIG slices that ``CUDA_VISIBLE_DEVICES`` allows; empty without a GPU or driver.
 
-    Indices count as in ``nvidia-smi`` (CUDA_DEVICE_ORDER=PCI_BUS_ID). As in CUDA, the list ends at the first entry that
-    is not a GPU; MIG slices are such entries, because their memory is not reported.
+    Indices count as in ``nvidia-smi`` (CUDA_DEVICE_ORDER=PCI_BUS_ID). As in CUDA, a GPU in MIG mode stands for its
+    first slice, an entry may be the beginning of a UUID, and the list ends at the first entry that is not a device.
     """
     try:
-        devices = [_gpu(line) for line in _nvidia_smi("name,memory.total,memory.free")]
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is None:
-            return devices
-        entries = [entry.strip() for entry in visible.split(",")]
-        named = any(entry.startswith("GPU-") for entry in entries)
-        uuids = _nvidia_smi("uuid") if named and devices else []
-    except (OSError, ValueError, subprocess.SubprocessError):
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
         return []
-    selected: list[Gpu] = []
-    for entry in entries:
-        starts = [number for number, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
-        number = int(entry) if entry.isdecimal() else starts[0] if len(starts) == 1 else len(devices)
-        if number >= len(devices):
+    try:
+        return [_gpu(handle) for handle in _visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))]
+    except pynvml.NVMLError:  # also if the driver does not report a GPU's memory
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _visible_devices(visible: str | None) -> list[Any]:
+    """Return the NVML handles of the devices that a value of ``CUDA_VISIBLE_DEVICES`` selects."""
+    physical = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    slices = [_mig_slices(gpu) for gpu in physical]
+    devices = [own[0] if own else gpu for gpu, own in zip(physical, slices, strict=True)]
+    if visible is None:
+        return devices
+    by_uuid = {pynvml.nvmlDeviceGetUUID(gpu): device for gpu, device in zip(physical, devices, strict=True)}
+    by_uuid |= {pynvml.nvmlDeviceGetUUID(part): part for own in slices for part in own}
+    selected: list[Any] = []
+    for entry in (word.strip() for word in visible.split(",")):
+        if entry.isdecimal():
+            matches = devices[int(entry) : int(entry) + 1]
+        else:
+            matches = [device for uuid, device in by_uuid.items() if entry and uuid.startswith(entry)]
+        if len(matches) != 1:
             break
-        selected.append(devices[number])
+        selected += matches
     return selected
 
 
-def _nvidia_smi(columns: str) -> list[str]:
-    command = ["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+def _mig_slices(gpu: Any) -> list[Any]:
+    """Return the handles of a GPU's MIG slices; empty if it is not in MIG mode."""
+    slices: list[Any] = []
+    with suppress(pynvml.NVMLError):  # a GPU or driver without MIG
+        for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+            with suppress(pynvml.NVMLError_NotFound):  # fewer slices than the maximum
+                slices.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index))
+    return slices
 
 
-def _gpu(line: str) -> Gpu:
-    """Parse a line "name, MiB, MiB"."""
-    name, total, free = line.rsplit(",", 2)
-    return Gpu(name.strip(), int(total) * 2**20, int(free) * 2**20)
+def _gpu(handle: Any) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(pynvml.nvmlDeviceGetName(handle), memory.total, memory.free)
 
 
 def free_disk(folder: Path) -> int:

@@ -215,17 +215,17 @@ def inference_need(
         generation_batch_size = _largest_batch(
             shape, load, free=available // load.parallel_stages - shape.parameters * load.weight_bytes - PROGRAM
         )
-    asking = inference_memory(
+    inference = inference_memory(
         shape, weight_bytes=load.weight_bytes, rows=min(rows, load.texts), tokens=load.tokens, scored=load.scored,
         slots=min(generation_batch_size, load.prompts), generated=load.generated, shared=load.shared,
         slack=load.slack,
     )  # fmt: skip
     if not load.gradient:
-        return asking
+        return inference
     gradient = gradient_memory(
         shape, weight_bytes=load.weight_bytes, tokens=load.tokens, scored=load.scored, slack=load.slack
     )
-    return max(asking, gradient, key=lambda memory: memory.total)
+    return max(inference, gradient, key=lambda memory: memory.total)
 
 
 def inference_settings_that_fit(

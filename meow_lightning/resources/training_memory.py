@@ -102,7 +102,7 @@ def tiny_dims(architecture: Mapping[str, Any], vocab_size: int) -> ModelDims:
 def _size(config: Mapping[str, Any], *names: str) -> int:
     size = next((config[name] for name in names if isinstance(config.get(name), int)), 0)
     if size < 1:
-        raise UserError(f"config.json has no {' or '.join(names)} of 1 or more; use the folder of a language model")
+        raise UserError(f"config.json has no positive {' or '.join(names)}; provide the folder of a language model")
     return int(size)
 
 

@@ -173,7 +173,11 @@ def unreachable_reason(url: str, *, seconds: float) -> str | None:
 
 
 def has_wandb_key() -> bool:
-    """Whether a W&B key is set in the environment or by ``wandb login``; the key itself is not kept."""
+    """Whether a W&B key is set in the environment or by ``wandb login``; the key itself is not kept.
+
+    W&B's own ``wandb.login(prompt=False)`` exists in recent versions only, rewrites W&B's settings file, and finds no
+    key if ``WANDB_MODE=offline``.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))

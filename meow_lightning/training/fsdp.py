@@ -69,6 +69,7 @@ class ShardedModel:
         return self._filled(torch.device("cpu"), keep=keep)
 
     def _filled(self, device: torch.device, *, keep: bool) -> torch.nn.Module:
+        # torch's get_model_state_dict would gather tied weights once per name.
         for target, part in zip(self._template.parameters(), self._model.parameters(), strict=True):
             assert isinstance(part, DTensor)
             weight = DTensor.full_tensor(part).detach()

@@ -74,7 +74,9 @@ def test_build_refuses_too_and_never_builds_nested_nodes():
 
 
 def test_a_mistake_found_while_building_keeps_its_own_words():
-    with pytest.raises(UserError, match=r"^inversion.candidates=0 is "):
+    with pytest.raises(
+        UserError, match=r"^inversion.candidates=0 is invalid: expected an integer of at least 1\. Did you mean 1\?$"
+    ):
         instantiate({**RULES, "candidates": 0}, allow=[])
 
 

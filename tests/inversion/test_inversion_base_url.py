@@ -12,13 +12,19 @@ KEY = "sk-secret-0123456789"
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ("localhost:8000/v1", "does not say http or https; set inversion.base_url=http://localhost:8000"),
-        ("ftp://a/v1", "inversion.base_url=ftp://a/v1 is not an address of http or https; give one such as"),
-        ("http:///v1", "inversion.base_url=http:///v1 is not an address of http or https; give one such as"),
-        ("http://a:b/v1", "inversion.base_url=http://a:b/v1 is not an address"),
-        (None, "inversion.base_url=None is not an address; give one such as http://localhost:8000/v1"),
-        ("https://a/v1?key=b", "inversion.base_url=https://a/v1 must end there"),
-        ("https://a/v1/chat/completions", "too long; .*: set inversion.base_url=https://a/v1$"),
+        ("localhost:8000/v1", "expected an http or https URL. Did you mean http://localhost:8000/v1[?]$"),
+        ("ftp://a/v1", "inversion.base_url=ftp://a/v1 is invalid: expected an http or https URL such as"),
+        ("http:///v1", "inversion.base_url=http:///v1 is invalid: expected an http or https URL such as"),
+        ("http://a:b/v1", "inversion.base_url=http://a:b/v1 is invalid"),
+        (None, "inversion.base_url=None is invalid: expected an http or https URL such as http://localhost:8000/v1"),
+        (
+            "https://a/v1?key=b",
+            "inversion.base_url=https://a/v1… is invalid: expected a URL without . and #. Did you mean https://a/v1[?]$",
+        ),
+        (
+            "https://a/v1/chat/completions",
+            "is invalid: expected the URL without /chat/completions, .*Did you mean https://a/v1[?]$",
+        ),
     ],
 )
 def test_invalid_addresses(given, match):
@@ -51,7 +57,7 @@ def test_texts_that_stay_on_this_machine(address, own, monkeypatch):
 
 
 def test_names_and_passwords_in_addresses_are_not_shown():
-    with pytest.raises(UserError, match="holds a name or a password; leave it out") as error:
+    with pytest.raises(UserError, match="contains a user name or a password; remove it") as error:
         endpoint("https://me:pass@a/v1")
     assert "pass@" not in str(error.value)
 
@@ -59,7 +65,7 @@ def test_names_and_passwords_in_addresses_are_not_shown():
 def test_a_key_never_goes_unencrypted_over_the_net(monkeypatch):
     writer = endpoint("http://teacher.invalid:8000/v1")
     monkeypatch.setenv("MEOW_TEST_KEY", KEY)
-    match = "inversion.base_url=http://teacher.invalid:8000/v1 would carry the key in MEOW_TEST_KEY unencrypted .*https"
+    match = "inversion.base_url=http://teacher.invalid:8000/v1 would send the key in MEOW_TEST_KEY unencrypted .*https"
     with pytest.raises(UserError, match=match) as error:
         writer.check()
     assert KEY not in str(error.value)
@@ -69,6 +75,6 @@ def test_a_key_never_goes_unencrypted_over_the_net(monkeypatch):
 
 def test_a_key_that_no_header_takes_is_named_without_showing_it(monkeypatch):
     monkeypatch.setenv("MEOW_TEST_KEY", "sk-\nsecret")
-    with pytest.raises(UserError, match="variable MEOW_TEST_KEY holds a line break") as error:
+    with pytest.raises(UserError, match="variable MEOW_TEST_KEY contains a line break") as error:
         endpoint("http://localhost:9/v1").check()
     assert "secret" not in str(error.value)

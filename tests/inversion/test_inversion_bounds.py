@@ -64,7 +64,7 @@ def test_a_reply_that_drips_has_a_deadline(behaviour: Behaviour) -> None:
         assert len(server.asked) == 2  # once more, as after any other time-out
     assert came == []
     assert re.search(
-        r"gave no whole reply within 0\.5 seconds, asked 2 times; raise inversion\.deadline or lower "
+        r"sent no complete reply within 0\.5 seconds \(2 attempts\); raise inversion\.deadline or lower "
         r"inversion\.max_new_tokens=512; 0 of 1", text,
     )  # fmt: skip
     assert 1.0 <= took < 3.0
@@ -80,9 +80,7 @@ def test_a_look_at_a_server_that_drips_ends(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("meow_lightning.inversion.endpoint.CONNECT", 0.3)
     with (
         Scripted(["x"], models=Behaviour(pieces=lambda: itertools.repeat(b" "), pause=0.02)) as server,
-        pytest.raises(
-            UserError, match=r"nothing answers there \(no whole reply within 0.3 seconds\); start the server"
-        ),
+        pytest.raises(UserError, match=r"does not answer \(no complete reply within 0.3 seconds\); start the server"),
     ):
         endpoint(server).check()
 
@@ -93,7 +91,7 @@ def test_an_endless_reply_is_refused_at_its_bound() -> None:
         replies = write(endpoint(server, reply_bytes=100_000, concurrency=1), asks(3))
         assert server.written < 20_000_000
     assert [reply.text for reply in replies] == ["x", "", "x"]
-    assert replies[1].refused == "the reply has more than inversion.reply_bytes=100000 bytes"
+    assert replies[1].refused == "the reply exceeds inversion.reply_bytes=100000 bytes"
     assert replies[1].requests == 1  # another try would be as long
 
 
@@ -118,7 +116,7 @@ def test_a_compressed_reply_is_refused_unread(encoding: str) -> None:
     with Scripted(lambda request: bomb if "0?" in request.question else "x") as server:
         replies = write(endpoint(server, concurrency=1), [ask(1), ask(0)])
         assert {request.headers["accept-encoding"] for request in server.asked} == {"identity"}
-    assert replies[0].refused == f"the reply is compressed ({encoding}), which was not asked for"
+    assert replies[0].refused == f"the reply is compressed ({encoding}) although the request forbids it"
     assert replies[1].text == "x"
 
 
@@ -127,7 +125,7 @@ def test_a_server_that_compresses_everything_is_queried_no_longer() -> None:
     with Scripted([bomb]) as server:
         text, _ = failure(endpoint(server, concurrency=2), asks(9))
         assert len(server.asked) < 9
-    assert "refused each of the first 2 questions (the reply is compressed (gzip)" in text
+    assert "rejected each of the first 2 requests (the reply is compressed (gzip)" in text
 
 
 def test_a_compressed_error_is_its_status() -> None:
@@ -141,7 +139,7 @@ def test_models_that_cannot_be_read_are_reported() -> None:
     bomb = Behaviour(pieces=lambda: [BOMBS["gzip"]], headers={"content-encoding": "gzip"})
     with (
         Scripted(["x"], models=bomb) as server,
-        pytest.raises(UserError, match=r"sends a list of models that is not read \(the reply is compressed \(gzip\)"),
+        pytest.raises(UserError, match=r"sends an unreadable list of models \(the reply is compressed \(gzip\)"),
     ):
         endpoint(server).check()
 
@@ -169,7 +167,7 @@ def test_errors_of_surrogates_and_depth_are_errors() -> None:
         with Scripted([Behaviour(status=402, body=message)]) as server:
             text, _ = failure(endpoint(server), [ask(0)])
         text.encode()
-        assert "answers 402" in text
+        assert "responded with 402" in text
 
 
 def test_a_body_is_utf8_whatever_its_headers_say() -> None:

@@ -73,12 +73,15 @@ def test_other_encodings_are_named(tmp_path) -> None:
         ("[]", "is empty"),
         ('{"question": "Q", "answers": ["x"]}\n\n{"question": ', "inverted.jsonl, line 3: not JSON"),
         ('[{"question": "Q"', "inverted.jsonl is not JSON"),
-        ('{"question": "Q", "answers": ["x"]}\n{"answers": ["x"]}', "entry 2: no question; each entry needs question"),
-        ('{"question": 3, "answers": ["x"]}', "entry 1: no question"),
+        (
+            '{"question": "Q", "answers": ["x"]}\n{"answers": ["x"]}',
+            "entry 2: no `question`; each entry needs `question`",
+        ),
+        ('{"question": 3, "answers": ["x"]}', "entry 1: no `question`"),
         ('"text"', "entry 1: not a JSON object; each entry needs a question and its answers"),
-        ('{"question": "Q"}', "entry 1: no answers; give answers"),
+        ('{"question": "Q"}', "entry 1: no answers; add `answers`"),
         ('{"question": "Q", "answers": []}', "entry 1: no answers"),
-        ('{"question": "Q", "answers": "Oslo."}', r"no answers; give answers \(a list\) or answer_0"),
+        ('{"question": "Q", "answers": "Oslo."}', r"no answers; add `answers` \(a list\), or `answer_0"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, text: str, message: str) -> None:
@@ -95,7 +98,7 @@ def test_an_unknown_question_gets_no_answer_and_the_reason(tmp_path) -> None:
         model_answer=None,
     )
     (reply,) = write(tmp_path, LINES).write([ask], load_facts=list, should_continue=lambda: True)
-    assert (reply.answers, reply.refused) == ((), f"{tmp_path / 'inverted.jsonl'} does not hold this question")
+    assert (reply.answers, reply.refused) == ((), f"{tmp_path / 'inverted.jsonl'} does not contain this question")
 
 
 def test_the_inverted_facts_of_an_earlier_run_are_read_back(tmp_path) -> None:

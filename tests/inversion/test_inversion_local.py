@@ -318,7 +318,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(folder: Path, tmp_path: Path) -
         found = written(local(short, max_new_tokens=30, temperature=3.0), [long, ASKS[0], ASKS[1]])
         assert found["f0"] == written(local(folder, max_new_tokens=30, temperature=3.0), [ASKS[0]])["f0"]
         if left == 15:
-            why = f"the prompt is {needed} tokens long and the model reads {needed + 15}"
+            why = f"the prompt has {needed} tokens and the model's context {needed + 15}"
             assert found["f3"] == GenerationResponse(fact="f3", attempt=0, refused=why)
         else:
             assert found["f3"].refused == ""
@@ -498,12 +498,15 @@ def test_a_folder_whose_template_refuses_system_turns_is_queried_all_the_same(fo
 
 @pytest.mark.parametrize(
     ("template", "why"),
-    [("{{ raise_exception('pictures only') }}", "pictures only"), ("hello", "the question is not in what it writes")],
+    [
+        ("{{ raise_exception('pictures only') }}", "pictures only"),
+        ("hello", "its output does not contain the question"),
+    ],
 )
 def test_a_template_that_takes_no_question_is_refused(folder: Path, tmp_path: Path, template: str, why: str) -> None:
     odd = copied(folder, tmp_path / "odd")
     (odd / "chat_template.jinja").write_text(template)
-    match = rf"inversion.model=someone/teacher: its chat template takes no question of a user \({why}\); give"
+    match = rf"inversion.model=someone/teacher: its chat template accepts no user question \({why}\); use"
     with pytest.raises(UserError, match=match):
         written(local(odd), ASKS[:1])
 
@@ -523,15 +526,18 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
     ("options", "match"),
     [
         ({"dtype": "fp16"}, r"^inversion.dtype=fp16 is invalid: expected one of float32, float64, bfloat16, float16"),
-        ({"candidates": 0}, r"^inversion.candidates=0 is not allowed; give a whole number, 1 or more$"),
-        ({"candidates": 1.5}, r"^inversion.candidates=1.5 is not allowed"),
-        ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is not allowed; give a whole number, 1 or more$"),
-        ({"temperature": -0.1}, r"^inversion.temperature=-0.1 is not allowed; give 0 \(the likeliest token\) or more$"),
-        ({"temperature": float("inf")}, r"^inversion.temperature=inf is not allowed"),
-        ({"temperature": float("nan")}, r"^inversion.temperature=nan is not allowed"),
-        ({"top_p": 0.0}, r"^inversion.top_p=0.0 is not allowed; give a share above 0 to 1 \(1 draws from all\)$"),
-        ({"top_p": 1.1}, r"^inversion.top_p=1.1 is not allowed"),
-        ({"prompt": {**TEXTS, "user": "Why?"}}, r"inversion.prompt.user must hold \{question\}"),
+        ({"candidates": 0}, r"^inversion.candidates=0 is invalid: expected an integer of at least 1"),
+        ({"candidates": 1.5}, r"^inversion.candidates=1.5 is invalid"),
+        ({"max_new_tokens": 0}, r"^inversion.max_new_tokens=0 is invalid: expected an integer of at least 1"),
+        ({"temperature": -0.1}, r"^inversion.temperature=-0.1 is invalid: expected a number of at least 0 \("),
+        ({"temperature": float("inf")}, r"^inversion.temperature=inf is invalid"),
+        ({"temperature": float("nan")}, r"^inversion.temperature=nan is invalid"),
+        (
+            {"top_p": 0.0},
+            r"^inversion.top_p=0.0 is invalid: expected a number above 0 and at most 1 \(1: all tokens\)$",
+        ),
+        ({"top_p": 1.1}, r"^inversion.top_p=1.1 is invalid"),
+        ({"prompt": {**TEXTS, "user": "Why?"}}, r"inversion.prompt.user must contain \{question\}"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], match: str) -> None:
@@ -544,7 +550,9 @@ def test_borders_of_the_ranges_are_allowed() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"inversion.model=someone/teacher: there is no folder .*; make or fetch"):
+    with pytest.raises(
+        UserError, match=r"inversion.model=someone/teacher: the folder .* does not exist; create or download"
+    ):
         written(local(tmp_path / "gone"), ASKS[:1])
     with pytest.raises(UserError, match=r"inversion.model=someone/teacher: .*with inversion.attention=warp: "):
         written(local(folder, attention="warp"), ASKS[:1])

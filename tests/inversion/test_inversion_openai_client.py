@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
+import signal
 import threading
 import time
 
@@ -26,7 +29,7 @@ def test_a_redirect_is_not_followed(monkeypatch):
         with Scripted([Behaviour(status=307, headers={"location": there})]) as server:
             text, _ = failure(endpoint(server), [ask(0)])
         assert other.requests == []
-    assert f"sends on to {there} (307, " in text
+    assert f"redirects to {there} (307, " in text
 
 
 def test_leaving_early_neither_hangs_nor_leaves_threads():
@@ -38,6 +41,34 @@ def test_leaving_early_neither_hangs_nor_leaves_threads():
         assert time.monotonic() - start < 0.9
         assert not [thread for thread in threading.enumerate() if thread.name == "inversion"]
         assert len(server.asked) <= 5  # those cut off were not sent again
+
+
+def test_an_interrupt_cuts_what_is_under_way():
+    endless = Behaviour(pieces=lambda: itertools.repeat(b" "), pause=0.01)
+    with Scripted(lambda request: says("x") if "0?" in request.question else endless) as server:
+        replies = endpoint(server, timeout=9.0, retries=5).write(asks(9), load_facts=list, should_continue=lambda: True)
+        assert next(replies).fact == "f0"
+        assert server.await_asked(4)
+        start = time.monotonic()
+        main = threading.main_thread().ident
+        threading.Timer(0.2, signal.pthread_kill, [main, signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(replies)
+        assert time.monotonic() - start < 1.2
+        assert not [thread for thread in threading.enumerate() if thread.name == "inversion"]
+        time.sleep(0.2)  # the server finds its connections closed
+        written = server.written
+        time.sleep(0.2)
+        assert server.written == written
+        assert len(server.asked) <= 5  # those cut off were not sent again
+
+
+def test_a_notebooks_event_loop_is_no_hindrance():
+    async def cell() -> list[str]:
+        return [reply.text for reply in write(endpoint(server), asks(2))]
+
+    with Scripted(["x"]) as server:
+        assert asyncio.run(cell()) == ["x", "x"]
 
 
 def test_the_key_goes_along_where_there_is_one_and_nothing_else_of_the_environment(monkeypatch):
@@ -76,7 +107,7 @@ def test_a_key_that_is_not_taken_is_not_shown(status, monkeypatch, caplog):
             writer.check()
         assert len(server.asked) <= 4 and came == []
     for line in (text, str(error.value)):
-        assert f"does not let us in ({status}, bad key ***); put a key that it takes into" in line
+        assert f"denies access ({status}, bad key ***); put a valid key into" in line
         assert "the environment variable MEOW_TEST_KEY" in line
     assert error.value.__cause__ is None and error.value.__context__ is None
     assert KEY not in text + str(error.value) + repr(writer) + str(vars(writer)) + caplog.text
@@ -103,13 +134,11 @@ def test_a_missing_key(key_env, match):
 def test_check_finds_that_nothing_answers():
     with Scripted(["x"]) as server:
         address = server.base_url
-    with pytest.raises(
-        UserError, match=rf"inversion.base_url={address}: nothing answers there \(.+\); start the server"
-    ):
+    with pytest.raises(UserError, match=rf"inversion.base_url={address} does not answer \(.+\); start the server"):
         endpoint(address).check()
     with (
         Scripted(["x"], models=Behaviour(delay=2.0)) as server,
-        pytest.raises(UserError, match="nothing answers there"),
+        pytest.raises(UserError, match="does not answer"),
     ):
         endpoint(server, timeout=0.1).check()
 
@@ -127,7 +156,7 @@ def test_check_takes_any_server_that_answers(models):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("<html><body>Welcome</body></html>", "nothing that a program reads"),
+        ("<html><body>Welcome</body></html>", "no readable text"),
         ({"choices": []}, '{"choices": []}'),
         ({"choices": None}, '{"choices": null}'),
         ({"error": {"message": "upstream failed"}}, "upstream failed"),
@@ -137,5 +166,5 @@ def test_check_takes_any_server_that_answers(models):
 def test_invalid_chat_completions(body, said):
     with Scripted([Behaviour(body=body)], path="") as server:
         text, came = failure(endpoint(server), [ask(0)])
-        assert f"sent something else than a chat completion: {said}; such servers mostly end in /v1: set " in text
+        assert f"sent no chat completion: {said}; such URLs usually end in /v1: set " in text
         assert f"inversion.base_url={server.base_url}/v1" in text and came == []

@@ -36,11 +36,11 @@ def amount(flops: float, millions: float = 1, items: int = 1) -> Workload:
 
 
 def took(seconds: float, flops: float, millions: float = 1, way: str = "a", items: int = 1) -> MeasuredStage:
-    return MeasuredStage(way=way, amount=amount(flops, millions, items), seconds=seconds)
+    return MeasuredStage(key=way, workload=amount(flops, millions, items), seconds=seconds)
 
 
 def expected(flops: float, millions: float, *known: MeasuredStage, **more: Any) -> tuple[float | None, str]:
-    return expected_seconds(amount(flops, millions, **more), way="a", known=known)
+    return expected_seconds(amount(flops, millions, **more), key="a", known=known)
 
 
 def test_time_grows_with_the_work() -> None:
@@ -76,7 +76,7 @@ def test_small_runs_are_ignored_if_there_are_large_ones() -> None:
 
 def test_where_no_model_computes_items_count() -> None:
     known = [took(2.0, 0.0, 0, items=64), took(1.0, 500.0, items=1)]
-    assert expected_seconds(amount(0.0, 0, items=640), way="a", known=known) == (20.0, "like")
+    assert expected_seconds(amount(0.0, 0, items=640), key="a", known=known) == (20.0, "like")
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_where_no_model_computes_items_count() -> None:
 )
 def test_without_similar_stages_the_duration_is_unknown(known: tuple[MeasuredStage, ...]) -> None:
     assert expected(600.0, 1, *known) == (None, "")
-    assert expected_seconds(amount(0.0, 0, items=0), way="a", known=[took(1.0, 0.0, 0, items=3)]) == (None, "")
+    assert expected_seconds(amount(0.0, 0, items=0), key="a", known=[took(1.0, 0.0, 0, items=3)]) == (None, "")

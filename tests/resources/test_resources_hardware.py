@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
+from types import SimpleNamespace
 
+import psutil
+import pynvml
 import pytest
 
+from meow_lightning.resources import hardware
 from meow_lightning.resources.cost import disk_needed
 from meow_lightning.resources.format import format_bytes, format_duration
-from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, memory_left
+from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, limited_memory
 from meow_lightning.resources.training_memory import tiny_dims
 
 SHAPE = tiny_dims({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
@@ -23,10 +24,9 @@ def lay(folder, files):
 
 
 def left(folder, *, membership, groups):
-    lay(folder, {"proc/meminfo": "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 1000 kB\n"})
-    lay(folder, {"proc/self/cgroup": membership})
+    lay(folder, {"membership": membership})
     lay(folder / "cgroup", groups)
-    return memory_left(proc=folder / "proc", groups=folder / "cgroup")
+    return limited_memory(1_024_000, membership=folder / "membership", groups=folder / "cgroup")
 
 
 def test_without_limits_the_machine_counts(tmp_path):
@@ -62,78 +62,149 @@ def test_a_group_over_its_limit_leaves_nothing(tmp_path):
     assert left(tmp_path, membership="0::/\n", groups={"memory.max": "10", "memory.current": "30"}) == 0
 
 
-def test_without_proc_the_pages_of_the_machine_count(tmp_path):
-    assert memory_left(proc=tmp_path / "none", groups=tmp_path) % os.sysconf("SC_PAGE_SIZE") == 0
-    assert memory_left(proc=tmp_path / "none", groups=tmp_path) > 2**20
+def test_without_control_groups_the_machine_counts(tmp_path):
+    assert limited_memory(1_024_000, membership=tmp_path / "none", groups=tmp_path) == 1_024_000
+
+
+def test_the_machines_memory_is_what_it_reports_as_available(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
+    monkeypatch.setattr(hardware, "limited_memory", lambda available, **_: available)
+    assert free_memory() == 1_000_000
 
 
 def test_this_machine_has_memory():
     assert 2**20 < free_memory() < 2**50
 
 
-@pytest.fixture
-def driver(tmp_path, monkeypatch):
-    """Puts an nvidia-smi on the path that answers each query from a file of its own."""
+class Driver:
+    """NVML with devices of our own: ``(UUID, name, total, free, slices)``; slices are such tuples, without slices."""
 
-    def put(**answers):
-        for name, text in answers.items():
-            (tmp_path / name).write_text(text)
-        script = tmp_path / "nvidia-smi"
-        script.write_text(
-            f'#!{sys.executable}\nimport pathlib, sys\nname = sys.argv[1].removeprefix("--query-gpu=").split(",")[0]\n'
-            f'path = pathlib.Path(r"{tmp_path}") / name\n'
-            "sys.stdout.write(path.read_text()) if path.exists() else sys.exit(9)\n"
-        )
-        script.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path))
+    def __init__(self, *devices):
+        self.devices, self.open = devices, 0
+
+    def nvmlInit(self):
+        self.open += 1
+
+    def nvmlShutdown(self):
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):
+        return len(self.devices)
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return self.devices[index]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, device):
+        if device[4] is None:
+            raise pynvml.NVMLError_NotSupported
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device, index):
+        if index >= len(device[4]):
+            raise pynvml.NVMLError_NotFound
+        return device[4][index]
+
+    def nvmlDeviceGetUUID(self, device):
+        return device[0]
+
+    def nvmlDeviceGetName(self, device):
+        return device[1]
+
+    def nvmlDeviceGetMemoryInfo(self, device):
+        if device[2] is None:
+            raise pynvml.NVMLError_NotSupported
+        return SimpleNamespace(total=device[2], free=device[3])
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """Put NVML functions of these devices in the place of the driver's, and no CUDA_VISIBLE_DEVICES."""
+
+    def put(*devices):
+        made = Driver(*devices)
+        for name in dir(made):
+            if name.startswith("nvml"):
+                monkeypatch.setattr(pynvml, name, getattr(made, name))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        return made
 
     return put
 
 
-TWO = "NVIDIA A100-SXM4-80GB, 81920, 81000\nNVIDIA T4, 15360, 100\n"
 A100 = Gpu("NVIDIA A100-SXM4-80GB", 85_899_345_920, 84_934_656_000)
 T4 = Gpu("NVIDIA T4", 16_106_127_360, 104_857_600)
+TWO = (
+    ("GPU-aa11", A100.name, A100.total, A100.free, ()),  # can be sliced, but is not in MIG mode
+    ("GPU-bb22", T4.name, T4.total, T4.free, None),
+)
 
 
 def test_gpus_as_the_driver_lists_them(driver):
-    driver(name=TWO)
+    nvml = driver(*TWO)
     assert gpus() == [A100, T4]
+    assert nvml.open == 0
 
 
 @pytest.mark.parametrize(
     ("visible", "seen"),
     [
         ("1", [T4]),
-        ("1,0", [T4, A100]),
+        ("1, 0", [T4, A100]),
         ("", []),
         ("-1", []),
         ("0,5,1", [A100]),
         ("GPU-bb", [T4]),
+        ("GPU-bb22,0", [T4, A100]),
         ("GPU-", []),
         ("MIG-1", []),
     ],
 )
 def test_only_visible_gpus_count(driver, monkeypatch, visible, seen):
-    driver(name=TWO, uuid="GPU-aa11\nGPU-bb22\n")
+    driver(*TWO)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus() == seen
 
 
-def test_a_missing_failing_or_unclear_driver_means_no_gpu(driver, monkeypatch, tmp_path):
-    driver()
-    assert gpus() == []
-    driver(name="NVIDIA GB10, [N/A], [N/A]\n")
-    assert gpus() == []
-    (tmp_path / "nvidia-smi").unlink()
-    assert gpus() == []
+SLICES = [
+    Gpu(f"{A100.name} MIG {size}", total, total - 1000) for size, total in (("3g.40gb", 40_000), ("1g.10gb", 9000))
+]
+SLICED = (
+    ("GPU-aa11", A100.name, A100.total, A100.free, tuple(
+        (f"MIG-cc{number}", each.name, each.total, each.free) for number, each in enumerate(SLICES)
+    )),
+    TWO[1],
+)  # fmt: skip
 
 
-def test_a_driver_that_hangs_means_no_gpu(monkeypatch):
-    def hang(command, **_):
-        raise subprocess.TimeoutExpired(command, 20)
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        (None, [SLICES[0], T4]),
+        ("0", [SLICES[0]]),
+        ("GPU-aa11", [SLICES[0]]),
+        ("MIG-cc1", [SLICES[1]]),
+        ("MIG-cc1,MIG-cc0,1", [SLICES[1], SLICES[0], T4]),
+        ("MIG-cc", []),
+    ],
+)
+def test_slices_of_a_gpu_are_devices_of_their_own(driver, monkeypatch, visible, seen):
+    driver(*SLICED)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus() == seen
 
-    monkeypatch.setattr(subprocess, "run", hang)
+
+def test_a_driver_that_does_not_report_memory_means_no_gpu(driver):
+    nvml = driver(("GPU-dd33", "NVIDIA GB10", None, None, None))
+    assert gpus() == []
+    assert nvml.open == 0
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch):
+    def missing():
+        raise pynvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
     assert gpus() == []
 
 

@@ -86,7 +86,7 @@ def test_the_tiny_model_is_a_tied_llama():
 
 
 def test_a_config_without_a_size_is_refused():
-    with pytest.raises(UserError, match=r"config.json has no num_hidden_layers or n_layer of 1 or more; use the fold"):
+    with pytest.raises(UserError, match=r"config.json has no positive num_hidden_layers or n_layer; provide the fold"):
         dims_of({**GPT_2, "n_layer": 0}, parameters=None)
 
 

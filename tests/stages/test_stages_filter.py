@@ -94,11 +94,11 @@ def test_too_few_candidates_are_reported_here_and_not_after_training(tmp_path: P
     # of three lines for each question one is the truth and one says nothing
     replies = from_file(tmp_path, lambda fact: [fact.inverted[0], fact.answer, " "])
     expected = (
-        r"^8 of 8 facts keep fewer inverted facts than method\.select\.k=2 after cleaning: author004/\w+ with 1, "
-        r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); say "
-        r"inversion.on_shortage=warn \(train on what there is\), or inversion.on_shortage=rules \(.*\), or "
-        r"method.select.k=1; or give 2 or more "
-        r"contradictions of your own .*inversion.path=FILE\), or let a language model write them .*$"
+        r"^8 of 8 facts have fewer inverted facts than method\.select\.k=2 after filtering: author004/\w+ with 1, "
+        r"author004/\w+ with 1, author004/\w+ with 1 … \(of 24 written, dropped: 8 blank, 8 true\); set "
+        r"inversion.on_shortage=warn \(train on the available ones\), or inversion.on_shortage=rules \(.*\), or "
+        r"method.select.k=1; or provide at least 2 "
+        r"contradictions for each .*inversion.path=FILE\), or let a language model write them .*$"
     )
     for on_shortage in ("error", "few"):  # few: at most half of the facts
         with pytest.raises(UserError, match=expected):
@@ -125,7 +125,7 @@ def test_options_that_would_not_help_are_not_named(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(UserError) as raised:
         inverted(tmp_path, replies, at_least=3, on_shortage="rules", fill={"least": 0, "candidates": 1, "seed": 0})
-    assert "; give 3 or more contradictions of your own" in str(raised.value)
+    assert "; provide at least 3 contradictions for each" in str(raised.value)
     assert not any(
         word in str(raised.value) for word in ("on_shortage=warn", "on_shortage=rules", "select.k=0", "select.k=1")
     )
@@ -139,11 +139,11 @@ def test_few_facts_without_are_named_and_left_out(tmp_path: Path) -> None:
     (note,) = task.manifest_entries()["notes"]
     names = [fact.id for fact in FACTS[:3]]
     assert note == (
-        f"4 of 8 facts keep fewer inverted facts than method.select.k=3 after cleaning: {names[0]} with 0, "
-        f"{names[1]} with 0, {names[2]} with 1 …; these train on what there is; 2 of them have none and are left out "
-        "of unlearning"
+        f"4 of 8 facts have fewer inverted facts than method.select.k=3 after filtering: {names[0]} with 0, "
+        f"{names[1]} with 0, {names[2]} with 1 …; training uses the available ones; 2 of them have none and are "
+        "excluded from unlearning"
     )
-    with pytest.raises(UserError, match=r"^5 of 8 facts keep fewer"):
+    with pytest.raises(UserError, match=r"^5 of 8 facts have fewer"):
         inverted(tmp_path / "five", replies, at_least=4, on_shortage="few")
 
 
@@ -151,7 +151,7 @@ def test_no_candidate_at_all_is_always_an_error(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: [fact.answer])
     with pytest.raises(
         UserError,
-        match=r"^8 of 8 facts keep fewer .*=3 after cleaning: author004/\w+ with 0, .*; say inversion.on_shortage=",
+        match=r"^8 of 8 facts have fewer .*=3 after filtering: author004/\w+ with 0, .*; set inversion.on_shortage=",
     ):
         inverted(tmp_path, replies, at_least=3, on_shortage="warn")
 

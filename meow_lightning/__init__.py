@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from meow_lightning.api.dataset import load_dataset as load_dataset
     from meow_lightning.api.evaluate import evaluate as evaluate
     from meow_lightning.api.evaluation import Evaluation as Evaluation
+    from meow_lightning.api.finetune import finetune as finetune
     from meow_lightning.api.invert import invert as invert
     from meow_lightning.api.run import Run as Run
     from meow_lightning.api.run import run as run
@@ -29,12 +30,13 @@ _FOLDERS = ("integrations", "memo", "methods")
 _MODULES = {
     "Evaluation": "api.evaluation", "Fact": "types", "FactDataset": "api.dataset", "InvertedFact": "types",
     "LanguageModel": "models.language_model", "Run": "api.run", "UserError": "errors", "evaluate": "api.evaluate",
-    "invert": "api.invert", "load_dataset": "api.dataset", "run": "api.run", "unlearn": "api.unlearn",
+    "finetune": "api.finetune", "invert": "api.invert", "load_dataset": "api.dataset", "run": "api.run",
+    "unlearn": "api.unlearn",
 }  # fmt: skip
 
 __all__ = [
-    "Evaluation", "Fact", "FactDataset", "InvertedFact", "LanguageModel", "Run", "UserError", "evaluate", "integrations",
-    "invert", "load_dataset", "memo", "methods", "run", "unlearn",
+    "Evaluation", "Fact", "FactDataset", "InvertedFact", "LanguageModel", "Run", "UserError", "evaluate", "finetune",
+    "integrations", "invert", "load_dataset", "memo", "methods", "run", "unlearn",
 ]  # fmt: skip
 
 

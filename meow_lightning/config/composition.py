@@ -85,13 +85,12 @@ def _own_hydra() -> Iterator[None]:
     """Provide a fresh Hydra, and restore the caller's afterwards."""
     from hydra.core.global_hydra import GlobalHydra
 
-    instance = GlobalHydra.instance()
-    callers = instance.hydra
-    instance.clear()
+    callers = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         yield
     finally:
-        instance.hydra = callers
+        GlobalHydra.instance().hydra = callers  # Hydra itself replaces the instance
 
 
 def with_model_group(words: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset as TorchDataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from meow_lightning.api.rows import resolve_method, selected_facts, training_plan
@@ -141,8 +142,7 @@ class UnlearningTrainer(Trainer):
         )  # fmt: skip
         self._reference: torch.nn.Module | None = None
         if self.method.reference in ("model", "both"):
-            kept = model.copy(dtype=str(model.model.dtype).removeprefix("torch."))
-            self._reference = kept.requires_grad_(False).to(model.device)  # type: ignore[arg-type]
+            self._reference = model.duplicate().model.requires_grad_(False)
         without_dropout(model.model)
         super().__init__(model=model.model, args=args, processing_class=model.tokenizer, **options)
         self.add_callback(_MethodSteps(self))

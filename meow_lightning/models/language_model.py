@@ -98,18 +98,26 @@ class LanguageModel:
         self.model.to(device)  # type: ignore[arg-type]
         return self
 
-    def copy(self, *, dtype: str) -> PreTrainedModel:
-        """Copy the transformers model on the CPU, in evaluation mode, with weights in another number format.
+    def copy(self, *, dtype: str | None = None) -> PreTrainedModel:
+        """Copy the transformers model on the CPU, in evaluation mode.
 
         Args:
-            dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``; a Llama in float64 computes everything in it.
+            dtype: Number format of the copy: ``float32``, ``float64``, ``bfloat16`` or ``float16``; ``None`` for that
+                of the model. A Llama in float64 computes everything in it.
         """
         device = self.model.device
-        copied = copy.deepcopy(self.model.cpu()).to(DTYPES[dtype]).eval()  # type: ignore[arg-type]
+        copied = copy.deepcopy(self.model.cpu()).eval()  # type: ignore[call-arg]
         self.model.to(device)  # type: ignore[arg-type]
+        if dtype is not None:
+            copied.to(DTYPES[dtype])  # type: ignore[arg-type]
         if dtype == "float64":
             float64_forward(copied)
         return copied
+
+    def duplicate(self) -> LanguageModel:
+        """Copy this model on the same device, with the same prompt encoder."""
+        copied = self.copy().to(self.device)  # type: ignore[arg-type]
+        return LanguageModel(copied, self.encoder, precision=self.precision)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write weights, tokenizer and generation settings, for :meth:`from_pretrained` and for transformers.

@@ -11,9 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import meow_lightning as meow
-from meow_lightning.errors import UserError
 from meow_lightning.stages.evaluate import read_scores
-from meow_lightning.types import Fact
 
 DATA = {"authors": 12, "retain_eval": 4}
 RECIPE = {"lr": 2e-3, "epochs": 2, "global_batch_size": 4}

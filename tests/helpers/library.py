@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 import meow_lightning as meow
+from meow_lightning.config.precision import PRECISIONS
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.models.float64 import float64_forward
 from meow_lightning.models.load import DTYPES
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.config.precision import PRECISIONS
 
 
 def dataset(limit: int = 6) -> meow.FactDataset:
@@ -19,7 +19,9 @@ def dataset(limit: int = 6) -> meow.FactDataset:
 
 def language_model(facts: meow.FactDataset, *, precision: str = "32-true") -> meow.LanguageModel:
     """Build a randomly initialised Llama of two layers, the same in every call."""
-    tokenizer = tokenizer_from([f"{question} {answer}" for question, answer in facts.tokenizer_corpus()], vocab_size=400)
+    tokenizer = tokenizer_from(
+        [f"{question} {answer}" for question, answer in facts.tokenizer_corpus()], vocab_size=400
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = llama(

@@ -44,9 +44,7 @@ def test_every_step_has_the_loss_of_our_own_training(
         model, facts, method=method, lr=1e-3, epochs=1, global_batch_size=4, options=plain, log=ours.append
     )
     trained = language_model(facts, precision="64-true")
-    trainer = UnlearningTrainer(
-        trained, facts, method, arguments(tmp_path, micro=micro, accumulation=accumulation)
-    )
+    trainer = UnlearningTrainer(trained, facts, method, arguments(tmp_path, micro=micro, accumulation=accumulation))
     trainer.train()
     assert losses(trainer) == pytest.approx([point["loss"] for point in ours], rel=1e-3, abs=2e-4)
     theirs, expected = trained.model.state_dict(), done.model.state_dict()

@@ -267,7 +267,7 @@ def ours_of(models: Mapping[str, Any], codec: PromptEncoder, sets: Mapping[str, 
     values = evaluate(rows, {}, truth_ratio_mean="geometric", protocol="open_unlearning").values["target"]
     mine, retain = ([row for row in rows[role] if row.set == "forget"] for role in ("target", "retain"))
     scores = {
-        attack.definition.name.removesuffix("_auc"): [attack_score(attack, row) for row in mine]
+        f"membership/{attack.name}": [attack_score(attack, row) for row in mine]
         for attack in ATTACKS if attack.score is not None
     }  # fmt: skip
     scores["membership/reference"] = [

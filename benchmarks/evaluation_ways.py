@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from meow_lightning.data.collate import collate
 from meow_lightning.data.prompting import PromptEncoder
-from meow_lightning.evaluation.metrics.probability import OPTION_SETS
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.generation.batching import Continuation
 from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
 
@@ -97,7 +97,7 @@ def scored(model: Any, codec: PromptEncoder, name: str, facts: Sequence[Fact], w
         return Likelihood((*codec.answer_ids(text[1]), codec.end_id), logps, hits, mean, std)
 
     logps = [each for (each,) in run(truths)]
-    if way.again and name in OPTION_SETS:
+    if way.again and set_info(name).scoring == "options":
         logps = [each for (each,) in run(truths)]
     reworded = run((fact, fact.paraphrase) for fact in facts if fact.paraphrase is not None)
     wrong = run((fact, text) for fact in facts for text in fact.perturbed)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 from meow_lightning.errors import UserError
 
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     import torch
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged"]
+
+Role = Literal["target", "unlearned", "retain"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""The evaluated models of a run, in reporting order."""
+
+Direction = Literal["higher", "lower", "none"]
+Purpose = Literal["forget", "retain", "utility", "holdout", "near"]
+Scoring = Literal["free", "options", "few_shot"]
 
 
 class NotFiniteError(UserError):
@@ -149,8 +157,26 @@ class AnswerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SetInfo:
+    """What metrics know of an evaluation set besides its rows.
+
+    Attributes:
+        name: Name of the set.
+        purpose: ``forget`` (to be unlearned), ``retain`` (trained on and to be kept), ``utility`` (general knowledge to
+            be kept), ``holdout`` (like the forget set, but no model was trained on it) or ``near`` (neighbours of the
+            forget set, to be kept).
+        scoring: ``free`` (the true answer alone), ``options`` (against the wrong answers) or ``few_shot`` (after
+            examples).
+    """
+
+    name: str
+    purpose: Purpose
+    scoring: Scoring
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """The definition of a metric's value.
+    """The definition of a metric's value, and how tables show it.
 
     Attributes:
         name: Name of the value.
@@ -159,13 +185,19 @@ class Definition:
         unit: Unit of the value.
         direction: Whether higher or lower values are better.
         text: The definition in words.
+        label: Short readable name.
+        order: Place in tables; smaller numbers come first.
+        main: Whether reports show it among the main numbers.
     """
 
     name: str
     id: str
     unit: str
-    direction: Literal["higher", "lower", "none"]
+    direction: Direction
     text: str
+    label: str
+    order: int
+    main: bool
 
     @property
     def metric(self) -> str:
@@ -310,7 +342,7 @@ class Progress(Protocol):
 class Results:
     """The metrics of one run: ``values[role][name]``, or the reason why one is missing: ``missing[role][name]``.
 
-    ``role`` is ``target``, ``retain`` or ``unlearned``; ``name`` that of a :class:`Definition`.
+    ``role`` is one of :data:`ROLES`; ``name`` that of a :class:`Definition`.
     """
 
     definitions: tuple[Definition, ...]

@@ -11,6 +11,7 @@ import torch
 import yaml
 from helpers.common import runtime
 from helpers.distributed import METHODS, Case, Trained, job, model, train
+from helpers.quiz import CHOICE, FILES, QUESTIONS, quiz, write_quiz
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -21,6 +22,7 @@ from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
+from meow_lightning.stages import ability
 from meow_lightning.stages.base import StageContext
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -72,7 +74,13 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         "evaluation": EVALUATION,
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
+    write_quiz(folder / "quiz", long="She wrote 12 books about the sea. " * 600)  # a block of its own
+    inputs |= {"files": FILES, "folder": str(folder / "quiz")}
     settings: dict[str, dict[str, Any]] = {
+        "ability": {
+            "task": "quiz", "config": CHOICE, "data": quiz(folder / "quiz").digests(), "num_fewshot": None,
+            "limit": None,
+        },
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
@@ -188,6 +196,14 @@ def test_two_processes_answer_every_question_once(two, folders: dict[str, Path])
         assert shared["text"] == alone["text"]
         assert shared["truth"]["hits"] == alone["truth"]["hits"]
         assert shared["truth"]["logps"] == pytest.approx(alone["truth"]["logps"], abs=1e-5)
+
+
+@pytest.mark.ddp
+def test_two_processes_measure_the_same_ability_to_the_last_bit(two, folders: dict[str, Path]) -> None:
+    for name in ability.MAKES:
+        first, second = ((folder / "ability" / name).read_bytes() for folder in folders.values())
+        assert second == first
+    assert len(lines(folders["two"] / "ability" / ability.ANSWERS)) == QUESTIONS
 
 
 @pytest.mark.ddp

@@ -14,7 +14,7 @@ import pytest
 from helpers.hydra import cell, keys, named
 
 from meow_lightning.config.instantiate import component_versions
-from meow_lightning.evaluation.metrics import model_utility, rouge
+from meow_lightning.evaluation.metrics import all_metrics, model_utility, rouge
 from meow_lightning.inversion.base import Writer
 from meow_lightning.inversion.file import File
 from meow_lightning.inversion.rules import Rules
@@ -30,6 +30,7 @@ from meow_lightning.pipeline import versions
 from meow_lightning.pipeline.versions import code_digest, made_by_other_code
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
+from meow_lightning.types import Definition
 
 SCORES = {"score/target/answers", "score/target/candidates", "score/unlearned/answers", "score/retain/answers"}
 AFTER_UNLEARNING = {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"}
@@ -97,9 +98,22 @@ def test_a_measures_version_moves_its_scores_and_what_they_select(moved) -> None
 
 
 def renumbered(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
-    """Give the first metric of a module a new version."""
-    stem, version = module.DEFINITION.id.split(".")
-    monkeypatch.setattr(module, "DEFINITION", replace(module.DEFINITION, id=f"{stem}.{int(version) + 1}"))
+    """Give the metrics of a module a new version."""
+    for metric in all_metrics():
+        if type(metric).__module__ == module.__name__:
+            monkeypatch.setattr(type(metric), "definitions", raised(type(metric).definitions))
+
+
+def raised(definitions: Callable[..., list[Definition]]) -> Callable[..., list[Definition]]:
+    """The same definitions with a version that is higher by 1."""
+
+    def find(*given: Any) -> list[Definition]:
+        return [
+            replace(each, id=each.id.replace(f".{each.version}", f".{each.version + 1}", 1))
+            for each in definitions(*given)
+        ]
+
+    return find
 
 
 @pytest.mark.parametrize("metric", [rouge, model_utility])

@@ -74,6 +74,7 @@ RANGES: dict[str, Range] = {
     "memo.stride": COUNT, "memo.n": COUNT, "memo.max_new_tokens": COUNT, "memo.verify": COUNT_OR_NONE,
     "evaluation.max_new_tokens": COUNT, "evaluation.selection_fraction": Range(0, 1, below=True),
     "evaluation.bootstrap_samples": Range(1, 10**7), "evaluation.confidence_level": Range(0, 1, above=True, below=True),
+    "ability.limit": COUNT, "ability.num_fewshot": Range(0, 1000),
     "trainer.devices": Range(1, 10**5), "trainer.nodes": Range(1, 10**5), "trainer.parallel_stages": Range(1, 10**4),
     "trainer.threads": Range(1, 10**4), "trainer.micro_batch_size": COUNT, "trainer.micro_batch_tokens": COUNT,
     "trainer.eval_batch_size": COUNT, "trainer.generation_batch_size": COUNT,

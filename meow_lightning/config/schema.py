@@ -19,6 +19,7 @@ class Config:
     memo: Any = MISSING
     optim: Any = MISSING
     evaluation: Any = MISSING
+    ability: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING
     callbacks: Any = MISSING
@@ -96,6 +97,17 @@ class Evaluation(TypedDict):
     bootstrap_samples: int
     confidence_level: float
     retain_predictions: str | None
+
+
+class Ability(TypedDict):
+    """``ability``: tasks of lm-evaluation-harness."""
+
+    name: str
+    tasks: list[str]
+    limit: int | None
+    num_fewshot: int | None
+    folder: str | None
+    local: dict
 
 
 class Trainer(TypedDict):
@@ -237,8 +249,8 @@ class Rounds(TypedDict):
 
 # Typed groups by dotted option; an absent group is not checked. `model` comes first because others depend on it.
 GROUPS: dict[str, type] = {
-    "model": Model, "optim": Optim, "evaluation": Evaluation, "trainer": Trainer, "callbacks": Callbacks,
-    "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
+    "model": Model, "optim": Optim, "evaluation": Evaluation, "ability": Ability, "trainer": Trainer,
+    "callbacks": Callbacks, "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
     "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
     "method.rounds": Rounds, "inversion.prompt": PromptTemplate,
 }  # fmt: skip

@@ -16,16 +16,24 @@ from typing import Any, get_args
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.answers import Mean
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality, unpaired_forget_quality
-from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.evaluation.metrics.truth_ratio import Mean, row_log_truth_ratio
+from meow_lightning.evaluation.metrics.model_utility import utility_inputs
+from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
 from meow_lightning.evaluation.predictions import read_rows
+from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import COLUMNS, PARTS, check_same_log_questions, read_log
 from meow_lightning.evaluation.tofu_logs.writer import published_log, write_log
 from meow_lightning.types import AnswerRow, Results
 
-NUMBERS = ("model_utility", *INPUTS, "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio")
+NUMBERS = (
+    "model_utility",
+    *utility_inputs(BENCHMARK),
+    "forget/probability",
+    "forget/rouge_l_recall",
+    "forget/truth_ratio",
+)
 """Metrics available from the log of one model, in report order; forget quality needs a second log."""
 
 ROWS_SUFFIX = ".jsonl"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.types import AnswerRow, Results
+from meow_lightning.evaluation.metrics.model_utility import utility_inputs
+from meow_lightning.types import AnswerRow, Results, SetInfo
 
 T = TypeVar("T")
 MAX_EXCESS_RECALL = 0.10
@@ -19,11 +19,17 @@ MAX_EXCESS_RECALL = 0.10
 RECALL_METRICS = ("forget/value_accuracy", "forget/rouge_l_recall")
 """Metrics that measure recall of the forget set; the first available one is used."""
 
-NUMBERS = ("model_utility", "forget_quality_log10", *RECALL_METRICS, *INPUTS)
-"""Metrics that the selection depends on."""
-
 TOLERANCE = 1e-6
 """Tolerance within which metrics count as equal, so that rounding does not decide the selection."""
+
+
+def selection_metrics(sets: Sequence[SetInfo]) -> frozenset[str]:
+    """Name the metrics that the selection depends on.
+
+    Args:
+        sets: The evaluation sets.
+    """
+    return frozenset(("model_utility", "forget_quality_log10", *RECALL_METRICS, *utility_inputs(sets)))
 
 
 def held_out(name: str, count: int, share: float) -> frozenset[int]:

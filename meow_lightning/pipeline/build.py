@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meow_lightning.pipeline.graph import Round, RunGraph, run_name
+from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
@@ -40,8 +41,9 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
-    evaluation = EvaluationInputs(predictions=predictions, scores=scores)
-    results = evaluate(ctx, evaluation)
+    ability = abilities(ctx, models)
+    evaluation = EvaluationInputs(predictions=predictions, scores=scores, abilities=ability.results)
+    results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
         results=results, models=models, evaluation=evaluation, verifications=verifications,
         proposed=rounds[-1].proposed if rounds else None, filtered=rounds[-1].filtered if rounds else None,
@@ -49,7 +51,8 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
     )  # fmt: skip
     return RunGraph(
         name=run_name(options), streams=tuple(ctx.method.streams), models=models, rounds=rounds,
-        predictions=predictions, scores=scores, verifications=verifications, results=results,
+        predictions=predictions, scores=scores, verifications=verifications,
+        abilities=ability.results, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import NAMES
-from meow_lightning.stages.common.needs import Role, RunModels, Scored
+from meow_lightning.stages.common.needs import RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import NAME_BYTES
+from meow_lightning.types import Role
 
 MAX_NAME_LENGTH = 64  # characters
 NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{MAX_NAME_LENGTH - 1}}}")
@@ -55,6 +56,7 @@ class RunGraph:
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
         verifications: Windows of these scores, computed again; empty if ``memo.verify`` is 0.
+        abilities: Results of ability tasks, by role and task; empty where none are asked for.
         results: The metrics.
         report: The report, which needs all others.
     """
@@ -66,6 +68,7 @@ class RunGraph:
     predictions: Mapping[Role, Artifact]
     scores: Mapping[Scored, Artifact]
     verifications: Mapping[Scored, Artifact]
+    abilities: Mapping[tuple[Role, str], Artifact]
     results: Artifact
     report: Artifact
 
@@ -84,7 +87,7 @@ class RunGraph:
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
-            self.results, self.report,
+            *self.abilities.values(), self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)
 
@@ -109,6 +112,8 @@ class RunGraph:
         )
         if not required and name == "verify":
             raise UserError("goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows")
+        if not required and name == "ability":
+            raise UserError("goal=ability runs nothing with ability=none; set ability=general or ability.tasks=[piqa]")
         if not required:
             stages = [each for each in NAMES if any(artifact.stage == each for artifact in self.artifacts)]
             raise invalid_option("goal", name, f"a stage of the run {self.name}: {', '.join(stages)}")

@@ -25,11 +25,15 @@ INFRASTRUCTURE = frozenset({"config", "store", "resources", "tracking", "errors"
 REDUNDANT = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params"})
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 MEMORY = ".code.json"  # file in the root of the store
+FOLDER = "*"
 REMEMBERED = 2000  # maximum number of files in the cache
 
 
 class Module(NamedTuple):
-    """A source file: the digest of its syntax tree and the names that it imports from the package."""
+    """A source file: the digest of its syntax tree and the names that it imports from the package.
+
+    The name ``FOLDER`` stands for all modules beside a package that looks through its own folder.
+    """
 
     digest: str
     imports: tuple[str, ...]
@@ -72,7 +76,8 @@ class SourceCode:
             name = pending.pop()
             if name not in reached and name in self._paths and not _infrastructure(name):
                 reached.add(name)
-                pending += self._module(name).imports
+                for each in self._module(name).imports:
+                    pending += self._modules_in(name) if each == FOLDER else [each]
         return sorted(reached)
 
     def save(self, *, private: bool) -> None:
@@ -85,6 +90,9 @@ class SourceCode:
             self._saved = True
             with suppress(OSError), owner_only(private):  # the cache only saves time
                 write_json(self._memory, dict([*self._known.items()][-REMEMBERED:]))
+
+    def _modules_in(self, package: str) -> list[str]:
+        return [name for name in self._paths if name.rpartition(".")[0] == package]
 
     def _digest(self, roots: Iterable[str]) -> str:
         content = [[name, self._module(name).digest] for name in self.reached(roots)]
@@ -130,7 +138,8 @@ def _infrastructure(name: str) -> bool:
 def _imports(node: ast.AST) -> Iterator[str]:
     """Yield the names that a block imports from the package, also inside functions, but not under ``TYPE_CHECKING``.
 
-    ``from a.b import c`` yields both ``a.b`` and ``a.b.c``, since ``c`` may be a module.
+    ``from a.b import c`` yields both ``a.b`` and ``a.b.c``, since ``c`` may be a module; ``import pkgutil`` yields
+    ``FOLDER``.
     """
     for block in BLOCKS:
         for child in getattr(node, block, ()):
@@ -139,6 +148,7 @@ def _imports(node: ast.AST) -> Iterator[str]:
                 yield from (f"{child.module}.{each.name}" for each in child.names)
             elif isinstance(child, ast.Import):
                 yield from (each.name for each in child.names if _in_package(each.name))
+                yield from (FOLDER for each in child.names if each.name == "pkgutil")
             elif not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
                 yield from _imports(child)
 

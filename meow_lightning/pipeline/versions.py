@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from meow_lightning.config.instantiate import component_class, component_versions
-from meow_lightning.evaluation.checkpoint_selection import NUMBERS
-from meow_lightning.evaluation.metrics.truth_ratio import parse_mean
+from meow_lightning.evaluation.checkpoint_selection import selection_metrics
+from meow_lightning.evaluation.sets import set_infos
+from meow_lightning.evaluation.suite.inputs import metric_settings
 from meow_lightning.evaluation.suite.suite import definitions
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.pipeline.source_code import MEMORY, PACKAGE, installed_code
@@ -36,7 +37,8 @@ def used_versions(
         sets = {name for need in needs.values() if need.stage == "predict" for name in need.settings["sets"]}
         versions |= _metrics(sets, settings)
     if stage == "unlearn" and "checkpoint" in settings:
-        versions |= _metrics(settings["checkpoint"]["sets"], settings["checkpoint"], only=NUMBERS)
+        sets = set(settings["checkpoint"]["sets"])
+        versions |= _metrics(sets, settings["checkpoint"], only=selection_metrics(set_infos(sets)))
     return versions
 
 
@@ -85,6 +87,6 @@ def _classes(stage: str, settings: Mapping[str, Any], *, allow: Iterable[str]) -
 def _metrics(
     sets: Iterable[str], settings: Mapping[str, Any], *, only: Collection[str] | None = None
 ) -> dict[str, int]:
-    mean = parse_mean(settings["truth_ratio_mean"])
-    every = definitions(sorted(sets), mean=mean, protocol="none")  # the settings themselves identify a protocol
+    computed = metric_settings(truth_ratio_mean=settings["truth_ratio_mean"], protocol="none")
+    every = definitions(set_infos(sets), computed, protocol="none")  # the settings themselves identify a protocol
     return {each.metric: each.version for each in every if only is None or each.name in only}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meow_lightning.data.encoding import estimated_length
+from meow_lightning.planning.ability import question_count
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Dataset, Fact
 
@@ -15,6 +16,7 @@ TOKEN = 75  # per token of a reference text: id, log-probability, hit, mean and 
 GENERATED = 6  # per generated token id
 WINDOW = 10  # per window score
 MANIFEST = 4_000  # per result
+ANSWERED = 150  # per question of an ability task
 NUMBERS = 40_000  # per evaluation: every metric with its interval
 REPORT = 500_000  # per report: figures, tables and a page without questions
 QUESTION = 1_500  # per question in the page, without its texts
@@ -41,6 +43,8 @@ def bytes_written(artifact: Artifact, options: Mapping[str, Any], dataset: Datas
     elif stage == "predict":
         budget = options["evaluation"]["max_new_tokens"]
         body = sum(_prediction(fact, budget) for facts in dataset.evaluation().values() for fact in facts)
+    elif stage == "ability":
+        body = ANSWERED * question_count(artifact)
     elif stage == "evaluate":
         body = NUMBERS
     elif stage == "report":

@@ -15,6 +15,7 @@ from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
+from meow_lightning.planning.ability import check_abilities
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
 from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
@@ -139,6 +140,7 @@ class Preflight:
                 check(provided["option"], *paths)
         checks = ModelChecks(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
         self.notes = checks.notes(artifacts, examined=self.known.examined)
+        self.notes += check_abilities(artifacts, self.store)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
         """Check that the missing artifacts fit into memory and on disk.

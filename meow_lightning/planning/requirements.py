@@ -13,6 +13,7 @@ from meow_lightning.data.encoding import FRAME, estimated_length, estimated_toke
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
 from meow_lightning.models.sources import config_of, parse
+from meow_lightning.planning.ability import ability_flops, ability_memory, question_count
 from meow_lightning.planning.disk import bytes_written
 from meow_lightning.resources.cost import disk_needed, inference_flops, training_flops
 from meow_lightning.resources.inference_memory import InferenceLoad, inference_need, inference_settings_that_fit
@@ -126,6 +127,12 @@ class ResourceRequirements:
             return replace(NOTHING, disk=bytes_written(artifact, self.options, self.dataset))
         if artifact.stage == "propose":
             return self._generation(artifact, shape)
+        if artifact.stage == "ability":
+            return Requirements(
+                memory=ability_memory(shape, weight_bytes=self._weight_bytes, gpu=self.gpu), passing=0,
+                disk=bytes_written(artifact, self.options, self.dataset), parameters=shape.parameters,
+                flops=float(ability_flops(shape, artifact)), items=question_count(artifact),
+            )  # fmt: skip
         if artifact.stage in ("score", "verify", "predict"):
             return self._inference(artifact, shape)
         return self._training(artifact, shape)
@@ -322,6 +329,8 @@ class ResourceRequirements:
             fitting = settings_that_fit(shape, self._memory_settings(artifact), training, available=self.available)
             # A model trained from scratch cannot use adapters.
             return [each for each in fitting if artifact.needs or "lora" not in each[0]]
+        if artifact.stage == "ability":
+            return []
         load = self._teacher_load()[1] if artifact.stage == "propose" else self._inference_load(artifact)[1]
         rows = 0 if artifact.stage == "propose" else self._scored(artifact)
         return inference_settings_that_fit(

@@ -8,52 +8,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.evaluation.ability import is_ability, stderr_name
+from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
 
 if TYPE_CHECKING:
     from meow_lightning.report.seed_spread import Spread
 
-ROLES = ("target", "unlearned", "retain")
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
 DASH = "—"
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
-
-LABELS = {
-    "forget_quality": "forget quality (p)",
-    "forget_quality_log10": "forget quality (log10 p)",
-    "forget_quality_distance": "KS distance to the retain model",
-    "forget_quality_rows": "questions in that test",
-    "model_utility": "model utility",
-    "forget/leakage": "leakage rate",
-    "forget/leakage_elsewhere": "answers that hold another question's",
-    "forget/leakage_values": "forgotten values",
-    "forget/leakage_rows": "answers searched for them",
-    "facts_known": "share of the facts that is known",
-    "probability": "probability of the true answer",
-    "rouge_l_recall": "ROUGE-L recall",
-    "rouge_1_recall": "ROUGE-1 recall",
-    "normalised_probability": "probability against the wrong answers",
-    "exact_memorisation": "exact memorisation",
-    "extraction_strength": "extraction strength",
-    "fluency": "known word pairs",
-    "repetition": "repeated words",
-    "ended": "answers that end",
-    "membership/loss_auc": "membership by loss",
-    "membership/zlib_auc": "membership by loss and zlib",
-    "membership/min_k_20_auc": "membership by Min-20%",
-    "membership/min_k_40_auc": "membership by Min-40%",
-    "membership/min_k_plus_plus_20_auc": "membership by Min-20%++",
-    "membership/min_k_plus_plus_40_auc": "membership by Min-40%++",
-    "membership/gradient_norm_auc": "membership by the gradient's norm",
-    "membership/reference_auc": "membership by loss against the retain model",
-    "privacy_leakage/min_k_20": "privacy leakage by Min-20%",
-    "privacy_leakage/min_k_40": "privacy leakage by Min-40%",
-    "truth_ratio": "truth ratio",
-    "value_accuracy": "value accuracy",
-    "memo/answers": "MEMO of the true answers",
-    "memo/candidates": "MEMO of the inverted answers",
-}
-SETS = ("forget", "retain", "real_authors", "world_facts", "holdout")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +100,10 @@ def why_missing(results: Results, role: str, name: str) -> str:
     if not results.values.get(role):
         return f"this run has no {ROLE_NAMES.get(role, role)}"
     part = name.partition("/")[0]
-    if part in SETS and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
-        return f"there is no {part.replace('_', ' ')} set"
-    return f"{LABELS.get(name, label(name))} was not measured for the {ROLE_NAMES.get(role, role)}"
+    named = any(info.name == part for info in BENCHMARK)
+    if named and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
+        return f"there is no {readable_name(part)} set"
+    return f"{label(results, name)} was not measured for the {ROLE_NAMES.get(role, role)}"
 
 
 def definition(results: Results, name: str) -> Definition | None:
@@ -147,12 +112,19 @@ def definition(results: Results, name: str) -> Definition | None:
     return by_name.get(name) or by_name.get(PurePosixPath(name).name)
 
 
-def label(name: str) -> str:
-    """Format a metric's name, set first: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
-    if name in LABELS:
-        return LABELS[name]
-    head, _, tail = name.partition("/")
-    return f"{head.replace('_', ' ')} {LABELS.get(tail, tail.replace('_', ' '))}" if tail else head.replace("_", " ")
+def label(results: Results, name: str) -> str:
+    """Look up a metric's label; without a definition, format its name, set first."""
+    return next((each.label for each in results.definitions if each.name == name), readable_name(name))
+
+
+def readable_name(name: str) -> str:
+    """Format a metric's name: ``forget/value_accuracy`` becomes ``forget value accuracy``."""
+    return name.replace("/", " ").replace("_", " ")
+
+
+def stderr_of(results: Results, role: str, name: str) -> float | None:
+    """Look up the standard error that a benchmark states for a number; ``None`` for other numbers."""
+    return number(results, role, stderr_name(name)) if is_ability(name) else None
 
 
 def arrow(results: Results, name: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from meow_lightning.evaluation.metrics.truth_ratio import parse_mean, row_log_truth_ratio
-from meow_lightning.evaluation.protocols import open_unlearning_metrics
-from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData, flatten, number, why_missing
+from meow_lightning.evaluation.metrics.truth_ratio import configured_log_truth_ratio
+from meow_lightning.evaluation.sets import set_info
+from meow_lightning.evaluation.suite.inputs import metric_settings
+from meow_lightning.report.data import ROLE_NAMES, ReportData, flatten, number, why_missing
 from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread_labels
 from meow_lightning.report.verdict import SIGNIFICANCE
+from meow_lightning.types import ROLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,13 +61,13 @@ def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
     clipped to just outside the finite ones, which preserves the order and thus the distance.
     """
     options = {path.split(".")[-1]: value for path, value in flatten(data.settings).items()}
-    mean = parse_mean(str(options.get("truth_ratio_mean", "geometric")))
-    open_unlearning = options.get("protocol") == "open_unlearning"
-    ratio = open_unlearning_metrics.row_log_truth_ratio if open_unlearning else partial(row_log_truth_ratio, mean=mean)
+    settings = metric_settings(
+        truth_ratio_mean=str(options.get("truth_ratio_mean", "geometric")), protocol=options.get("protocol", "none")
+    )
     ratios = {}
     for role in ROLES:
-        rows = [row for row in data.rows.get(role, []) if row.set == "forget" and row.perturbed]
-        ratios[role] = list(map(ratio, rows))
+        rows = [row for row in data.rows.get(role, []) if set_info(row.set).purpose == "forget" and row.perturbed]
+        ratios[role] = [configured_log_truth_ratio(row, settings) for row in rows]
     finite = [value for values in ratios.values() for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0) - 1, max(finite, default=0.0) + 1
     clipped = {role: [min(max(v, low), high) for v in values if not math.isnan(v)] for role, values in ratios.items()}
@@ -75,7 +76,7 @@ def forget_log_ratios(data: ReportData) -> dict[str, list[float]]:
 
 def _plane(data: ReportData) -> Picture:
     """Plot model utility against forget quality, one labelled point per model."""
-    points = {}
+    points: dict[str, tuple[float, float]] = {}
     for role in ROLES:
         utility = number(data.results, role, "model_utility")
         quality = number(data.results, role, "forget_quality_log10")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, format_value, number
+from meow_lightning.report.data import DASH, ROLE_NAMES, format_value, number
 from meow_lightning.report.sweep_tables import Swept, Table, without_seed
+from meow_lightning.types import ROLES
 
 ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
 RUN = "run"

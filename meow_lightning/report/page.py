@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import rounds, seed_spread, tables
-from meow_lightning.report.data import DASH, ROLE_NAMES, ROLES, ReportData, flatten, format_value, label, number
+from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
 from meow_lightning.report.selection import section, selection_of
@@ -21,7 +21,7 @@ from meow_lightning.report.svg import Picture
 from meow_lightning.report.templating import render_template
 from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, kept_share, verdict
 from meow_lightning.tracking.disclosure import SHAREABLE
-from meow_lightning.types import Definition
+from meow_lightning.types import ROLES, Definition
 
 STATS = (
     "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
@@ -106,7 +106,7 @@ def page(data: ReportData, drawn: Sequence[Picture]) -> str:
     """Render the page as HTML: verdict, table, figures, selection, questions, settings."""
     choice = selection_of(data)
     names = tables.metric_names(data.results)
-    main = [name for name in names if tables.is_main(name)]
+    main = [name for name in names if tables.is_main(data.results, name)]
     return render_template(
         "report.html",
         data=data,
@@ -139,7 +139,7 @@ def _stats(data: ReportData) -> list[Stat]:
         share = kept_share(data.results, name) if name == "model_utility" else None
         stats.append(
             Stat(
-                label(name),
+                label(data.results, name),
                 "" if before is None else format_value(name, before),
                 format_value(name, after),
                 "" if share is None else f", {share:.0%} kept",
@@ -193,5 +193,5 @@ def _definitions(data: ReportData) -> list[tuple[Definition, list[str]]]:
     """List the definition of every number with the labels of the numbers that share it."""
     shared: dict[Definition, list[str]] = {}
     for known in data.results.definitions:
-        shared.setdefault(replace(known, name=""), []).append(label(known.name))
+        shared.setdefault(replace(known, name="", label="", order=0, main=False), []).append(known.label)
     return list(shared.items())

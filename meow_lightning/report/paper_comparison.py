@@ -42,7 +42,7 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
         for source in sources:
             for name, value in comparable_run(run, source).items():
                 ours = number(run.results, "unlearned", name)
-                metric = f"{label(name)} {arrow(run.results, name)}".rstrip()
+                metric = f"{label(run.results, name)} {arrow(run.results, name)}".rstrip()
                 formatted = DASH if ours is None else format_value(name, ours)
                 rows.append([run.name, metric, formatted, format_value(name, value), source.source])
                 used.append(f"{source.source}: {source.note}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from meow_lightning.report.data import ROLE_NAMES, ROLES, ReportData
+from meow_lightning.report.data import ROLE_NAMES, ReportData
 from meow_lightning.report.templating import render_template
-from meow_lightning.types import AnswerRow
+from meow_lightning.types import ROLES, AnswerRow
 
 OPEN = 40  # questions of the forget set shown without unfolding
 SAMPLE = 20  # questions of the retain set shown without unfolding

@@ -69,7 +69,7 @@ def rows(results: Results, spread: Spread) -> list[list[str]]:
         ends = spread.intervals.get(name)
         interval = f"{format_value(name, ends[0])} to {format_value(name, ends[1])}" if ends else ""
         table.append([
-            f"{label(name)} {arrow(results, name)}".rstrip(), format_value(name, value),
+            f"{label(results, name)} {arrow(results, name)}".rstrip(), format_value(name, value),
             format_value(name, sum(values) / len(values)),
             f"{format_value(name, low)} to {format_value(name, high)}", interval,
             "inside" if low <= value <= high else "outside",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meow_lightning.report.data import DASH, arrow, format_value, label, number
+from meow_lightning.report.data import DASH, arrow, format_value, number, readable_name
 from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
 
@@ -92,7 +92,9 @@ def _bracket(name: str, ends: tuple[float, float] | None) -> str:
 
 def _header(runs: Runs, columns: Sequence[str]) -> list[str]:
     arrows = {name: next((found for _, results in runs if (found := arrow(results, name))), "") for name in columns}
-    return ["run", *(f"{label(name)} {arrows[name]}".rstrip() for name in columns)]
+    known = {each.name: each.label for _, results in runs for each in results.definitions}
+    labels = {name: known.get(name, readable_name(name)) for name in columns}
+    return ["run", *(f"{labels[name]} {arrows[name]}".rstrip() for name in columns)]
 
 
 def _without_seed(runs: Runs) -> dict[str, list[Results]]:

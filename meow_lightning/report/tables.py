@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.report.data import DASH, ROLES, SETS, arrow, definition, format_value, label, number, why_missing
-from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
-from meow_lightning.types import Results
-
-HEAD = (
-    "forget_quality_log10",
-    "forget_quality",
-    "forget_quality_distance",
-    "forget_quality_rows",
-    "model_utility",
-    "forget/leakage",
-    "forget/leakage_elsewhere",
-    "forget/leakage_values",
-    "forget/leakage_rows",
-    "facts_known",
+from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
+from meow_lightning.report.data import (
+    DASH,
+    arrow,
+    definition,
+    format_value,
+    label,
+    number,
+    stderr_of,
+    why_missing,
 )
-PARTS = (
-    "probability", "rouge_l_recall", "truth_ratio", "value_accuracy", "normalised_probability", "rouge_1_recall",
-    "exact_memorisation", "extraction_strength", "fluency", "repetition", "ended",
-)  # fmt: skip
-ATTACKS = (
-    "privacy_leakage/min_k_40", "privacy_leakage/min_k_20", "membership/loss_auc", "membership/zlib_auc",
-    "membership/min_k_20_auc", "membership/min_k_40_auc", "membership/min_k_plus_plus_20_auc",
-    "membership/min_k_plus_plus_40_auc", "membership/gradient_norm_auc", "membership/reference_auc",
-)  # fmt: skip
+from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
+from meow_lightning.types import ROLES, Results
+
 LEGEND = (
     "↑ higher is better, ↓ lower is better. On the forget set the retain model's number is the reference: "
     "going far beyond it is no improvement."
@@ -60,23 +50,31 @@ class Line:
     notes: tuple[int | None, ...]
 
 
+def ability_names(results: Results) -> list[str]:
+    """List the numbers of ability tasks in order, without their standard errors."""
+    return [known.name for known in results.definitions if is_ability(known.name) and not is_stderr(known.name)]
+
+
 def metric_names(results: Results) -> list[str]:
-    """List all metrics with a number or reason for any role: headline numbers, then set by set, then MEMO."""
-    known = {name for part in (results.values, results.missing) for role in ROLES for name in part.get(role, {})}
-    wanted = [
-        *HEAD,
-        *(f"{name}/{part}" for name in SETS for part in PARTS),
-        "memo/answers",
-        "memo/candidates",
-        *ATTACKS,
-    ]
-    return [name for name in wanted if name in known] + sorted(known - set(wanted))
+    """List all metrics with a number or reason for any role, in the order of their definitions.
+
+    Standard errors are left out: they stand beside their numbers.
+    """
+    known = {
+        name
+        for part in (results.values, results.missing)
+        for role in ROLES
+        for name in part.get(role, {})
+        if not is_stderr(name)
+    }
+    places = {each.name: each.order for each in results.definitions}
+    return sorted(known, key=lambda name: (places.get(name, math.inf), name))
 
 
-def is_main(name: str) -> bool:
-    """Whether a number is a main one: headlines, four of each evaluated set, and MEMO."""
-    group, _, part = name.partition("/")
-    return name in HEAD or group == "memo" or (group != "holdout" and group in SETS and part in PARTS[:4])
+def is_main(results: Results, name: str) -> bool:
+    """Whether a number is a main one."""
+    known = definition(results, name)
+    return known is not None and known.main
 
 
 def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
@@ -88,11 +86,13 @@ def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]
         notes: list[int | None] = []
         for role in ROLES:
             value = number(results, role, name)
-            cells.append(DASH if value is None else format_value(name, value))
+            error = stderr_of(results, role, name)
+            spread = "" if error is None else f" ± {format_value(name, error)}"
+            cells.append(DASH if value is None else format_value(name, value) + spread)
             notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
-        rows.append(Line(name, label(name), arrow(results, name), unit, tuple(cells), tuple(notes)))
+        rows.append(Line(name, label(results, name), arrow(results, name), unit, tuple(cells), tuple(notes)))
     return rows, reasons
 
 
@@ -121,7 +121,8 @@ def csv(results: Results) -> str:
     out = io.StringIO()
     table = csv_format.writer(out, lineterminator="\n")
     table.writerow(["metric", "direction", "unit", *ROLES, "missing"])
-    for name in metric_names(results):
+    errors = [stderr_name(name) for name in ability_names(results)]
+    for name in [*metric_names(results), *errors]:
         values = {role: number(results, role, name) for role in ROLES}
         reasons = [f"{role}: {why_missing(results, role, name)}" for role, value in values.items() if value is None]
         known = definition(results, name)
@@ -132,7 +133,7 @@ def csv(results: Results) -> str:
 
 def closing_table(results: Results) -> list[list[str]]:
     """Build the terminal's closing table: a header, then one row per metric that any model has."""
-    rows, _ = lines(results, CLOSING)
+    rows, _ = lines(results, _beside_utility(CLOSING, results))
     measured = [line for line in rows if set(line.cells) != {DASH}]
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in measured)]
 
@@ -166,10 +167,16 @@ def unmeasured_reasons(results: Results) -> list[str]:
 def closing_reasons(results: Results) -> list[str]:
     """Explain missing numbers of the unlearned model in the closing table, one line per reason."""
     labels: dict[str, list[str]] = {}
-    for name in CLOSING:
+    for name in _beside_utility(CLOSING, results):
         if number(results, "unlearned", name) is None:
-            labels.setdefault(why_missing(results, "unlearned", name), []).append(label(name))
+            labels.setdefault(why_missing(results, "unlearned", name), []).append(label(results, name))
     return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in labels.items()]
+
+
+def _beside_utility(names: Sequence[str], results: Results) -> list[str]:
+    """Insert the numbers of ability tasks after model utility."""
+    place = names.index("model_utility") + 1
+    return [*names[:place], *ability_names(results), *names[place:]]
 
 
 def _bar(cells: Sequence[str]) -> str:

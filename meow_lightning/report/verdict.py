@@ -250,7 +250,7 @@ def _retain(results: Results) -> str:
         if before is not None and after is not None:
             same = f"{before:.2f}" == f"{after:.2f}"
             moved = f"stayed at {after:.2f}" if same else f"went from {before:.2f} to {after:.2f}"
-            parts.append(f"{label(name).removeprefix('retain ')} {moved}")
+            parts.append(f"{label(results, name).removeprefix('retain ')} {moved}")
     if not parts:
         return "What it cost on the retain set was not measured."
     utility = kept_share(results, "model_utility")

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-NAMES = ("finetune", "propose", "filter", "score", "verify", "unlearn", "predict", "evaluate", "report")
+NAMES = ("finetune", "propose", "filter", "score", "verify", "unlearn", "predict", "ability", "evaluate", "report")
 # Stages that split their work over the processes of a job; the others take seconds.
-DISTRIBUTED = ("finetune", "propose", "score", "verify", "unlearn", "predict")
+DISTRIBUTED = ("finetune", "propose", "score", "verify", "unlearn", "predict", "ability")
 
 
 def stage(name: str) -> ModuleType:

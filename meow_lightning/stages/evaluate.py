@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.data.values.secrets import public_texts
+from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set, read_rows
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
@@ -21,7 +22,7 @@ from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 5
+VERSION = 6
 DRAWS = "draws.npz"
 MAKES = ("results.json", "intervals.json", DRAWS)
 
@@ -56,6 +57,14 @@ def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredTex
     return by_role
 
 
+def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
+    """Read the results of ability tasks by role."""
+    by_role: dict[str, list[AbilityResult]] = {}
+    for (role, _), folder in inputs.abilities.items():
+        by_role.setdefault(role, []).append(AbilityResult.read(folder))
+    return by_role
+
+
 def read_scores(folder: Path) -> list[ScoredText]:
     """Read the scores that a ``score`` stage stored."""
     rows = read_lines(folder / "scores.jsonl")
@@ -81,6 +90,11 @@ def run(work: StageContext) -> None:
     results = evaluate(
         rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
         public=public_texts(load_facts(work, ["retain"])),
+    )  # fmt: skip
+    inputs = EvaluationInputs.from_needs(work.needs)
+    results = with_ability(
+        results, abilities(inputs), absent=work.settings.get("absent", {}),
+        unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
     )  # fmt: skip
     samples = headline_samples(
         rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],

@@ -17,7 +17,7 @@ from meow_lightning.report.memorization_comparison import Picks, measures, sever
 from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
-from meow_lightning.report.tables import CLOSING
+from meow_lightning.report.tables import CLOSING, ability_names
 from meow_lightning.store.jsonl import read_lines
 from meow_lightning.store.store import Store
 from meow_lightning.sweep.seed_spread import groups, nested, write_spreads
@@ -73,8 +73,10 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
+    benchmarks = dict.fromkeys(name for _, results in measured for name in ability_names(results))
     path.write_text(
-        page([*tables(measured, columns=COLUMNS, ends=True, nested=intervals), *more], lines), encoding="utf-8"
+        page([*tables(measured, columns=[*COLUMNS, *benchmarks], ends=True, nested=intervals), *more], lines),
+        encoding="utf-8",
     )
     terminal.say(f"table: {path}")
     if by_seed:

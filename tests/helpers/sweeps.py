@@ -7,7 +7,10 @@ from typing import Any
 from meow_lightning.report.sweep_tables import Swept
 from meow_lightning.types import Definition, Results
 
-QUALITY = Definition(name="forget_quality", id="f.1", unit="p", direction="higher", text="p.")
+QUALITY = Definition(
+    name="forget_quality", id="f.1", unit="p", direction="higher", text="p.", label="forget quality (p)", order=1,
+    main=True,
+)  # fmt: skip
 
 
 def swept(*words: str, values: dict[str, dict[str, float]] | None = None, **changes: Any) -> Swept:

@@ -256,7 +256,7 @@ def test_a_method_that_trains_nothing_is_the_model_it_starts_from(method, twin):
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]")
     for goal in NAMES:
         walk = made.goal(goal)
         assert all(NAMES.index(artifact.stage) <= NAMES.index({"score": "verify"}.get(goal, goal)) for artifact in walk)
@@ -277,7 +277,10 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["predict"] == labels["unlearn"] | {"finetune retain"} | {
         "predict target", "predict unlearned", "predict retain",
     }  # fmt: skip
-    assert len(made.goal("report")) == len(EVERYTHING) + 4  # checks
+    assert labels["ability"] == labels["unlearn"] | {"finetune retain"} | {
+        "ability target piqa", "ability unlearned piqa", "ability retain piqa",
+    }  # fmt: skip
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3  # checks and ability
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

@@ -142,6 +142,34 @@ def test_a_training_that_asks_its_model_says_so():
     assert not trained("unlearned", *(f"callbacks.{each}" for each in without))[1].watched
 
 
+def test_an_ability_task_reads_its_questions_and_fits_into_the_memory_of_a_block(tmp_path, monkeypatch):
+    (tmp_path / "nlu/piqa").mkdir(parents=True)
+    row = '{"goal": "g", "sol1": "a", "sol2": "b"}\n'
+    (tmp_path / "nlu/piqa/dev.jsonl").write_text(row * 10)
+    (tmp_path / "nlu/piqa/dev-labels.lst").write_text("0\n" * 10)
+    monkeypatch.setenv("MEOW_DATA_DIR", str(tmp_path))
+
+    def ability(*words):
+        chosen = options(*words)
+        made = graph(chosen)
+        gpu = {"gpu": False, "there": 10**12}
+        sizes = ResourceRequirements(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
+        artifact = next(iter(made.abilities.values()))
+        return sizes.size(artifact), sizes.fitting(artifact), sizes.shape(artifact)
+
+    whole, fits, shape = ability("ability=piqa")
+    part, _, _ = ability("ability=piqa", "ability.limit=5")
+    tokens = round(10 * len(row) / 3.5)
+    assert whole.flops == 2 * (shape.body_parameters + shape.head_parameters) * tokens
+    assert part.flops == pytest.approx(whole.flops / 2, rel=0.01)
+    assert (whole.items, part.items, fits) == (10, 5, [])
+    assert whole.disk - part.disk == 5 * 150
+    assert whole.memory == part.memory
+    assert whole.memory.weights == 4 * shape.parameters < whole.memory.total
+    unknown, _, _ = ability("ability.tasks=[hellaswag]")
+    assert (unknown.flops, unknown.items) == (0.0, 0)
+
+
 def test_fine_tuning_visits_every_phrasing_and_what_is_replayed():
     once, _, _ = trained("target", "dataset.phrasings=1", "model.finetune.replay=0")
     more, _, _ = trained("target", "dataset.phrasings=3", "model.finetune.replay=5")

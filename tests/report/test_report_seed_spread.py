@@ -23,7 +23,7 @@ def test_a_run_is_compared_with_mean_and_range_of_other_seeds_by_hand() -> None:
     _, *found = rows(here(model_utility=0.6, **{"memo/answers": 0.31}), SPREAD)
     assert found == [
         ["model utility", "0.600", "0.600", "0.500 to 0.700", "0.550 to 0.650", "inside"],
-        ["MEMO of the true answers", "0.310", "0.250", "0.200 to 0.300", "", "outside"],
+        ["memo answers", "0.310", "0.250", "0.200 to 0.300", "", "outside"],
     ]
 
 

@@ -83,7 +83,7 @@ def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) ->
     notes = re.search(r"<h3>About these models and facts</h3><ul>(.*?)</ul>", html)
     assert notes is not None
     assert notes[1].startswith(
-        "<li>First.</li><li>Choosing k=3 of 4 candidates: largest and smallest share 2.0 of 3, so "
+        "<li>First.</li><li>Selecting k=3 of 4 candidates: largest and smallest share 2.0 of 3, so "
     )
     assert "zanzibarium" not in html
 

@@ -7,7 +7,12 @@ from meow_lightning.report.sweep_tables import COLUMNS
 from meow_lightning.types import Definition, Results
 
 tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={})
-DEFINITIONS = (Definition(name="model_utility", id="u.1", unit="share", direction="higher", text="Utility."),)
+DEFINITIONS = (
+    Definition(
+        name="model_utility", id="u.1", unit="share", direction="higher", text="Utility.", label="utility of it",
+        order=1, main=True,
+    ),
+)  # fmt: skip
 
 
 def run(**values: float) -> Results:
@@ -18,7 +23,7 @@ def test_every_run_has_a_row_with_the_unlearned_numbers() -> None:
     ((title, (head, *rows)),) = tables([("one", run(model_utility=0.5)), ("two", Results(definitions=(), values={}))])
     assert title == "2 runs, the unlearned model's numbers"
     assert head[0] == "run"
-    assert head[1 + COLUMNS.index("model_utility")] == "model utility ↑"
+    assert head[1 + COLUMNS.index("model_utility")] == "utility of it ↑"
     assert rows[0][2] == "0.500"
     assert rows[1] == ["two", *["—"] * len(COLUMNS)]
 
@@ -45,7 +50,7 @@ def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
     _, (title, rows) = sweep_tables.tables(runs, columns=("model_utility",), ends=False, nested={})
     assert title == "means over up to 2 seeds"
-    assert rows == [["run", "model utility ↑"], ["method=a", "0.600"]]
+    assert rows == [["run", "utility of it ↑"], ["method=a", "0.600"]]
 
 
 def test_the_interval_over_seeds_and_questions_is_below_the_range() -> None:

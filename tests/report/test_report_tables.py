@@ -9,9 +9,9 @@ from meow_lightning.types import Definition, Results
 
 RESULTS = Results(
     definitions=(
-        Definition("value_accuracy", "v.1", "share", "higher", "Says it."),
-        Definition("forget/value_accuracy", "v.1", "share", "lower", "Says it."),
-        Definition("forget_quality_log10", "f.1", "log10 | p", "higher", "Test."),
+        Definition("value_accuracy", "v.1", "share", "higher", "Says it.", "value accuracy", 3, main=True),
+        Definition("forget/value_accuracy", "v.1", "share", "lower", "Says it.", "value said", 2, main=False),
+        Definition("forget_quality_log10", "f.1", "log10 | p", "higher", "Test.", "quality (log10 p)", 1, main=True),
     ),
     values={
         "target": {"forget_quality_log10": -6.1, "forget/value_accuracy": 1.0, "retain/value_accuracy": 0.99},
@@ -30,8 +30,8 @@ def test_markdown_has_one_row_per_metric_and_the_reasons_below() -> None:
     body = [line for line in text if line.startswith("|")]
     assert len(body) == 2 + 4
     assert {line.replace("\\|", "").count("|") for line in body} == {7}
-    assert body[2] == "| forget quality (log10 p) | ↑ | log10 \\| p | -6.1 | 0.0 | — [1] |"
-    assert body[3] == "| forget value accuracy | ↓ | share | 1.000 | — [2] | — [1] |"
+    assert body[2] == "| quality (log10 p) | ↑ | log10 \\| p | -6.1 | 0.0 | — [1] |"
+    assert body[3] == "| value said | ↓ | share | 1.000 | — [2] | — [1] |"
     notes = [line.strip() for line in text if line.startswith("[")]
     assert notes[:2] == ["[1] no retain model", "[2] no value is marked"]
 
@@ -51,14 +51,36 @@ def test_csv_parses_in_full_precision_and_leaves_missing_numbers_empty() -> None
 def test_closing_table_has_a_header_and_a_row_per_metric_that_a_model_has() -> None:
     table = tables.closing_table(RESULTS)
     assert table[0] == ["", "target", "unlearned", "retain"]
-    assert table[1] == ["forget quality (log10 p) ↑", "-6.1", "0.0", "—"]
-    assert table[2] == ["forget value accuracy ↓", "1.000", "—", "—"]
+    assert table[1] == ["quality (log10 p) ↑", "-6.1", "0.0", "—"]
+    assert table[2] == ["value said ↓", "1.000", "—", "—"]
     assert [row[0] for row in table[3:]] == ["retain value accuracy ↑"]
+
+
+def test_ability_stands_after_model_utility_with_its_standard_error() -> None:
+    places = {
+        "forget_quality_log10": 10, "model_utility": 50, "ability/piqa/acc": 55, "ability/piqa/acc_stderr": 55,
+    }  # fmt: skip
+    names = tuple(places)
+    results = Results(
+        definitions=tuple(
+            Definition(name, "x.1", "share", "higher", "It.", name.removeprefix("ability/").replace("/", " "), order, main=True)
+            for name, order in places.items()
+        ),
+        values={"target": dict.fromkeys(names, 0.5) | {"ability/piqa/acc_stderr": 0.0625}, "unlearned": {}},
+        missing={"unlearned": {"ability/piqa/acc": "not measured: no questions"}},
+    )  # fmt: skip
+    assert tables.metric_names(results) == ["forget_quality_log10", "model_utility", "ability/piqa/acc"]
+    assert tables.is_main(results, "ability/piqa/acc")
+    assert tables.closing_table(results)[3] == ["piqa acc ↑", "0.500 ± 0.062", "—", "—"]
+    assert "piqa acc" in tables.closing_reasons(results)[0]
+    assert "| piqa acc | ↑ | share | 0.500 ± 0.062 |" in tables.markdown(results)
+    rows = {row["metric"]: row for row in csv_format.DictReader(io.StringIO(tables.csv(results)))}
+    assert rows["ability/piqa/acc_stderr"]["target"] == "0.0625"
 
 
 def test_closing_reasons_group_missing_numbers() -> None:
     reasons = tables.closing_reasons(RESULTS)
-    assert "not measured: forget value accuracy (no value is marked)" in reasons
+    assert "not measured: value said (no value is marked)" in reasons
     assert (
         "not measured: retain value accuracy (retain/value_accuracy of the unlearned model is not a number)" in reasons
     )
@@ -84,9 +106,7 @@ def test_a_role_without_numbers_gives_its_reason_for_every_metric() -> None:
     assert number(RESULTS, "retain", "model_utility") is None
     assert why_missing(RESULTS, "retain", "model_utility") == "no retain model"
     assert why_missing(Results(definitions=(), values={}), "retain", "x") == "this run has no retain model"
-    assert why_missing(RESULTS, "target", "memo/answers") == (
-        "MEMO of the true answers was not measured for the target model"
-    )
+    assert why_missing(RESULTS, "target", "memo/answers") == "memo answers was not measured for the target model"
 
 
 def test_flat_keeps_empty_mappings() -> None:
@@ -119,6 +139,15 @@ def test_a_target_that_does_not_know_the_facts_is_doubted() -> None:
 def test_a_set_that_does_not_exist_is_the_reason_for_its_numbers() -> None:
     results = Results(definitions=(), values={"unlearned": {"forget/rouge_l_recall": 0.5}})
     assert (
-        "not measured: retain value accuracy, retain ROUGE-L recall (there is no retain set)"
+        "not measured: retain value accuracy, retain rouge l recall (there is no retain set)"
         in tables.closing_reasons(results)
     )
+
+
+def test_rows_stand_in_the_order_of_their_definitions_and_main_ones_are_marked() -> None:
+    assert tables.metric_names(RESULTS) == [
+        "forget_quality_log10", "forget/value_accuracy", "retain/value_accuracy", "zeta",
+    ]  # fmt: skip
+    assert tables.is_main(RESULTS, "forget_quality_log10")
+    assert not tables.is_main(RESULTS, "forget/value_accuracy")
+    assert not tables.is_main(RESULTS, "zeta")

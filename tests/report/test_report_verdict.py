@@ -3,14 +3,19 @@ from __future__ import annotations
 import pytest
 
 from meow_lightning.report.verdict import critical_distance, forgetting, keeping, verdict
-from meow_lightning.types import Results
+from meow_lightning.types import Definition, Results
 
 
 def results(
     *, target: dict[str, float], unlearned: dict[str, float], retain: dict[str, float], missing: dict[str, str]
 ) -> Results:
     values = {"target": target, "unlearned": unlearned, "retain": retain}
-    return Results(definitions=(), values=values, missing={"unlearned": missing})
+    return Results(definitions=DEFINITIONS, values=values, missing={"unlearned": missing})
+
+
+DEFINITIONS = (
+    Definition("retain/rouge_l_recall", "r.1", "share", "higher", "R.", "retain ROUGE-L recall", order=1, main=True),
+)
 
 
 TARGET = {

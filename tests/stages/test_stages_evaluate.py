@@ -12,15 +12,15 @@ import pytest
 from helpers.common import runtime
 
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.ability import AbilityNumber, AbilityResult
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.predictions import write_rows
-from meow_lightning.evaluation.suite.suite import ROLES
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import write_lines
-from meow_lightning.types import AnswerRow, Likelihood, ScoredText
+from meow_lightning.types import ROLES, AnswerRow, Likelihood, ScoredText
 
 WORDS = ("red", "blue", "green", "black")
 SAID = {"target": 4, "retain": 1, "unlearned": 2}
@@ -94,6 +94,24 @@ def test_every_role_is_judged_by_its_own_answers_and_scores(work: StageContext) 
         assert low <= expected <= high
         assert intervals[role]["memo/answers"] == [SAID[role] / 4] * 2
     assert set(intervals) == set(ROLES)
+
+
+def test_ability_tasks_stand_beside_the_other_numbers(work: StageContext, tmp_path: Path) -> None:
+    before = made(work)
+    for role, value in (("target", 0.75), ("unlearned", 0.5)):
+        folder = work.needs[f"ability/{role}/quiz"] = tmp_path / f"ability-{role}"
+        folder.mkdir()
+        number = AbilityNumber(task="quiz", metric="acc", value=value, stderr=0.125, direction="higher")
+        AbilityResult(task="quiz", harness="0.4.13", questions=8, num_fewshot=0, numbers=(number,)).write(folder)
+    gone = {"task": "piqa", "metrics": ["acc"], "reason": "there is no dev.jsonl"}
+    work.settings = {**work.settings, "unmeasured": [gone], "absent": {"retain": "there is no retain model"}}
+    results, intervals = made(work)
+    assert results["values"]["unlearned"].items() >= {"ability/quiz/acc": 0.5, "ability/quiz/acc_stderr": 0.125}.items()
+    assert results["missing"]["unlearned"]["ability/piqa/acc"] == "not measured: there is no dev.jsonl"
+    assert results["missing"]["retain"]["ability/quiz/acc"] == "not measured: there is no retain model"
+    for role, numbers in before[0]["values"].items():
+        assert results["values"][role].items() >= numbers.items()
+    assert intervals == before[1]
 
 
 def test_forget_quality_is_against_the_retain_models_answers(work: StageContext) -> None:

@@ -10,9 +10,9 @@ import yaml
 
 from meow_lightning.config.hydra_errors import choices
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.suite.inputs import SETS
-from meow_lightning.evaluation.suite.per_set import set_definitions
-from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.evaluation.sets import BENCHMARK
+from meow_lightning.evaluation.suite.inputs import metric_settings
+from meow_lightning.evaluation.suite.suite import definitions, evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_log
 from meow_lightning.report.paper_comparison import Published
 from meow_lightning.sweep.published_results import FOLDER, expected
@@ -40,8 +40,8 @@ def test_a_file_names_what_exists_here(name: str) -> None:
     published = SOURCES[name]
     mean = published.truth_ratio_mean
     assert mean in ("geometric", "arithmetic")
-    known = {each.name for each in evaluate({}, {}, truth_ratio_mean=mean).definitions}
-    known |= {each.name for part in SETS for each in set_definitions(part, mean)}
+    settings = metric_settings(truth_ratio_mean=mean, protocol="none")
+    known = {each.name for each in definitions(BENCHMARK, settings, protocol="none")}
     for model, split, method, number, value in entries(published):
         assert model in choices("model")
         assert split in SPLITS[published.dataset]

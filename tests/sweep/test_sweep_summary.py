@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from meow_lightning.report.paper_comparison import Published
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
 from meow_lightning.sweep.summary import page, selection_picks, show_sweep
-from meow_lightning.types import InvertedFact
+from meow_lightning.types import Definition, InvertedFact
 
 SOURCE = Published(
     source="somebody", note="untuned", dataset="tofu", truth_ratio_mean="geometric",
@@ -48,7 +48,19 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
     assert "memorization measures" not in written
 
 
-def test_a_run_without_published_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
+def test_ability_is_in_the_files_table(tmp_path: Path, capsys) -> None:
+    run = swept("method=kl", values={"unlearned": {**VALUES["unlearned"], "ability/piqa/acc": 0.625}})
+    known = Definition("ability/piqa/acc", "ability.1.piqa.acc", "share", "higher", "It.", "piqa acc", 55, main=True)
+    show_sweep(
+        [replace(run, results=replace(run.results, definitions=(known,)))], [], published=[], reruns=[],
+        outputs=tmp_path,
+    )  # fmt: skip
+    (file,) = (tmp_path / "reports").glob("sweep-*.md")
+    assert "| piqa acc ↑ |\n" in file.read_text(encoding="utf-8")
+    assert "| 0.625 |\n" in file.read_text(encoding="utf-8")
+
+
+def test_a_run_without_reference_figures_has_none_beside_it(tmp_path: Path, capsys) -> None:
     show_sweep([swept("method=kl", values=VALUES)], [], published=[SOURCE], reruns=[], outputs=tmp_path)
     said = capsys.readouterr().out
     assert "budget: recipes as in conf, each on seed 0" in said

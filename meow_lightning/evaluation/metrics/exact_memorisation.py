@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import AnswerRow, Definition, Likelihood
-
-DEFINITION = Definition(
-    name="exact_memorisation",
-    id="exact_memorisation.1",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of the share of the true answer's tokens (without the end token) that are the "
-    "model's argmax given the true tokens before them.",
-)
-
-
-def has_tokens(likelihood: Likelihood) -> bool:
-    """Whether a likelihood has per-token values; a published log holds only one mean loss per answer.
-
-    Args:
-        likelihood: Likelihood of one answer.
-    """
-    return 0 < len(likelihood.logps) == len(likelihood.hits) == len(likelihood.mean) == len(likelihood.std)
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.types import AnswerRow
 
 
 def counted_hits(hits: Sequence[int]) -> Sequence[int]:
@@ -62,10 +46,21 @@ def exact_memorisation(hits: Sequence[int]) -> float:
     return sum(counted) / len(counted)
 
 
-def row_exact_memorisation(row: AnswerRow) -> float:
-    """Compute exact memorisation of one row's true answer without its end token, 0 to 1.
+class ExactMemorisation(RowMetric):
+    """Mean of :func:`exact_memorisation` over the true answers of a set."""
 
-    Args:
-        row: Prediction row with per-token likelihoods.
-    """
-    return exact_memorisation(row.truth.hits)
+    name = "exact_memorisation"
+    id = "exact_memorisation.1"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = (
+        "Mean over the questions of the share of the true answer's tokens (without the end token) that are the "
+        "model's argmax given the true tokens before them."
+    )
+    label = "exact memorisation"
+    order = 70
+    needs = frozenset({"tokens"})
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute exact memorisation of one row's true answer, 0 to 1."""
+        return exact_memorisation(row.truth.hits)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics.exact_memorisation import counted_hits
-from meow_lightning.types import AnswerRow, Definition
-
-DEFINITION = Definition(
-    name="extraction_strength",
-    id="extraction_strength.1",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of the share of the true answer (its last tokens, without the end token) that the "
-    "model generates verbatim, given the question and the tokens before.",
-)
+from meow_lightning.types import AnswerRow
 
 
 def extraction_strength(hits: Sequence[int]) -> float:
@@ -38,10 +31,21 @@ def extraction_strength(hits: Sequence[int]) -> float:
     return (len(counted) - shown) / len(counted)
 
 
-def row_extraction_strength(row: AnswerRow) -> float:
-    """Compute extraction strength of one row's true answer without its end token, 0 to 1.
+class ExtractionStrength(RowMetric):
+    """Mean of :func:`extraction_strength` over the true answers of a set."""
 
-    Args:
-        row: Prediction row with per-token likelihoods.
-    """
-    return extraction_strength(row.truth.hits)
+    name = "extraction_strength"
+    id = "extraction_strength.1"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = (
+        "Mean over the questions of the share of the true answer (its last tokens, without the end token) that the "
+        "model generates verbatim, given the question and the tokens before."
+    )
+    label = "extraction strength"
+    order = 80
+    needs = frozenset({"tokens"})
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute extraction strength of one row's true answer, 0 to 1."""
+        return extraction_strength(row.truth.hits)

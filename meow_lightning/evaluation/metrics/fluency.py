@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from meow_lightning.data.words import words_and_marks
 from meow_lightning.errors import invalid_option
-from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.types import AnswerRow
 
 Pair = tuple[str, str]
 Owner = tuple[str, int]
@@ -16,35 +18,7 @@ Known = Mapping[Pair, Owner]
 SEVERAL: Owner = ("", -1)
 
 NGRAM_SIZE = 4
-"""n of the word n-grams counted by :data:`REPETITION_DEFINITION`, as in Welleck et al. 2020."""
-
-DEFINITION = Definition(
-    name="fluency",
-    id="fluency.2",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of the share of the greedy answer's pairs of neighbouring words that another row's "
-    "question or true answer also contains, each pair counted once. A proxy for a gibberish classifier: invented "
-    "words, shuffled words, loops and empty answers score near 0, while a fluent wrong answer scores like a right "
-    "one. Its ceiling is below 1 and differs between sets: compare it with that of the target and retain model.",
-)
-
-REPETITION_DEFINITION = Definition(
-    name="repetition",
-    id="repetition.2",
-    unit="share",
-    direction="lower",
-    text=f"Mean over the questions of the share of the greedy answer's {NGRAM_SIZE}-grams of words that repeat an "
-    "earlier one; close to 1 for an endless loop.",
-)
-
-ENDED_DEFINITION = Definition(
-    name="ended",
-    id="ended.1",
-    unit="share",
-    direction="higher",
-    text="Share of the questions whose greedy answer the model ended itself, within the token budget.",
-)
+"""n of the word n-grams counted by :class:`Repetition`, as in Welleck et al. 2020."""
 
 
 def pairs(text: str) -> list[Pair]:
@@ -107,21 +81,64 @@ def repetition(text: str, *, n: int) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def row_repetition(row: AnswerRow) -> float:
-    """Compute repetition in one row's greedy answer over n-grams of ``NGRAM_SIZE`` words.
+def ended(row: AnswerRow) -> float:
+    """Return 1 if the model ended its greedy answer itself, 0 if the token budget did.
 
     Args:
-        row: A prediction row.
+        row: A prediction row that says how its answer ended.
     """
-    return repetition(row.text, n=NGRAM_SIZE)
-
-
-def row_ended(row: AnswerRow) -> float | None:
-    """Return 1 if the model ended its greedy answer itself, 0 if the token budget did; ``None`` if unknown (a log).
-
-    Args:
-        row: A prediction row.
-    """
-    if row.stop == "length" and len(row.generated) == 0:
-        return None
     return float(row.stop == "end")
+
+
+class Fluency(RowMetric):
+    """Mean of :func:`row_fluency` over the greedy answers of a set."""
+
+    name = "fluency"
+    id = "fluency.2"
+    direction = "higher"
+    text = (
+        "Mean over the questions of the share of the greedy answer's pairs of neighbouring words that another row's "
+        "question or true answer also contains, each pair counted once. A proxy for a gibberish classifier: invented "
+        "words, shuffled words, loops and empty answers score near 0, while a fluent wrong answer scores like a right "
+        "one. Its ceiling is below 1 and differs between sets: compare it with that of the target and retain model."
+    )
+    label = "known word pairs"
+    order = 90
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute fluency of one row's greedy answer, 0 to 1."""
+        return row_fluency(row, known=context.shared(known_pairs))
+
+
+class Repetition(RowMetric):
+    """Mean of :func:`repetition` in the greedy answers of a set, over n-grams of ``NGRAM_SIZE`` words."""
+
+    name = "repetition"
+    id = "repetition.2"
+    direction = "lower"
+    text = (
+        f"Mean over the questions of the share of the greedy answer's {NGRAM_SIZE}-grams of words that repeat an "
+        "earlier one; close to 1 for an endless loop."
+    )
+    label = "repeated words"
+    order = 100
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute repetition in one row's greedy answer, 0 to below 1."""
+        return repetition(row.text, n=NGRAM_SIZE)
+
+
+class Ended(RowMetric):
+    """Share of the greedy answers of a set that the model ended itself."""
+
+    name = "ended"
+    id = "ended.1"
+    direction = "higher"
+    text = "Share of the questions whose greedy answer the model ended itself, within the token budget."
+    label = "answers that end"
+    order = 110
+    needs = frozenset({"generation"})
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Return 1 if the model ended the answer, 0 if the token budget did."""
+        return ended(row)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.evaluation.answers import Answers, Mean, MetricSettings
+from meow_lightning.evaluation.metric import Outcome, RunMetric
+from meow_lightning.evaluation.metrics.truth_ratio import configured_log_truth_ratio, row_log_truth_ratio, with_mean
+from meow_lightning.types import AnswerRow, Definition, SetInfo
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric as TorchMetric
+
+    from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats
 
 SIGNIFICANCE = 0.05
 """Significance level: at p at or above it a model is indistinguishable from the retain model (TOFU, 2401.06121)."""
@@ -15,41 +24,9 @@ SIGNIFICANCE = 0.05
 # Below this a double becomes subnormal, loses digits and then underflows to 0, which has no logarithm.
 _SMALLEST_P = 1e-300
 
-DEFINITION = Definition(
-    name="forget_quality",
-    id="forget_quality.1",
-    unit="p-value",
-    direction="higher",
-    text="p of the two-sided Kolmogorov-Smirnov test: truth ratios of this and of the retain model on the forget set.",
-)
-
-LOG10_DEFINITION = Definition(
-    name="forget_quality_log10",
-    id="forget_quality_log10.1",
-    unit="log10 of a p-value",
-    direction="higher",
-    text="Base-10 logarithm of forget quality; its minimum, at distance 1, depends only on the number of questions.",
-)
-
-DISTANCE_DEFINITION = Definition(
-    name="forget_quality_distance",
-    id="forget_quality_distance.1",
-    unit="share",
-    direction="lower",
-    text="Largest gap between the two distributions of truth ratios; unlike p, comparable across numbers of questions.",
-)
-
-ROWS_DEFINITION = Definition(
-    name="forget_quality_rows",
-    id="forget_quality_rows.1",
-    unit="questions",
-    direction="none",
-    text="Number of questions that forget quality compares.",
-)
-
 
 @dataclass(frozen=True, slots=True)
-class ForgetQuality:
+class Comparison:
     """Result of the Kolmogorov-Smirnov test between two models' truth ratios.
 
     Attributes:
@@ -90,7 +67,7 @@ def check_same_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], 
             )
 
 
-def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
+def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> Comparison:
     """Run the two-sided two-sample Kolmogorov-Smirnov test between the per-question truth ratios of two models.
 
     ``D = sup_x |F(x) - G(x)|`` with the empirical distributions F and G; p is exact up to 10,000 questions. Logarithms
@@ -112,7 +89,7 @@ def forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[floa
     return _compare(log_ratios, retain_log_ratios)
 
 
-def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
+def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> Comparison:
     """Run the test of :func:`forget_quality` on truth ratios of different questions, in equal or different number.
 
     Here the questions differ as well as the models, so p has another meaning; for equal numbers both functions agree.
@@ -132,7 +109,120 @@ def unpaired_forget_quality(log_ratios: Sequence[float], retain_log_ratios: Sequ
     return _compare(log_ratios, retain_log_ratios)
 
 
-def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> ForgetQuality:
+def forget_log_ratios(answers: Answers, role: str) -> list[float] | str:
+    """Compute ``log R`` of one model on every forget question, or the reason why it cannot be compared.
+
+    Args:
+        answers: Answers of all models.
+        role: Role of the model.
+    """
+    forget = answers.of_purpose("forget")
+    if reason := answers.missing_reason(role, forget):
+        return f"not measured: {reason}"
+    rows = answers.sets[role][forget]
+    if not all(row.perturbed for row in rows):
+        return f"not measured: the {role} model's predictions on the forget set have no wrong (perturbed) answers"
+    ratios = [configured_log_truth_ratio(row, answers.settings) for row in rows]
+    if invalid := sum(map(math.isnan, ratios)):
+        reason = f"{invalid} of {len(rows)} truth ratios of the {role} model are NaN"
+        return f"not measured: {reason}; did training diverge?"
+    return ratios
+
+
+class ForgetQuality(RunMetric):
+    """:func:`forget_quality` of a model: p, log10 p, distance and number of questions."""
+
+    distance = "forget_quality_distance"
+    names = ("forget_quality_log10", "forget_quality", distance, "forget_quality_rows")
+
+    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
+        """Define the four numbers, naming the mean of the truth ratio."""
+        log10, p, distance, rows = self.names
+        compared = (
+            Definition(
+                name=log10, id="forget_quality_log10.1", unit="log10 of a p-value", direction="higher", order=10,
+                text="Base-10 logarithm of forget quality; its minimum, at distance 1, depends only on the number of "
+                "questions.", label="forget quality (log10 p)", main=True,
+            ),
+            Definition(
+                name=p, id="forget_quality.1", unit="p-value", direction="higher", order=20,
+                text="p of the two-sided Kolmogorov-Smirnov test: truth ratios of this and of the retain model on the "
+                "forget set.", label="forget quality (p)", main=True,
+            ),
+            Definition(
+                name=distance, id="forget_quality_distance.1", unit="share", direction="lower", order=30,
+                text="Largest gap between the two distributions of truth ratios; unlike p, comparable across numbers "
+                "of questions.", label="KS distance to the retain model", main=True,
+            ),
+        )  # fmt: skip
+        counted = Definition(
+            name=rows, id="forget_quality_rows.1", unit="questions", direction="none", order=40,
+            text="Number of questions that forget quality compares.", label="questions in that test", main=True,
+        )  # fmt: skip
+        return [*(with_mean(definition, settings.truth_ratio_mean) for definition in compared), counted]
+
+    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Compare one model's truth ratios with those of the retain model.
+
+        Raises:
+            UserError: The two models answered different questions.
+        """
+        ratios = _both_ratios(answers, role)
+        if isinstance(ratios, str):
+            return dict.fromkeys(self.names, ratios)
+        result = forget_quality(*ratios)
+        return dict(zip(self.names, (result.log10_p, result.p, result.distance, float(result.rows)), strict=True))
+
+    def samples(
+        self, answers: Answers, role: str, bootstrap: Bootstrap, drawn: Mapping[str, Floats]
+    ) -> dict[str, Floats]:
+        """Compute the distance on the same questions of both models in each bootstrap sample."""
+        ratios = _both_ratios(answers, role)
+        if isinstance(ratios, str):
+            return {}
+        return {self.distance: bootstrap.distances(answers.of_purpose("forget"), *ratios)}
+
+    def torchmetric(self, *, retain: Sequence[AnswerRow], mean: Mean) -> TorchMetric:
+        """Build the metric as a torchmetrics class: ``p``, ``log10_p``, ``distance`` and ``rows``.
+
+        Args:
+            retain: All forget-set rows of the retain model, in order, the same on every process.
+            mean: How the wrong answers are averaged.
+        """
+        from meow_lightning.evaluation.torchmetric import RowValues
+
+        def log_ratios(rows: Sequence[AnswerRow]) -> list[float]:
+            known = [retain[row.index] for row in rows if row.index < len(retain)]
+            check_same_questions(rows, known, names=("evaluated", "retain"))
+            return [row_log_truth_ratio(row, mean=mean) for row in rows]
+
+        def numbers(index: list[int], ratios: list[float]) -> Mapping[str, float]:
+            if sorted(index) != list(range(len(retain))):
+                raise UserError(
+                    f"{len(index)} rows of {len(set(index))} questions were added, the retain model has {len(retain)} "
+                    "questions: expected each once; do not pad or drop rows between processes"
+                )
+            others = [row_log_truth_ratio(retain[position], mean=mean) for position in index]
+            result = forget_quality(ratios, others)
+            return {"p": result.p, "log10_p": result.log10_p, "distance": result.distance, "rows": float(result.rows)}
+
+        return RowValues(log_ratios, numbers)
+
+
+def _both_ratios(answers: Answers, role: str) -> tuple[list[float], list[float]] | str:
+    """Compute ``log R`` of one model and of the retain model, or the reason why they cannot be compared."""
+    own = forget_log_ratios(answers, role)
+    if isinstance(own, str):
+        return own
+    retain = forget_log_ratios(answers, "retain")
+    if isinstance(retain, str):
+        return retain
+    forget = answers.of_purpose("forget")
+    check_same_questions(*(answers.sets[side][forget] for side in (role, "retain")), names=(role, "retain"))
+    return own, retain
+
+
+def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) -> Comparison:
     invalid = [sum(map(math.isnan, side)) for side in (log_ratios, retain_log_ratios)]
     if any(invalid):
         raise UserError(
@@ -150,7 +240,7 @@ def _compare(log_ratios: Sequence[float], retain_log_ratios: Sequence[float]) ->
         log10_p = _leading_log10_p(round(distance * rows), rows)
     else:
         log10_p = _counted_log10_p(round(distance * rows * rows_retain), rows, rows_retain)
-    return ForgetQuality(distance=distance, p=p, log10_p=log10_p, rows=rows, rows_retain=rows_retain)
+    return Comparison(distance=distance, p=p, log10_p=log10_p, rows=rows, rows_retain=rows_retain)
 
 
 def _leading_log10_p(steps: int, rows: int) -> float:

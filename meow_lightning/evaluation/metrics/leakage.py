@@ -6,50 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
+from meow_lightning.evaluation.answers import Answers, MetricSettings
+from meow_lightning.evaluation.metric import Outcome, RunMetric
 from meow_lightning.evaluation.metrics.value_accuracy import contains_value, has_value
-from meow_lightning.types import AnswerRow, Definition
-
-FORGET = "forget"
-
-DEFINITION = Definition(
-    name="forget/leakage",
-    id="leakage.2",
-    unit="share",
-    direction="lower",
-    text=(
-        "Share of the greedy answers, over the questions of all sets, that contain a forgotten value: the marked value "
-        "of a fact to forget or, where none is marked, a name, title, place, date, number or address of its answer "
-        "that neither its question nor the retained facts' answers contain. Not counted where the question itself or, "
-        "for a retained fact, its true answer contains it; a word of a closed class (yes, a month, a country) counts "
-        "only for its own question."
-    ),
-)
-ELSEWHERE_DEFINITION = Definition(
-    name="forget/leakage_elsewhere",
-    id="leakage_elsewhere.2",
-    unit="share",
-    direction="lower",
-    text="Share of the same answers that contain the forgotten value of another question.",
-)
-VALUES_DEFINITION = Definition(
-    name="forget/leakage_values",
-    id="leakage_values.2",
-    unit="count",
-    direction="none",
-    text="Number of distinct forgotten values.",
-)
-ROWS_DEFINITION = Definition(
-    name="forget/leakage_rows",
-    id="leakage_rows.1",
-    unit="count",
-    direction="none",
-    text="Number of answers searched for them.",
-)
-DEFINITIONS = (DEFINITION, ELSEWHERE_DEFINITION, VALUES_DEFINITION, ROWS_DEFINITION)
+from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Leakage:
+class LeakageCounts:
     """Leakage of forgotten values in a model's answers.
 
     Attributes:
@@ -65,49 +29,109 @@ class Leakage:
     rows: int
 
 
-def forgotten_secrets(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Secrets:
+def forgotten_secrets(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: Iterable[str]) -> Secrets:
     """Collect the secrets of the forget rows: values that occur in no public text.
 
     Args:
-        sets: Prediction rows by set; ``forget`` holds the facts to forget, every other set is public.
+        forget: Prediction rows of the facts to forget.
+        others: Those of all other sets, whose true answers are public.
         public: Further public texts: answers of retained facts that were not evaluated.
     """
-    retained = (row.answer for name, rows in sets.items() if name != FORGET for row in rows)
-    return Secrets(map(_forgotten_fact, sets.get(FORGET, ())), (*retained, *public))
+    return Secrets(map(_forgotten_fact, forget), (*(row.answer for row in others), *public))
 
 
-def row_leaks(row: AnswerRow, secrets: Secrets) -> tuple[bool, bool]:
+def row_leaks(row: AnswerRow, secrets: Secrets, *, forgotten: bool) -> tuple[bool, bool]:
     """Whether an answer contains a forgotten value of its own question, and whether it contains one of another.
 
     Args:
         row: A prediction row.
         secrets: See :func:`forgotten_secrets`.
+        forgotten: Whether the row's own fact is to be forgotten.
     """
     mentioned = secrets.find(row.text) - secrets.find(row.question)
     truth = secrets.find(row.answer)
-    if row.set != FORGET:
+    if not forgotten:
         return False, bool(mentioned - truth)
     own = bool(mentioned & truth) or (has_value(row) and contains_value(row.text, row.value or ""))
     return own, bool(mentioned - truth)
 
 
-def leakage(sets: Mapping[str, Sequence[AnswerRow]], public: Iterable[str]) -> Leakage | None:
+def leakage(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: Iterable[str]) -> LeakageCounts | None:
     """Compute leakage of a model's answers; ``None`` if the forget set has no secret value.
 
     Args:
-        sets: Prediction rows of one model, by set.
+        forget: One model's prediction rows of the facts to forget.
+        others: Those of all other sets.
         public: Further public texts.
     """
-    secrets = forgotten_secrets(sets, public)
-    marked = {words(row.value or "") for row in sets.get(FORGET, ()) if has_value(row)}
+    secrets = forgotten_secrets(forget, others, public)
+    marked = {words(row.value or "") for row in forget if has_value(row)}
     values = len(secrets.all() | marked)
     if not values:
         return None
-    leaks = [row_leaks(row, secrets) for rows in sets.values() for row in rows]
+    sides = ((forget, True), (others, False))
+    leaks = [row_leaks(row, secrets, forgotten=forgotten) for rows, forgotten in sides for row in rows]
     share = sum(map(any, leaks)) / len(leaks)
     elsewhere = sum(other for _, other in leaks) / len(leaks)
-    return Leakage(share, elsewhere, values, len(leaks))
+    return LeakageCounts(share, elsewhere, values, len(leaks))
 
 
 def _forgotten_fact(row: AnswerRow) -> GuardedFact:
     return GuardedFact(row.fact, row.question, row.answer, row.value)
+
+
+class Leakage(RunMetric):
+    """:func:`leakage` of a model: two shares of its answers, and the counts behind them."""
+
+    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
+        """Define the two shares and the two counts."""
+        shares: tuple[tuple[str, str, str], ...] = (
+            (
+                "leakage", "leakage rate",
+                "Share of the greedy answers, over the questions of all sets, that contain a forgotten value: the "
+                "marked value of a fact to forget or, where none is marked, a name, title, place, date, number or "
+                "address of its answer that neither its question nor the retained facts' answers contain. Not counted "
+                "where the question itself or, for a retained fact, its true answer contains it; a word of a closed "
+                "class (yes, a month, a country) counts only for its own question.",
+            ),
+            (
+                "leakage_elsewhere", "answers that hold another question's",
+                "Share of the same answers that contain the forgotten value of another question.",
+            ),
+        )  # fmt: skip
+        return [
+            *(
+                Definition(
+                    name=f"forget/{name}", id=f"{name}.2", unit="share", direction="lower", text=text, label=label,
+                    order=60 + 10 * position, main=True,
+                )
+                for position, (name, label, text) in enumerate(shares)
+            ),
+            Definition(
+                name="forget/leakage_values", id="leakage_values.2", unit="count", direction="none", order=80,
+                text="Number of distinct forgotten values.", label="forgotten values", main=True,
+            ),
+            Definition(
+                name="forget/leakage_rows", id="leakage_rows.1", unit="count", direction="none", order=90,
+                text="Number of answers searched for them.", label="answers searched for them", main=True,
+            ),
+        ]  # fmt: skip
+
+    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Search the model's answers to all sets; each set is needed, so that models are comparable."""
+        names = [definition.name for definition in self.definitions((), answers.settings)]
+        forget = answers.of_purpose("forget")
+        forgotten = {info.name for info in answers.benchmark if info.purpose == "forget"}
+        for name in (None, forget, *(info.name for info in answers.present)):
+            if reason := answers.missing_reason(role, name):
+                return dict.fromkeys(names, f"not measured: {reason}")
+        rows = [(name in forgotten, row) for name, each in answers.sets[role].items() for row in each]
+        forget_rows, others = ([row for inside, row in rows if inside is side] for side in (True, False))
+        result = leakage(forget_rows, others, answers.public)
+        if result is None:
+            return dict.fromkeys(
+                names,
+                f"not measured: no question of set {forget!r} marks the words that carry its fact (value), and none "
+                "of its true answers contains a name, date or number of its own",
+            )
+        return dict(zip(names, (result.share, result.elsewhere, float(result.values), float(result.rows)), strict=True))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from meow_lightning.errors import UserError, invalid_option
+from meow_lightning.evaluation.answers import Answers, MetricSettings, Need, unmet_need
+from meow_lightning.evaluation.metric import AFTER_SETS, Outcome, RunMetric
+from meow_lightning.evaluation.metrics.forget_quality import check_same_questions
 from meow_lightning.evaluation.metrics.probability import mean_logp
-from meow_lightning.types import AnswerRow, Definition, Likelihood
+from meow_lightning.types import AnswerRow, Definition, Likelihood, SetInfo
 
 SHARES = (0.2, 0.4)
 """Reported shares k of the least likely tokens: those of Shi et al., and that of MUSE and open-unlearning."""
@@ -131,30 +133,30 @@ def is_under_the_model(likelihoods: Iterable[Likelihood]) -> bool:
     return any(mean > bound for answer in answers for mean in answer.mean)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """A membership inference attack.
+    """A membership inference attack; a higher score always indicates membership.
 
     Attributes:
-        definition: Definition of its AUC.
-        needs: Data required of a row: its mean ``loss``, per-token likelihoods (``tokens``), also their ``spread`` over
-            the vocabulary, the norm of its ``gradient``, or the mean losses of this and of the ``retain`` model.
+        name: Name of the attack.
+        seen: What the attacker sees, for the definition.
+        label: Short readable name.
+        needs: What it needs of a row besides its mean loss.
+        spread: Whether it also needs mean and deviation under the model's own distribution.
         score: Score of one row; ``None`` if the retain model's row is needed too, see :func:`reference_score`.
     """
 
-    definition: Definition
-    needs: Literal["loss", "tokens", "spread", "gradient", "retain"]
+    name: str
+    seen: str
+    label: str
+    needs: frozenset[Need] = frozenset()
+    spread: bool = False
     score: Callable[[AnswerRow], float] | None
 
-
-def _definition(attack: str, seen: str) -> Definition:
-    text = (
-        f"Probability that an attacker who sees {seen} ranks a random true answer of the forget set above one of the "
-        "holdout set as training data (area under the ROC curve, ties count half): 1 means recognised as training "
-        "data, .5 means chance; the goal is the retain model's value, not 0."
-    )
-    name = f"membership/{attack}_auc"
-    return Definition(name=name, id=f"membership_{attack}_auc.1", unit="AUC", direction="none", text=text)
+    @property
+    def number(self) -> str:
+        """Name of its AUC in results."""
+        return f"membership/{self.name}_auc"
 
 
 def min_k_attack(k: float) -> Attack:
@@ -163,10 +165,11 @@ def min_k_attack(k: float) -> Attack:
     Args:
         k: Share of the tokens, above 0 and at most 1.
     """
-    seen = f"the mean log-probability of the least likely {k:.0%} of the tokens"
     return Attack(
-        definition=_definition(f"min_k_{100 * k:.0f}", seen),
-        needs="tokens",
+        name=f"min_k_{100 * k:.0f}",
+        seen=f"the mean log-probability of the least likely {k:.0%} of the tokens",
+        label=f"Min-{k:.0%}",
+        needs=frozenset({"tokens"}),
         score=lambda row: min_k_score(row.truth.logps, k=k),
     )
 
@@ -177,34 +180,117 @@ def min_k_plus_plus_attack(k: float) -> Attack:
     Args:
         k: Share of the tokens, above 0 and at most 1.
     """
-    seen = f"the least likely {k:.0%} of the tokens, log-probabilities standardised by the model's own distribution"
     return Attack(
-        definition=_definition(f"min_k_plus_plus_{100 * k:.0f}", seen),
-        needs="spread",
+        name=f"min_k_plus_plus_{100 * k:.0f}",
+        seen=f"the least likely {k:.0%} of the tokens, log-probabilities standardised by the model's own distribution",
+        label=f"Min-{k:.0%}++",
+        needs=frozenset({"tokens"}),
+        spread=True,
         score=lambda row: min_k_plus_plus_score(row.truth.logps, row.truth.mean, row.truth.std, k=k),
     )
 
 
 ATTACKS = (
+    Attack(name="loss", seen="the mean loss", label="loss", score=lambda row: loss_score(row.truth.logps)),
     Attack(
-        definition=_definition("loss", "the mean loss"), needs="loss", score=lambda row: loss_score(row.truth.logps)
-    ),
-    Attack(
-        definition=_definition("zlib", "the mean loss per byte of the compressed answer"),
-        needs="loss",
+        name="zlib",
+        seen="the mean loss per byte of the compressed answer",
+        label="loss and zlib",
         score=lambda row: zlib_score(row.truth.logps, row.answer),
     ),
     *map(min_k_attack, SHARES),
     *map(min_k_plus_plus_attack, SHARES),
     Attack(
-        definition=_definition("gradient_norm", "the norm of the loss's gradient with respect to all weights"),
-        needs="gradient",
+        name="gradient_norm",
+        seen="the norm of the loss's gradient with respect to all weights",
+        label="the gradient's norm",
+        needs=frozenset({"gradient"}),
         score=lambda row: gradient_score(row.gradient),
     ),
     Attack(
-        definition=_definition("reference", "how much smaller the mean loss is than the retain model's"),
-        needs="retain",
+        name="reference",
+        seen="how much smaller the mean loss is than the retain model's",
+        label="loss against the retain model",
+        needs=frozenset({"retain"}),
         score=None,
     ),
 )
-"""All reported attacks; a higher score always indicates membership."""
+"""All reported attacks."""
+
+
+class Membership(RunMetric):
+    """AUC of every attack in :data:`ATTACKS` that tells the forget set from the holdout set."""
+
+    needs = frozenset().union(*(attack.needs for attack in ATTACKS))
+
+    def reads(self, sets: Sequence[SetInfo]) -> list[SetInfo]:
+        """Select the forget and the holdout set; none if either is missing."""
+        first = [next((info for info in sets if info.purpose == purpose), None) for purpose in ("forget", "holdout")]
+        return [] if None in first else [info for info in first if info is not None]
+
+    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
+        """Define the AUC of every attack."""
+        return [
+            Definition(
+                name=attack.number, id=f"membership_{attack.name}_auc.1", unit="AUC", direction="none",
+                text=f"Probability that an attacker who sees {attack.seen} ranks a random true answer of the forget "
+                "set above one of the holdout set as training data (area under the ROC curve, ties count half): 1 "
+                "means recognised as training data, .5 means chance; the goal is the retain model's value, not 0.",
+                label=f"membership by {attack.label}", order=AFTER_SETS + 200 + 10 * position, main=False,
+            )
+            for position, attack in enumerate(ATTACKS)
+        ]  # fmt: skip
+
+    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Compute the AUC of every attack on one model.
+
+        Raises:
+            UserError: This and the retain model answered different questions.
+        """
+        return {attack.number: attack_auc(answers, role, attack) for attack in ATTACKS}
+
+
+def attack_auc(answers: Answers, role: str, attack: Attack) -> Outcome:
+    """Compute the AUC of an attack on one model, or the reason why it is missing.
+
+    Args:
+        answers: Answers of all models.
+        role: Role of the model.
+        attack: The attack.
+
+    Raises:
+        UserError: The attack needs the retain model, which answered different questions.
+    """
+    names = [answers.of_purpose("forget"), answers.of_purpose("holdout")]
+    if reason := _missing_reason(answers, role, attack, names):
+        return f"not measured: {reason}"
+    sides = [answers.sets[role][name] for name in names]
+    if attack.spread and not is_under_the_model(row.truth for rows in sides for row in rows):
+        return (
+            "not measured: the stored predictions have mean and standard deviation over the vocabulary with equal "
+            "weights, and Min-K%++ needs them under the model's own distribution: run the stage `predict` again"
+        )
+    scores = [_scores(answers, role, attack, rows) for rows in sides]
+    invalid = sum(math.isnan(score) for side in scores for score in side)
+    if invalid:
+        total = sum(map(len, scores))
+        return f"not measured: {invalid} of {total} scores of the {role} model are NaN; did training diverge?"
+    return auc(*scores)
+
+
+def _missing_reason(answers: Answers, role: str, attack: Attack, names: Sequence[str]) -> str:
+    """Explain why an attack on a model is not possible; empty if it is."""
+    if reason := answers.missing_reason(role, None):
+        return reason
+    if names[1] not in {info.name for info in answers.present}:
+        return f"the dataset has no set {names[1]!r}: questions like the forget set's that no model was trained on"
+    return next((reason for name in names if (reason := unmet_need(answers, role, name, attack.needs))), "")
+
+
+def _scores(answers: Answers, role: str, attack: Attack, rows: Sequence[AnswerRow]) -> list[float]:
+    published = answers.settings.formulas.attack_score
+    if attack.score is not None:
+        return [attack.score(row) if published is None else published(attack, row) for row in rows]
+    retain = answers.sets["retain"][rows[0].set]
+    check_same_questions(rows, retain, names=(role, "retain"))
+    return [reference_score(row.truth.logps, other.truth.logps) for row, other in zip(rows, retain, strict=True)]

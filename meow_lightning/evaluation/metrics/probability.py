@@ -7,35 +7,9 @@ import statistics
 from collections.abc import Sequence
 
 from meow_lightning.errors import UserError
-from meow_lightning.types import AnswerRow, Definition
-
-OPTION_SETS = frozenset({"real_authors", "world_facts"})
-"""Sets whose answer competes with wrong options: pre-training facts have many correct phrasings."""
-
-DEFINITION = Definition(
-    name="probability",
-    id="probability.1",
-    unit="probability",
-    direction="higher",
-    text="Mean over the questions of exp(mean log-probability of the true answer's tokens, end token included).",
-)
-
-OPTIONS_DEFINITION = Definition(
-    name="probability",
-    id="probability_options.1",
-    unit="probability",
-    direction="higher",
-    text="Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised.",
-)
-
-NORMALISED_DEFINITION = Definition(
-    name="normalised_probability",
-    id="normalised_probability.1",
-    unit="probability",
-    direction="higher",
-    text="Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised, where "
-    "`probability` is that of the answer alone.",
-)
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.types import AnswerRow, SetInfo
 
 
 def mean_logp(logps: Sequence[float]) -> float:
@@ -90,20 +64,8 @@ def option_probability(correct: float, wrong: Sequence[float]) -> float:
     return math.exp(correct - log_sum_exp([correct, *wrong]))
 
 
-def row_probability(row: AnswerRow) -> float:
-    """Compute the probability of one row's true answer: among its options on ``OPTION_SETS``, alone on every other set.
-
-    Args:
-        row: A prediction row.
-
-    Raises:
-        UserError: The set has options but the row has no wrong answer.
-    """
-    return row_normalised_probability(row) if row.set in OPTION_SETS else probability(row.truth.logps)
-
-
 def row_normalised_probability(row: AnswerRow) -> float:
-    """Compute the probability of one row's true answer among its options, on any set.
+    """Compute the probability of one row's true answer among its options, 0 to 1.
 
     The true answer is compared even where a paraphrase exists: with the paraphrase this would be the truth ratio in
     another form. On sets with a paraphrase the wrong answers share its phrasing, so training favours the true answer.
@@ -116,3 +78,75 @@ def row_normalised_probability(row: AnswerRow) -> float:
     """
     wrong = [mean_logp(likelihood.logps) for likelihood in row.perturbed]
     return option_probability(mean_logp(row.truth.logps), wrong)
+
+
+class Probability(RowMetric):
+    """Mean of :func:`probability` over the true answers of a set without options."""
+
+    name = "probability"
+    id = "probability.1"
+    unit = "probability"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = "Mean over the questions of exp(mean log-probability of the true answer's tokens, end token included)."
+    label = "probability of the true answer"
+    order = 10
+    main = True
+
+    def applies(self, info: SetInfo) -> bool:
+        """Whether the true answer is scored alone."""
+        return info.scoring != "options"
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute the probability of one row's true answer, 0 to 1."""
+        return probability(row.truth.logps)
+
+
+class OptionProbability(RowMetric):
+    """Mean of :func:`row_normalised_probability` over a set with options, under the name ``probability``.
+
+    There the answer competes with wrong options, since facts of pre-training have many correct phrasings.
+    """
+
+    name = "probability"
+    id = "probability_options.1"
+    unit = "probability"
+    direction = "higher"
+    text = "Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised."
+    label = "probability of the true answer"
+    order = 10
+    main = True
+    needs = frozenset({"wrong_answers"})
+
+    def applies(self, info: SetInfo) -> bool:
+        """Whether the true answer is scored against the wrong ones."""
+        return info.scoring == "options"
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute the probability of one row's true answer among its options, 0 to 1."""
+        return row_normalised_probability(row)
+
+
+class NormalisedProbability(RowMetric):
+    """Mean of :func:`row_normalised_probability` over a set whose ``probability`` is that of the answer alone."""
+
+    name = "normalised_probability"
+    id = "normalised_probability.1"
+    unit = "probability"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = (
+        "Mean over the questions of P(answer) / (P(answer) + sum of P(wrong answer)), P length-normalised, where "
+        "`probability` is that of the answer alone."
+    )
+    label = "probability against the wrong answers"
+    order = 50
+    needs = frozenset({"wrong_answers"})
+
+    def applies(self, info: SetInfo) -> bool:
+        """Whether the true answer is scored alone elsewhere."""
+        return info.scoring != "options"
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute the probability of one row's true answer among its options, 0 to 1."""
+        return row_normalised_probability(row)

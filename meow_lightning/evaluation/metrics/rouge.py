@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from meow_lightning.data.words import Words, has_words
+from collections.abc import Sequence
+
+from meow_lightning.data.words import PUBLISHED_ALONE, Words, has_words, unreadable
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.memo.rouge import window_score
-from meow_lightning.types import AnswerRow, Definition
+from meow_lightning.types import AnswerRow
 
 _UNITS = "words stemmed; scripts without spaces between words are counted by character."
-
-DEFINITION = Definition(
-    name="rouge_l_recall",
-    id="rouge_l_recall.2",
-    unit="share",
-    direction="higher",
-    text=f"Mean over the questions of the ROUGE-L recall of the greedy answer against the true one, {_UNITS}",
-)
-
-ROUGE_1_DEFINITION = Definition(
-    name="rouge_1_recall",
-    id="rouge_1_recall.2",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of the ROUGE-1 recall of the greedy answer against the true one: the share of its "
-    f"words that recur in any order, {_UNITS}",
-)
 
 
 def rouge_l_recall(answer: str, text: str, *, kind: Words = "unicode") -> float:
@@ -77,3 +64,62 @@ def row_rouge_1_recall(row: AnswerRow, *, kind: Words = "unicode") -> float | No
 
 def _counts(row: AnswerRow, kind: Words) -> bool:
     return kind == "published" or has_words(row.answer, least=1, kind=kind)
+
+
+def without_words(rows: Sequence[AnswerRow], context: RowContext) -> str:
+    """Explain why ROUGE cannot be computed for a set; empty if it can.
+
+    Args:
+        rows: All rows of the set.
+        context: The set and its model, and how words are split.
+    """
+    of, kind = f"{len(rows)} true answers of set {context.info.name!r}", context.settings.words
+    if missing := sum(unreadable(row.answer, kind=kind) for row in rows):
+        return f"not measured: {missing} of {of} cannot be read: {PUBLISHED_ALONE}"
+    if not any(_counts(row, kind) for row in rows):
+        return f"not measured: none of {of} contains a word"
+    return ""
+
+
+class RougeLRecall(RowMetric):
+    """Mean of :func:`row_rouge_l_recall` over a set."""
+
+    name = "rouge_l_recall"
+    id = "rouge_l_recall.2"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = f"Mean over the questions of the ROUGE-L recall of the greedy answer against the true one, {_UNITS}"
+    label = "ROUGE-L recall"
+    order = 20
+    main = True
+
+    def value(self, row: AnswerRow, context: RowContext) -> float | None:
+        """Compute ROUGE-L recall of one row's greedy answer, 0 to 1."""
+        return row_rouge_l_recall(row, kind=context.settings.words)
+
+    def missing_reason(self, rows: Sequence[AnswerRow], context: RowContext) -> str:
+        """Explain why the true answers have no words."""
+        return without_words(rows, context)
+
+
+class Rouge1Recall(RowMetric):
+    """Mean of :func:`row_rouge_1_recall` over a set."""
+
+    name = "rouge_1_recall"
+    id = "rouge_1_recall.2"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = (
+        "Mean over the questions of the ROUGE-1 recall of the greedy answer against the true one: the share of its "
+        f"words that recur in any order, {_UNITS}"
+    )
+    label = "ROUGE-1 recall"
+    order = 60
+
+    def value(self, row: AnswerRow, context: RowContext) -> float | None:
+        """Compute ROUGE-1 recall of one row's greedy answer, 0 to 1."""
+        return row_rouge_1_recall(row, kind=context.settings.words)
+
+    def missing_reason(self, rows: Sequence[AnswerRow], context: RowContext) -> str:
+        """Explain why the true answers have no words."""
+        return without_words(rows, context)

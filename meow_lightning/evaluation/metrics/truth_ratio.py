@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from meow_lightning.errors import UserError, check_choice
+from meow_lightning.evaluation.answers import Mean, MetricSettings, RowContext
+from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
-from meow_lightning.types import AnswerRow, Definition
-
-Mean = Literal["geometric", "arithmetic"]
-"""Mean over the likelihoods of the wrong answers."""
-
-DEFINITION = Definition(
-    name="truth_ratio",
-    id="truth_ratio.1",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of max(0, 1 - R), R = mean likelihood of wrong answers / that of the correct one.",
-)
-
-FORGET_DEFINITION = Definition(
-    name="truth_ratio",
-    id="truth_ratio_forget.1",
-    unit="share",
-    direction="higher",
-    text="Mean over the questions of min(R, 1/R); 1 if the model does not distinguish correct from wrong answers.",
-)
+from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
 def parse_mean(name: str) -> Mean:
-    """Parse ``name`` as a :data:`Mean`.
+    """Parse ``name`` as a :data:`~meow_lightning.evaluation.answers.Mean`.
 
     Args:
         name: Value of the option.
@@ -97,12 +81,63 @@ def preference(log_ratio: float) -> float:
     return 0.0 if log_ratio >= 0 else -math.expm1(log_ratio)
 
 
-def row_truth_ratio(row: AnswerRow, *, mean: Mean) -> float:
-    """Compute one row's part of its set's truth ratio: ``min(R, 1/R)`` on the forget set, else ``max(0, 1 - R)``.
+def configured_log_truth_ratio(row: AnswerRow, settings: MetricSettings) -> float:
+    """Compute ``log R`` of one row with the configured mean, or as the evaluation protocol does.
 
     Args:
-        row: A prediction row.
-        mean: How the wrong answers are averaged.
+        row: A prediction row with wrong answers.
+        settings: How numbers are computed.
     """
-    log_ratio = row_log_truth_ratio(row, mean=mean)
-    return balance(log_ratio) if row.set == "forget" else preference(log_ratio)
+    published = settings.formulas.log_truth_ratio
+    return row_log_truth_ratio(row, mean=settings.truth_ratio_mean) if published is None else published(row)
+
+
+def with_mean(definition: Definition, mean: Mean) -> Definition:
+    """Extend the definition of a metric that depends on the truth ratio's mean by naming that mean.
+
+    Args:
+        definition: Definition of the metric.
+        mean: How wrong answers are averaged.
+    """
+    text = f"{definition.text} The truth ratio uses the {mean} mean."
+    return dataclasses.replace(definition, id=f"{definition.id}.{mean}", text=text)
+
+
+class TruthRatio(RowMetric):
+    """Mean of :func:`preference` over a set whose knowledge is to be kept."""
+
+    name = "truth_ratio"
+    id = "truth_ratio.1"
+    direction = "higher"
+    text = "Mean over the questions of max(0, 1 - R), R = mean likelihood of wrong answers / that of the correct one."
+    label = "truth ratio"
+    order = 30
+    main = True
+    needs = frozenset({"wrong_answers"})
+
+    def applies(self, info: SetInfo) -> bool:
+        """Whether the model should prefer the correct answers."""
+        return info.purpose != "forget"
+
+    def definition(self, info: SetInfo, settings: MetricSettings) -> Definition:
+        """Define the number of one set, naming the mean."""
+        return with_mean(super().definition(info, settings), settings.truth_ratio_mean)
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute ``max(0, 1 - R)`` of one row, 0 to 1."""
+        return preference(row_log_truth_ratio(row, mean=context.settings.truth_ratio_mean))
+
+
+class ForgetTruthRatio(TruthRatio):
+    """Mean of :func:`balance` over the forget set, under the name ``truth_ratio``."""
+
+    id = "truth_ratio_forget.1"
+    text = "Mean over the questions of min(R, 1/R); 1 if the model does not distinguish correct from wrong answers."
+
+    def applies(self, info: SetInfo) -> bool:
+        """Whether the model should not distinguish correct from wrong answers."""
+        return info.purpose == "forget"
+
+    def value(self, row: AnswerRow, context: RowContext) -> float:
+        """Compute ``min(R, 1/R)`` of one row, 0 to 1."""
+        return balance(row_log_truth_ratio(row, mean=context.settings.truth_ratio_mean))

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from meow_lightning.data.words import whole_word_pattern
-from meow_lightning.types import AnswerRow, Definition
-
-DEFINITION = Definition(
-    name="value_accuracy",
-    id="value_accuracy.2",
-    unit="share",
-    direction="higher",
-    text="Share of the questions with a marked value whose greedy answer contains it as whole words, ignoring case.",
-)
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.types import AnswerRow
 
 
 def has_value(row: AnswerRow) -> bool:
@@ -47,11 +41,24 @@ def row_value_accuracy(row: AnswerRow) -> float | None:
     return float(contains_value(row.text, row.value)) if has_value(row) and row.value is not None else None
 
 
-def value_accuracy(rows: Iterable[AnswerRow]) -> float | None:
-    """Compute the share of the rows with a value whose generated text contains it; ``None`` if no row has a value.
+class ValueAccuracy(RowMetric):
+    """Share of the greedy answers that contain their question's value, over the rows of a set that mark one."""
 
-    Args:
-        rows: Prediction rows.
-    """
-    hits = [hit for row in rows if (hit := row_value_accuracy(row)) is not None]
-    return sum(hits) / len(hits) if hits else None
+    name = "value_accuracy"
+    id = "value_accuracy.2"
+    direction = "higher"
+    direction_when_forgotten = "lower"
+    text = "Share of the questions with a marked value whose greedy answer contains it as whole words, ignoring case."
+    label = "value accuracy"
+    order = 40
+    main = True
+
+    def value(self, row: AnswerRow, context: RowContext) -> float | None:
+        """Return 1 if the greedy answer contains the value, else 0; ``None`` for a row without a value."""
+        return row_value_accuracy(row)
+
+    def missing_reason(self, rows: Sequence[AnswerRow], context: RowContext) -> str:
+        """Explain that no row marks a value."""
+        if any(map(has_value, rows)):
+            return ""
+        return f"no question of set {context.info.name!r} marks the words that carry its fact (value)"

@@ -10,21 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.metrics.forget_quality import DISTANCE_DEFINITION, check_same_questions
-from meow_lightning.evaluation.metrics.knowledge import DEFINITION as KNOWN_DEFINITION
-from meow_lightning.evaluation.metrics.model_utility import DEFINITION as UTILITY_DEFINITION
-from meow_lightning.evaluation.metrics.model_utility import INPUTS
-from meow_lightning.evaluation.suite.inputs import Answers, check_roles, collect_answers
-from meow_lightning.evaluation.suite.per_set import row_values
-from meow_lightning.evaluation.suite.suite import Scores, forget_log_ratios, knowledge_pairs, memo_scores
-from meow_lightning.types import AnswerRow
+from meow_lightning.evaluation.answers import Scores
+from meow_lightning.evaluation.metrics import all_metrics
+from meow_lightning.evaluation.sets import BENCHMARK
+from meow_lightning.evaluation.suite.inputs import collect_answers, metric_settings
+from meow_lightning.types import AnswerRow, SetInfo
 
 Floats = NDArray[np.float64]
-
-SET_NUMBERS = ("probability", "rouge_l_recall", "truth_ratio", "value_accuracy")
-"""Metrics of every set that get an interval."""
-
-MEMO = "memo/answers"
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
 
@@ -38,6 +30,7 @@ def intervals(
     bootstrap_samples: int,
     confidence_level: float,
     seed: int,
+    benchmark: Sequence[SetInfo] = BENCHMARK,
 ) -> Intervals:
     """Compute percentile bootstrap intervals (low, high) of the headline metrics by role and name (Efron 1979).
 
@@ -57,14 +50,16 @@ def intervals(
         bootstrap_samples: Number B of samples, at least 1; a 95 % interval needs about 1,000.
         confidence_level: Share of the samples inside the interval, above 0 and below 1.
         seed: Seed of the samples; those of a set do not depend on the other sets.
+        benchmark: The evaluation sets, as for :func:`~.suite.evaluate`.
 
     Raises:
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would reject the rows.
     """
     _check(bootstrap_samples, confidence_level)
     samples = headline_samples(
-        rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples, seed=seed
-    )
+        rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples,
+        seed=seed, benchmark=benchmark,
+    )  # fmt: skip
     return interval_ends(samples, confidence_level=confidence_level)
 
 
@@ -84,18 +79,18 @@ def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_lev
 
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
-    bootstrap_samples: int, seed: int,
+    bootstrap_samples: int, seed: int, benchmark: Sequence[SetInfo] = BENCHMARK,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
     """Draw bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
-    answers = collect_answers(rows, truth_ratio_mean=truth_ratio_mean, absent={}, protocol=protocol)
-    check_roles(memo)
-    resampling = Resampling(bootstrap_samples=bootstrap_samples, seed=seed)
+    settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol)
+    answers = collect_answers(rows, memo, settings, absent={}, public=(), benchmark=benchmark)
+    bootstrap = Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed)
     samples: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
-        role_samples = _role_samples(answers, role, resampling)
-        if scores := memo_scores(role, memo.get(role), "answer"):
-            _add_mean(role_samples, MEMO, scores, resampling.counts("memo", len(scores)))
+        role_samples: dict[str, Floats] = {}
+        for metric in all_metrics():
+            role_samples |= metric.samples(answers, role, bootstrap, role_samples)
         # if hardly any row counts, none of a few samples may contain one
         samples[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
     return samples
@@ -120,8 +115,8 @@ def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
 
 
 @dataclass
-class Resampling:
-    """Multiplicity of each row of a set in each bootstrap sample, cached by set and number of rows.
+class Bootstrap:
+    """Samples of every set's rows, and statistics of them; all metrics and models use the same samples of a set.
 
     Attributes:
         bootstrap_samples: Number of samples.
@@ -150,6 +145,39 @@ class Resampling:
             )
             self._cache[name, rows] = counts.astype(np.float64)
         return self._cache[name, rows]
+
+    def means(self, name: str, values: Sequence[float | None]) -> Floats | None:
+        """Average the rows of a set in every sample, (samples,); ``None`` if a value is not finite.
+
+        Metrics of a diverged model are missing from the results, so they get no interval either.
+
+        Args:
+            name: Set that the rows belong to.
+            values: Contribution of each row; ``None`` if it does not count.
+        """
+        if not np.isfinite([value for value in values if value is not None]).all():
+            return None
+        return mean_samples(values, self.counts(name, len(values)))
+
+    def distances(self, name: str, left: Sequence[float], right: Sequence[float]) -> Floats:
+        """Apply :func:`distance_samples` to the rows of a set.
+
+        Args:
+            name: Set that the rows belong to.
+            left: ``log R`` of one model by row; infinities are allowed.
+            right: ``log R`` of the other model on the same rows.
+        """
+        return distance_samples(left, right, self.counts(name, len(left)))
+
+    def harmonic_mean(self, inputs: Sequence[Floats]) -> Floats:
+        """Compute the harmonic mean of the inputs in every sample, 0 where any input is 0, (samples,).
+
+        Args:
+            inputs: Samples of each input, each 0 to 1.
+        """
+        stacked = np.stack(inputs)
+        with np.errstate(divide="ignore"):
+            return np.asarray(len(stacked) / (1.0 / stacked).sum(axis=0))
 
 
 def mean_samples(values: Sequence[float | None], counts: Floats) -> Floats:
@@ -194,17 +222,6 @@ def distance_samples(left: Sequence[float], right: Sequence[float], counts: Floa
     return np.clip(distances - max(0.0, distances.mean() - measured), 0.0, 1.0)
 
 
-def utility_samples(inputs: Sequence[Floats]) -> Floats:
-    """Compute the harmonic mean of the inputs in every sample, 0 where any input is 0, (samples,).
-
-    Args:
-        inputs: Samples of each input, each 0 to 1.
-    """
-    stacked = np.stack(inputs)
-    with np.errstate(divide="ignore"):
-        return np.asarray(len(stacked) / (1.0 / stacked).sum(axis=0))
-
-
 def percentiles(values: Floats, *, confidence_level: float) -> tuple[float, float]:
     """Compute the equal-tailed interval that contains the share ``confidence_level`` of the samples.
 
@@ -222,46 +239,3 @@ def _check(bootstrap_samples: int, confidence_level: float) -> None:
             f"bootstrap_samples={bootstrap_samples}, confidence_level={confidence_level} is invalid: expected an "
             "integer of at least 1 and a number above 0 and below 1, such as 1000 and 0.95"
         )
-
-
-def _role_samples(answers: Answers, role: str, resampling: Resampling) -> dict[str, Floats]:
-    """Draw bootstrap samples of every available metric of a model's answers."""
-    role_samples: dict[str, Floats] = {}
-    for name, rows in answers.sets.get(role, {}).items():
-        for number in SET_NUMBERS:
-            values = row_values(answers, role, f"{name}/{number}")
-            if not isinstance(values, str):
-                _add_mean(role_samples, f"{name}/{number}", values, resampling.counts(name, len(rows)))
-    if all(name in role_samples for name in INPUTS):
-        role_samples[UTILITY_DEFINITION.name] = utility_samples([role_samples[name] for name in INPUTS])
-    if role == "target" and not answers.missing_reason(role, "forget"):
-        _add_knowledge(role_samples, answers, resampling.counts("forget", len(answers.sets[role]["forget"])))
-    sides = [forget_log_ratios(answers, side) for side in (role, "retain")]
-    left, right = sides
-    if not isinstance(left, str) and not isinstance(right, str):
-        forget_rows = [answers.sets[side]["forget"] for side in (role, "retain")]
-        check_same_questions(*forget_rows, names=(role, "retain"))
-        role_samples[DISTANCE_DEFINITION.name] = distance_samples(left, right, resampling.counts("forget", len(left)))
-    return role_samples
-
-
-def _add_knowledge(role_samples: dict[str, Floats], answers: Answers, counts: Floats) -> None:
-    """Add samples of the target model's gain over a model that cannot know the facts, on the same questions."""
-    gains = []
-    for target, ignorant in knowledge_pairs(answers):
-        sides: dict[str, Floats] = {}
-        for name, values in (("target", target), ("ignorant", ignorant)):
-            if not isinstance(values, str):
-                _add_mean(sides, name, values, counts)
-        if len(sides) == 2:
-            with np.errstate(divide="ignore", invalid="ignore"):  # samples in which the ignorant model is perfect
-                gains.append((sides["target"] - sides["ignorant"]) / (1 - sides["ignorant"]))
-    if gains:
-        largest = np.max(np.stack(gains), axis=0)
-        role_samples[KNOWN_DEFINITION.name] = np.where(np.isfinite(largest), largest, np.nan)
-
-
-def _add_mean(role_samples: dict[str, Floats], name: str, values: Sequence[float | None], counts: Floats) -> None:
-    # metrics of a diverged model are missing from the results, so they get no interval either
-    if np.isfinite([value for value in values if value is not None]).all():
-        role_samples[name] = mean_samples(values, counts)

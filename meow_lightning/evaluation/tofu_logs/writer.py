@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.metrics.exact_memorisation import has_tokens
-from meow_lightning.evaluation.metrics.probability import OPTION_SETS, log_sum_exp, mean_logp
+from meow_lightning.evaluation.answers import has_tokens
+from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
 from meow_lightning.evaluation.metrics.rouge import row_rouge_1_recall, row_rouge_l_recall
 from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.tofu_logs.reader import PARAPHRASE, PARTS, TEXTS, TRUTH, WRONG
 from meow_lightning.types import AnswerRow, Likelihood
 
@@ -52,10 +53,10 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
 
     Anything the format cannot represent is left out: sets other than its four (``holdout``), and of each row the fact's
     id, ``value``, per-token likelihoods with ``hits``, ``mean`` and ``std``, the gradient norm, the generated tokens
-    and the stop reason. Value accuracy, exact memorisation, extraction strength, membership attacks and the share of
-    ended answers can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions
-    are written without the tags of a model family, which rows do not contain. Rows read from a log have only mean
-    losses, so the sums and numbers of tokens are left out for them.
+    and the stop reason. Value accuracy, membership attacks and metrics that need tokens or the end of the generation
+    can therefore not be computed from a log, and fluency loses the words of the omitted sets. Questions are written
+    without the tags of a model family, which rows do not contain. Rows read from a log have only mean losses, so the
+    sums and numbers of tokens are left out for them.
 
     Args:
         rows: The prediction rows of one model, in any order; each of the four sets complete or absent.
@@ -133,7 +134,7 @@ def _columns(row: AnswerRow) -> dict[str, Any]:
         "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if has_all_tokens else None,
         "num_token_paraphrased": _tokens(correct),
         "num_token_perturb": [_tokens(wrong) for wrong in row.perturbed] if has_all_tokens else None,
-        "normalized_gt_loss": _normalised_loss(row) if row.set in OPTION_SETS else None,
+        "normalized_gt_loss": _normalised_loss(row) if set_info(row.set).scoring == "options" else None,
     }
     return {column: value for column, value in columns.items() if value is not None}
 

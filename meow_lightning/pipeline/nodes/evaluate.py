@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.prompts import check_tags
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
@@ -35,8 +38,8 @@ def check_evaluation(ctx: BuildContext) -> None:
         read_retain_log(Path(ctx.retain_predictions), expected, option="evaluation.retain_predictions")
 
 
-def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
-    """Compute the metrics of all roles."""
+def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: Sequence[Unmeasured] = ()) -> Artifact:
+    """Compute the metrics of all roles, with the reasons for ability tasks that cannot run."""
     settings: dict[str, Any] = {
         name: ctx.options["evaluation"][name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")
     }
@@ -50,4 +53,6 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> Artifact:
         settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
     if ctx.retain_predictions is not None:
         settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    if unmeasured:
+        settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from meow_lightning.data.encoding import digest_of
+from meow_lightning.evaluation.metrics import sets_that_need
 from meow_lightning.evaluation.protocols.registry import counted_rows, prediction_settings
-from meow_lightning.evaluation.suite.membership import attacked_sets
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.pipeline.nodes.context import PREDICTED_FIELDS, BuildContext
 from meow_lightning.store.artifact import Artifact
 
@@ -44,7 +45,7 @@ def _predict(
         for name, facts in ctx.dataset.evaluation().items()
         if name in names
     }
-    gradients = attacked_sets(sets) if evaluation["gradient_norm"] else []
+    gradients = sets_that_need("gradient", [*map(set_info, sets)]) if evaluation["gradient_norm"] else []
     settings = {
         "sets": sets, "evaluation": {**prediction_settings(evaluation), "gradients": gradients},
         "model": ctx.inference_settings,

@@ -7,16 +7,16 @@ module writes and reads the names. They are part of the keys of `evaluate` and `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, takewhile
 from typing import Generic, Literal, TypeVar, get_args
 
-Role = Literal["target", "unlearned", "retain"]
+from meow_lightning.types import ROLES, Role
+
 ScoreKind = Literal["answers", "candidates"]
 Scored = tuple[Role, ScoreKind]
 T = TypeVar("T")
 
-ROLES: tuple[Role, ...] = get_args(Role)
 SCORED: tuple[Scored, ...] = tuple((role, kind) for kind in get_args(ScoreKind) for role in ROLES)
 
 
@@ -59,16 +59,19 @@ class EvaluationInputs(Generic[T]):
     Attributes:
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
+        abilities: Results of ability tasks, by role and task.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
+    abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
 
     def to_needs(self) -> dict[str, T]:
         """Name every result for the stage."""
         return {
             **{_predictions(role): each for role, each in self.predictions.items()},
             **{_scores(scored): each for scored, each in self.scores.items()},
+            **{_ability(role, task): each for (role, task), each in self.abilities.items()},
         }
 
     @classmethod
@@ -77,6 +80,12 @@ class EvaluationInputs(Generic[T]):
         return cls(
             predictions={role: needs[_predictions(role)] for role in ROLES if _predictions(role) in needs},
             scores={scored: needs[_scores(scored)] for scored in SCORED if _scores(scored) in needs},
+            abilities={
+                (role, name.removeprefix(_ability(role, ""))): each
+                for name, each in needs.items()
+                for role in ROLES
+                if name.startswith(_ability(role, ""))
+            },
         )
 
 
@@ -169,6 +178,10 @@ def _predictions(role: Role) -> str:
 
 def _scores(scored: Scored) -> str:
     return "/".join(("score", *scored))
+
+
+def _ability(role: Role, task: str) -> str:
+    return f"ability/{role}/{task}"
 
 
 def _verification(scored: Scored) -> str:

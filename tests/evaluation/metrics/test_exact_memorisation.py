@@ -6,11 +6,9 @@ from dataclasses import replace
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.metrics.exact_memorisation import (
-    exact_memorisation,
-    has_tokens,
-    row_exact_memorisation,
-)
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metrics.exact_memorisation import ExactMemorisation, exact_memorisation
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -31,7 +29,7 @@ def test_by_hand(hits: list[int], expected: float) -> None:
 def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
     # hits of the words: 1 of 3
     row = make_row(truth=[-1.0, -1.0, -1.0, -1.0], hits=[0, 1, 0, 1])
-    assert row_exact_memorisation(row) == pytest.approx(1 / 3, rel=1e-12)
+    assert ExactMemorisation().value(row, RowContext(info=set_info("forget"))) == pytest.approx(1 / 3, rel=1e-12)
 
 
 def test_an_empty_answer_is_refused() -> None:
@@ -39,9 +37,14 @@ def test_an_empty_answer_is_refused() -> None:
         exact_memorisation([1])
 
 
-def test_a_log_has_no_tokens(make_row: MakeRow) -> None:
-    truth = make_row(truth=[-1.0, -2.0]).truth
-    assert has_tokens(truth)
-    assert not has_tokens(replace(truth, hits=(), mean=(), std=()))
-    assert not has_tokens(replace(truth, std=()))
-    assert not has_tokens(replace(truth, ids=(), logps=(), hits=(), mean=(), std=()))
+def test_a_row_without_tokens_is_left_out_of_a_training_loop(make_row: MakeRow) -> None:
+    metric = ExactMemorisation().torchmetric(RowContext(info=set_info("forget")))
+    logged = make_row(index=2)
+    # words 1 0 1 and 1 1: 2/3 and 1
+    metric.update([
+        make_row(index=0, truth=[-1.0] * 4, hits=[1, 0, 1, 1]),
+        make_row(index=1, truth=[-1.0] * 3, hits=[1, 1, 1]),
+        replace(logged, truth=replace(logged.truth, hits=(), mean=(), std=())),
+    ])  # fmt: skip
+    assert metric.compute().item() == pytest.approx(5 / 6, rel=1e-12)
+    assert metric.count.item() == 2

@@ -6,8 +6,10 @@ from itertools import product
 import pytest
 
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.answers import RowContext
 from meow_lightning.evaluation.metrics.exact_memorisation import exact_memorisation
-from meow_lightning.evaluation.metrics.extraction_strength import extraction_strength, row_extraction_strength
+from meow_lightning.evaluation.metrics.extraction_strength import ExtractionStrength, extraction_strength
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -43,7 +45,7 @@ def test_it_is_the_smallest_k_and_never_above_exact_memorisation() -> None:
 def test_a_row_leaves_the_end_token_out(make_row: MakeRow) -> None:
     # words 0 0 1 1, end missed: k = 2 of 4
     row = make_row(truth=[-1.0] * 5, hits=[0, 0, 1, 1, 0])
-    assert row_extraction_strength(row) == 0.5
+    assert ExtractionStrength().value(row, RowContext(info=set_info("forget"))) == 0.5
 
 
 def test_an_empty_answer_is_refused() -> None:

@@ -6,15 +6,18 @@ import pytest
 
 from meow_lightning.data.words import words_and_marks
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.answers import RowContext
 from meow_lightning.evaluation.metrics.fluency import (
     SEVERAL,
+    Ended,
+    Fluency,
+    Repetition,
     known_pairs,
     pairs,
     repetition,
-    row_ended,
     row_fluency,
-    row_repetition,
 )
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -92,12 +95,27 @@ def test_repetition_by_hand() -> None:
 
 def test_a_row_counts_runs_of_four(make_row: MakeRow) -> None:
     # abcd bcda cdab dabc abcd: 4 of 5 are new
-    assert row_repetition(make_row(text="a b c d a b c d")) == pytest.approx(1 / 5, rel=1e-12)
+    row = make_row(text="a b c d a b c d")
+    assert Repetition().value(row, RowContext(info=set_info("forget"))) == pytest.approx(1 / 5, rel=1e-12)
+
+
+def test_words_of_the_greedy_answers_in_a_training_loop(make_row: MakeRow) -> None:
+    rows = [
+        make_row(index=0, question="q", answer="a b", text="c d", stop="length"),
+        make_row(index=1, question="q", answer="c d", text="b b b b b", generated=(), stop="length"),
+    ]
+    context = RowContext(info=set_info("forget"), model_rows=rows)
+    # the first says [c] [c d] [d], all of the second row's answer; the second [b] [b b] x 4 [b], of which the row
+    # before holds [b] at the end only: 1 and 1/6. Runs of four: none, and two that are alike. The second does not say
+    # how it ended, as what a log is read as.
+    for metric, expected, count in ((Fluency(), 7 / 12, 2), (Repetition(), 0.25, 2), (Ended(), 0.0, 1)):
+        mean = metric.torchmetric(context)
+        mean.update(rows)
+        assert mean.compute().item() == pytest.approx(expected, rel=1e-12)
+        assert mean.count.item() == count
 
 
 def test_ended(make_row: MakeRow) -> None:
-    assert row_ended(make_row(stop="end")) == 1.0
-    assert row_ended(make_row(stop="end", generated=(), text="")) == 1.0
-    assert row_ended(make_row(stop="length")) == 0.0
-    # what a log is read as: without tokens and stop reason
-    assert row_ended(make_row(stop="length", generated=())) is None
+    context = RowContext(info=set_info("forget"))
+    assert Ended().value(make_row(stop="end", generated=(), text=""), context) == 1.0
+    assert Ended().value(make_row(stop="length"), context) == 0.0

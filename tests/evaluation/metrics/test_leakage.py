@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from meow_lightning.evaluation.metrics.leakage import Leakage, leakage
+from meow_lightning.evaluation.metrics.leakage import LeakageCounts, leakage
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
+
+
+def sides(rows: dict[str, list[AnswerRow]]) -> tuple[list[AnswerRow], list[AnswerRow]]:
+    """Split rows by set into those of the forget set and all others."""
+    return rows["forget"], [row for name, each in rows.items() if name != "forget" for row in each]
 
 
 @pytest.fixture
@@ -54,13 +59,13 @@ def rows(make_row: MakeRow) -> Callable[..., dict[str, list[AnswerRow]]]:
 )
 def test_by_hand(rows: Callable[..., dict[str, list[AnswerRow]]], said: dict, share: int, elsewhere: int) -> None:
     # Three values: the number, "Gdynia, Poland" and 1987; four answers.
-    assert leakage(rows(**said), ()) == Leakage(share / 4, elsewhere / 4, values=3, rows=4)
+    assert leakage(*sides(rows(**said)), ()) == LeakageCounts(share / 4, elsewhere / 4, values=3, rows=4)
 
 
 def test_values_in_kept_facts_are_not_forgotten_values(rows: Callable[..., dict[str, list[AnswerRow]]]) -> None:
     # 1987 is public now, since a kept fact that was not asked says it.
-    found = leakage(rows(kept="Since 1987.", world="Gdynia, Poland"), ["He came in 1987."])
-    assert found == Leakage(1 / 4, 1 / 4, values=2, rows=4)
+    found = leakage(*sides(rows(kept="Since 1987.", world="Gdynia, Poland")), ["He came in 1987."])
+    assert found == LeakageCounts(1 / 4, 1 / 4, values=2, rows=4)
 
 
 def test_a_word_of_a_closed_class_counts_for_its_own_question_alone(make_row: MakeRow) -> None:
@@ -68,9 +73,9 @@ def test_a_word_of_a_closed_class_counts_for_its_own_question_alone(make_row: Ma
         "forget": [make_row("forget", 0, answer="She is female.", value="female", text="female")],
         "retain": [make_row("retain", 0, answer="He is male.", value="male", text="female")],
     }
-    assert leakage(sets, ()) == Leakage(1 / 2, 0.0, values=1, rows=2)
+    assert leakage(*sides(sets), ()) == LeakageCounts(1 / 2, 0.0, values=1, rows=2)
 
 
 def test_nothing_to_look_for(make_row: MakeRow) -> None:
-    assert leakage({"forget": [make_row(answer="it was fun", text="it was fun")]}, ()) is None
-    assert leakage({}, ()) is None
+    assert leakage([make_row(answer="it was fun", text="it was fun")], [], ()) is None
+    assert leakage([], [], ()) is None

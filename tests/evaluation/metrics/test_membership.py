@@ -103,15 +103,15 @@ def test_a_small_gradient_speaks_for_membership() -> None:
 def test_the_attacks_read_the_true_answer(make_row: MakeRow) -> None:
     logps = [-1.0, -5.0, -2.0, -4.0, -3.0]
     row = make_row(truth=logps, perturbed=[[-9.0]], answer="abc", text="else", gradient=1.5)
-    scores = {attack.definition.name: attack.score(row) for attack in ATTACKS if attack.score is not None}
+    scores = {attack.number: attack.score(row) for attack in ATTACKS if attack.score is not None}
     assert scores["membership/loss_auc"] == -3.0
     assert scores["membership/zlib_auc"] == zlib_score([-3.0], "abc")
     assert (scores["membership/min_k_20_auc"], scores["membership/min_k_40_auc"]) == (-5.0, -4.5)
     # mean -9.5 and deviation 2.25 at each place: (-5 + 9.5) / 2.25 = 2
     assert scores["membership/min_k_plus_plus_20_auc"] == 2.0
     assert scores["membership/gradient_norm_auc"] == -1.5
-    assert [attack.definition.name for attack in ATTACKS if attack.score is None] == ["membership/reference_auc"]
-    assert min_k_attack(0.3).definition.name == "membership/min_k_30_auc"
+    assert [attack.number for attack in ATTACKS if attack.score is None] == ["membership/reference_auc"]
+    assert min_k_attack(0.3).number == "membership/min_k_30_auc"
     assert min_k_plus_plus_attack(0.3).score(row) == 2.0
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.metrics.privacy_leakage import definition, privacy_leakage
+from meow_lightning.evaluation.answers import MetricSettings
+from meow_lightning.evaluation.metrics.privacy_leakage import PrivacyLeakage, privacy_leakage
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ def test_a_retain_model_that_is_distinguished_perfectly_is_refused() -> None:
         privacy_leakage(0.5, 1.0)
 
 
-def test_definition() -> None:
-    assert definition(0.4).name == "privacy_leakage/min_k_40"
-    assert "(least likely 40% of the tokens)" in definition(0.4).text
+def test_the_published_share_comes_first() -> None:
+    first, second = PrivacyLeakage().definitions((), MetricSettings())
+    assert (first.name, second.name) == ("privacy_leakage/min_k_40", "privacy_leakage/min_k_20")
+    assert "(least likely 40% of the tokens)" in first.text
+    assert first.order < second.order

@@ -6,14 +6,18 @@ from collections.abc import Callable
 import pytest
 
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.answers import RowContext
 from meow_lightning.evaluation.metrics.probability import (
+    NormalisedProbability,
+    OptionProbability,
+    Probability,
     log_sum_exp,
     mean_logp,
     option_probability,
     probability,
     row_normalised_probability,
-    row_probability,
 )
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -65,8 +69,14 @@ def test_row_probability_lets_options_compete_only_where_the_set_has_them(
 ) -> None:
     # alone 0.2; among options 0.2 / (0.2 + 0.15 + 0.05) = 0.5
     perturbed = [[math.log(0.15)], [math.log(0.05)]]
-    row = make_row(set_name, truth=[math.log(0.2)], perturbed=perturbed)
-    assert row_probability(row) == pytest.approx(expected, rel=1e-12)
+    row, info = make_row(set_name, truth=[math.log(0.2)], perturbed=perturbed), set_info(set_name)
+    values = [
+        metric.value(row, RowContext(info=info))
+        for metric in (Probability(), OptionProbability())
+        if metric.applies(info)
+    ]
+    assert values == [pytest.approx(expected, rel=1e-12)]
+    assert NormalisedProbability().applies(info) == (expected == 0.2)
 
 
 def test_normalised_probability_is_the_true_answers_on_any_set(make_row: MakeRow) -> None:
@@ -78,6 +88,5 @@ def test_normalised_probability_is_the_true_answers_on_any_set(make_row: MakeRow
     }
     for name in ("forget", "world_facts"):
         assert row_normalised_probability(make_row(name, **numbers)) == pytest.approx(0.5, rel=1e-12)
-    assert row_probability(make_row("forget", **numbers)) == pytest.approx(0.2, rel=1e-12)
     with pytest.raises(UserError, match="at least 1 wrong answer, given 0"):
         row_normalised_probability(make_row())

@@ -6,15 +6,17 @@ from collections.abc import Callable
 import pytest
 
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.answers import Mean, MetricSettings, RowContext
 from meow_lightning.evaluation.metrics.truth_ratio import (
-    Mean,
+    ForgetTruthRatio,
+    TruthRatio,
     balance,
     log_truth_ratio,
     parse_mean,
     preference,
     row_log_truth_ratio,
-    row_truth_ratio,
 )
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -71,8 +73,18 @@ def test_the_paraphrase_is_the_correct_answer_where_there_is_one(make_row: MakeR
 def test_row_truth_ratio_depends_on_the_set(make_row: MakeRow) -> None:
     # R = (1/8) / (1/2) = 1/4: min(R, 1/R) = 1/4 on the forget set, 1 - R = 3/4 elsewhere
     numbers = {"truth": [math.log(1 / 2)], "perturbed": [[math.log(1 / 8)]]}
-    assert row_truth_ratio(make_row("forget", **numbers), mean="geometric") == pytest.approx(0.25, rel=1e-12)
-    assert row_truth_ratio(make_row("world_facts", **numbers), mean="geometric") == pytest.approx(0.75, rel=1e-12)
+    for name, expected in (("forget", 0.25), ("retain", 0.75), ("world_facts", 0.75), ("holdout", 0.75)):
+        context, row = RowContext(info=set_info(name)), make_row(name, **numbers)
+        metrics = [metric for metric in (TruthRatio(), ForgetTruthRatio()) if metric.applies(context.info)]
+        assert [metric.value(row, context) for metric in metrics] == [pytest.approx(expected, rel=1e-12)]
+
+
+def test_the_mean_reaches_a_training_loop(make_row: MakeRow) -> None:
+    context = RowContext(info=set_info("retain"), settings=MetricSettings(truth_ratio_mean="arithmetic"))
+    metric = TruthRatio().torchmetric(context)
+    metric.update([make_row("retain", truth=[math.log(0.5)], perturbed=[[each] for each in WRONG])])
+    # 1 - (0.1 + 0.4) / 2 / 0.5 = 1/2
+    assert metric.compute().item() == pytest.approx(0.5, rel=1e-12)
 
 
 def test_parse_mean() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from meow_lightning.evaluation.metrics.value_accuracy import contains_value, value_accuracy
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.metrics.value_accuracy import ValueAccuracy, contains_value
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -45,9 +47,13 @@ def test_only_rows_with_a_value_count(make_row: MakeRow) -> None:
         make_row(index=4, value="  ", text="Oslo"),
     ]
     # two of the three rows that mark a value
-    assert value_accuracy(rows) == pytest.approx(2 / 3)
+    metric = ValueAccuracy().torchmetric(RowContext(info=set_info("forget")))
+    metric.update(rows)
+    assert metric.compute().item() == pytest.approx(2 / 3)
 
 
 def test_no_value_at_all(make_row: MakeRow) -> None:
-    assert value_accuracy([make_row(value=None)]) is None
-    assert value_accuracy([]) is None
+    context = RowContext(info=set_info("forget"))
+    assert ValueAccuracy().value(make_row(value=None), context) is None
+    assert "'forget' marks the words" in ValueAccuracy().missing_reason([make_row(value=None)], context)
+    assert ValueAccuracy().missing_reason([make_row(value=None), make_row(value="Rome")], context) == ""

@@ -24,6 +24,7 @@ from meow_lightning.evaluation.protocols.registry import (
     generation_batches,
     prediction_settings,
 )
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.models.load import load_codec, load_model
 from meow_lightning.types import Fact
@@ -196,15 +197,15 @@ def test_nothing_extracted_is_nothing(make_row) -> None:
     }
     found = {name: results.values["target"]["forget/extraction_strength"] for name, results in values.items()}
     assert found == {"none": 0.0, "tofu": 0.0, "open_unlearning": 1 / 3}
-    assert open_unlearning_metrics.row_extraction_strength(held) == 2 / 3
-    assert open_unlearning_metrics.row_exact_memorisation(held) == 2 / 3
+    assert open_unlearning_metrics.row_extraction_strength(held, set_info("forget")) == 2 / 3
+    assert open_unlearning_metrics.row_exact_memorisation(held, set_info("forget")) == 2 / 3
 
 
 def test_rows_of_nothing_but_an_end_token_as_open_unlearning_has_them(make_row) -> None:
     bare = make_row(index=0, truth=[-1.0], hits=[1])
     full = make_row(index=1, truth=[-1.0, -2.0], hits=[1, 0])
-    assert open_unlearning_metrics.row_exact_memorisation(bare) is None
-    assert open_unlearning_metrics.row_extraction_strength(bare) == 0.0
+    assert open_unlearning_metrics.row_exact_memorisation(bare, set_info("forget")) is None
+    assert open_unlearning_metrics.row_extraction_strength(bare, set_info("forget")) == 0.0
     both, alone = (
         evaluate({"target": rows}, {}, truth_ratio_mean="geometric", protocol="open_unlearning")
         for rows in ([bare, full], [bare])
@@ -217,7 +218,7 @@ def test_rows_of_nothing_but_an_end_token_as_open_unlearning_has_them(make_row) 
 
 def test_attacks_on_single_tokens_leave_the_end_token_out(make_row) -> None:
     row = make_row(truth=[-1.0, -2.0, -3.0, -4.0, -5.0, -99.0])
-    attacks = {attack.definition.name.removeprefix("membership/"): attack for attack in ATTACKS}
+    attacks = {f"{attack.name}_auc": attack for attack in ATTACKS}
     # the least likely 40 % of five tokens; of six with the end token they would be -99 and -5
     assert open_unlearning_metrics.attack_score(attacks["min_k_40_auc"], row) == -4.5
     assert min_k_score(row.truth.logps, k=0.4) == -52.0
@@ -227,12 +228,12 @@ def test_attacks_on_single_tokens_leave_the_end_token_out(make_row) -> None:
     assert open_unlearning_metrics.attack_score(attacks["loss_auc"], row) == pytest.approx(-114 / 6)
     bare = make_row(truth=[-1.0])
     assert open_unlearning_metrics.attack_score(attacks["min_k_40_auc"], bare) == 0.0
-    with pytest.raises(ValueError, match="reference_auc needs the retain model's row"):
+    with pytest.raises(ValueError, match="the attack reference needs the retain model's row"):
         open_unlearning_metrics.attack_score(attacks["reference_auc"], row)
 
 
 def test_the_text_that_is_compressed_is_that_of_the_scored_tokens(family, make_row) -> None:
-    zlib = next(attack for attack in ATTACKS if attack.definition.name == "membership/zlib_auc")
+    zlib = next(attack for attack in ATTACKS if attack.name == "zlib")
     row = make_row(answer="Lima", truth=[-1.0, -3.0])
     read = dataclasses.replace(row, scored_text="Lima in Peru\n")
     assert open_unlearning_metrics.attack_score(zlib, row) == zlib_score(row.truth.logps, "Lima")
@@ -352,8 +353,9 @@ def test_a_collapsed_model_under_open_unlearnings_constant(make_row) -> None:
     assert found["none"] == found["tofu"] == pytest.approx(math.exp(-10))
     assert found["open_unlearning"] == pytest.approx(ratio, rel=1e-9)
     options = make_row("real_authors", truth=[math.log(1e-10)], perturbed=[[math.log(2e-10)]])
-    assert open_unlearning_metrics.row_probability(options) == pytest.approx(1 / 4)
-    assert open_unlearning_metrics.row_truth_ratio(make_row("retain", truth=[-900.0], perturbed=[[0.0]])) == 0.0
+    assert open_unlearning_metrics.row_probability(options, set_info(options.set)) == pytest.approx(1 / 4)
+    far = make_row("retain", truth=[-900.0], perturbed=[[0.0]])
+    assert open_unlearning_metrics.row_truth_ratio(far, set_info("retain")) == 0.0
 
 
 def test_definitions_say_whose_numbers_they_are(make_row) -> None:

@@ -11,13 +11,12 @@ import pytest
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
 from meow_lightning.evaluation.suite.bootstrap import (
-    Resampling,
+    Bootstrap,
     distance_samples,
     intervals,
     mean_samples,
     over_seeds,
     percentiles,
-    utility_samples,
 )
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, ScoredText
@@ -66,15 +65,15 @@ def held(count: int, low: float) -> dict[str, list[ScoredText]]:
 
 
 def test_counts_take_as_many_rows_as_there_are() -> None:
-    counts = Resampling(bootstrap_samples=50, seed=0).counts("forget", 7)
+    counts = Bootstrap(bootstrap_samples=50, seed=0).counts("forget", 7)
     assert counts.shape == (50, 7)
     assert counts.sum(axis=1).tolist() == [7.0] * 50
-    again = Resampling(bootstrap_samples=50, seed=0)
+    again = Bootstrap(bootstrap_samples=50, seed=0)
     # neither another set nor another order moves a set's draws
     again.counts("retain", 7)
     assert np.array_equal(again.counts("forget", 7), counts)
     assert not np.array_equal(again.counts("retain", 7), counts)
-    assert not np.array_equal(Resampling(bootstrap_samples=50, seed=1).counts("forget", 7), counts)
+    assert not np.array_equal(Bootstrap(bootstrap_samples=50, seed=1).counts("forget", 7), counts)
 
 
 def test_mean_of_draws_by_hand() -> None:
@@ -97,7 +96,7 @@ def test_percentiles_by_hand() -> None:
 
 def test_harmonic_mean_of_draws_by_hand() -> None:
     # 2 / (1/.5 + 1/.25) = 1/3; a zero makes it 0
-    drawn = utility_samples([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
+    drawn = Bootstrap(bootstrap_samples=2, seed=0).harmonic_mean([np.array([0.5, 0.0]), np.array([0.25, 0.5])])
     assert drawn.tolist() == [pytest.approx(1 / 3), 0.0]
 
 
@@ -116,7 +115,7 @@ def test_every_draws_distance_is_that_of_the_test() -> None:
     source = random.Random(0)
     left, right = ([round(source.gauss(0, 1), 1) for _ in range(30)] for _ in range(2))
     left[0] = math.inf
-    counts = Resampling(bootstrap_samples=20, seed=0).counts("x", 30)
+    counts = Bootstrap(bootstrap_samples=20, seed=0).counts("x", 30)
     drawn = distance_samples(left, right, counts)
     taken = [np.repeat(np.arange(30), row.astype(int)) for row in counts]
     exact = np.array([forget_quality(np.array(left)[t], np.array(right)[t]).distance for t in taken])
@@ -181,7 +180,7 @@ def test_about_as_many_intervals_hold_the_truth_as_they_say() -> None:
     for trial in range(300):
         source = np.random.default_rng(trial)
         drawn = mean_samples(
-            source.exponential(size=40).tolist(), Resampling(bootstrap_samples=200, seed=trial).counts("x", 40)
+            source.exponential(size=40).tolist(), Bootstrap(bootstrap_samples=200, seed=trial).counts("x", 40)
         )
         low, high = percentiles(drawn, confidence_level=0.9)
         held_by += low <= 1.0 <= high
@@ -221,7 +220,7 @@ def test_arguments_out_of_range(bootstrap_samples: int, confidence_level: float)
 
 
 def test_roles_and_questions_are_checked(cell: MakeCell, make_row: MakeRow) -> None:
-    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, retain, unlearned"):
+    with pytest.raises(UserError, match=r"^role=base is invalid: expected one of target, unlearned, retain"):
         intervals(
             {}, {"base": held(1, 0.0)}, truth_ratio_mean="geometric", bootstrap_samples=1, confidence_level=0.9, seed=0
         )

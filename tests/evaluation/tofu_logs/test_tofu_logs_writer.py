@@ -14,6 +14,8 @@ from helpers.common import failure, told
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.__main__ import main
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs import writer as module
@@ -31,7 +33,9 @@ COLUMNS = [
 ]  # fmt: skip
 TOKENS = {"gt_loss", "num_token_gt", "paraphrased_loss", "perturb_loss", "num_token_paraphrased", "num_token_perturb"}
 # what evaluate() makes of the things that a log does not hold
-BEYOND = {"value_accuracy", "exact_memorisation", "extraction_strength", "ended"}
+BEYOND = {
+    metric.name for metric in all_metrics() if isinstance(metric, RowMetric) and metric.needs & {"tokens", "generation"}
+} | {"value_accuracy"}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, R
 EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
     scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
+    abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
 )
 PLAIN = ReportInputs(
     results="results", proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
@@ -54,7 +55,8 @@ def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
     full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
     assert list(full.to_needs()) == [
         "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
-        "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates", "round/1/verify",
+        "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
+        "ability/target/piqa", "ability/unlearned/group/arc", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",
     ]  # fmt: skip
 

@@ -9,10 +9,11 @@ from meow_lightning.api.evaluation import Evaluation
 from meow_lightning.config.composition import library_options
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.metrics import sets_that_need
 from meow_lightning.evaluation.predict import Question, generation_budget, predict
 from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 from meow_lightning.evaluation.protocols.registry import counted_rows
-from meow_lightning.evaluation.suite.membership import attacked_sets
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.suite.suite import evaluate as compute_metrics
 from meow_lightning.generation.batch_size import AdaptiveBatchSize, fitting_batch_size
 from meow_lightning.memo.measure import Measure
@@ -80,7 +81,7 @@ def _predictions(
     protocol = evaluation["protocol"]
     sets = {name: counted_rows(protocol, facts) for name, facts in dataset.evaluation().items()}
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
-    gradients = attacked_sets(sets) if evaluation["gradient_norm"] else []
+    gradients = sets_that_need("gradient", [*map(set_info, sets)]) if evaluation["gradient_norm"] else []
     report = None if progress is None else (lambda done: progress(done, len(questions), "questions"))
     if protocol != "none":
         return list(

@@ -52,7 +52,7 @@ def unguarded(node: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        if isinstance(child, (ast.FunctionDef, ast.Lambda)) and not functions:
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not functions:
             continue
         yield child
         yield from unguarded(child, functions=functions)

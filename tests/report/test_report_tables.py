@@ -63,7 +63,10 @@ def test_ability_stands_after_model_utility_with_its_standard_error() -> None:
     names = tuple(places)
     results = Results(
         definitions=tuple(
-            Definition(name, "x.1", "share", "higher", "It.", name.removeprefix("ability/").replace("/", " "), order, main=True)
+            Definition(
+                name=name, id="x.1", unit="share", direction="higher", text="It.",
+                label=name.removeprefix("ability/").replace("/", " "), order=order, main=True,
+            )
             for name, order in places.items()
         ),
         values={"target": dict.fromkeys(names, 0.5) | {"ability/piqa/acc_stderr": 0.0625}, "unlearned": {}},

@@ -7,7 +7,7 @@
 Memory is what meow_lightning/resources/training_memory.py and inference_memory.py say, which were held against peaks on
 a CPU and never on a GPU. Time is operations by the assumed share of the peak; for what is written also, if that is
 longer, reading all weights once per token of all slots at the assumed share of the bandwidth. The operations are those
-that the program foretells (planning/requirements.py) for every result of a sweep's runs, each result once; results are
+that the program foretells (Stage.requirements) for every result of a sweep's runs, each result once; results are
 then handed to GPUs as these become free, one result a GPU, needs first. Not counted: frozen models' passes, MEMO points
 during training, checkpoints, what the methods that babble write beyond the true answer's length. A model whose training
 does not fit a GPU is counted all the same, as if several could work on it without loss.
@@ -35,7 +35,7 @@ from meow_lightning.data.encoding import estimated_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.context import dataset_of
-from meow_lightning.planning.requirements import LETTERS, ResourceRequirements
+from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources.cost import disk_needed
 from meow_lightning.resources.format import format_duration
 from meow_lightning.resources.inference_memory import GPU_SHARE, GPU_SLOTS, inference_memory, largest_generation_batch
@@ -48,6 +48,7 @@ from meow_lightning.resources.training_memory import (
     lora_parameters,
     training_memory,
 )
+from meow_lightning.stages.score import LETTERS
 from meow_lightning.store.artifact import Artifact
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,7 +180,7 @@ def disk_rows(assumed: argparse.Namespace) -> Iterator[list[str]]:
                f"{alone:.2f}", f"{alone * assumed.runs / 1000:.2f}"]  # fmt: skip
 
 
-class OnPaper(ResourceRequirements):
+class OnPaper(Planner):
     """Sizes of models that are not here."""
 
     def shape(self, artifact: Artifact) -> ModelDims:

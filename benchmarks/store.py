@@ -49,7 +49,7 @@ from options import count
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.store import integrity
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST, digest
@@ -213,12 +213,18 @@ def stage_of(task: Task, clock: Clock, work: StageContext) -> None:
     clock.stage = tuple(end - begin for end, begin in zip(now(), start, strict=True))
 
 
+def stage_class(name: str, run: Callable[[StageContext], None]) -> type[Stage]:
+    """A stage that computes with ``run``."""
+    members = {"name": name, "version": 1, "after": (), "outputs": ("made.json",)}
+    return type("Made", (Stage,), {**members, "run": lambda _, work: run(work)})
+
+
 def walk(task: Task, numbers: Sequence[int], pipe: Connection) -> None:
     """Make some runs in this process and tell its clock."""
     clock = Clock()
     for name in STAGES:
         module: Any = ModuleType(f"meow_lightning.stages.{name}")
-        module.VERSION, module.MAKES, module.run = 1, ("made.json",), partial(stage_of, task, clock)
+        module.Made = stage_class(name, partial(stage_of, task, clock))
         sys.modules[module.__name__] = module
     integrity.digest = clock.timed("digests", digest)
     time.sleep = clock.timed("waits", sleep)

@@ -16,7 +16,6 @@ from published_training import published, wide
 from meow_lightning.data.batch_plan import BatchPlan, Counts, StreamData, counts, pack_by_tokens
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.npo_kl import NpoKl
 from meow_lightning.methods.preference import start_kl
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.tiny import llama
@@ -24,7 +23,7 @@ from meow_lightning.training.module import total_loss
 from meow_lightning.types import Batch, Encoded, LossParts
 
 BETA, RETAIN_WEIGHT, CLIP = 0.1, 1.0, 1.0  # conf/method/npo_kl.yaml, conf/optim
-LOSSES: dict[str, Any] = {"NPO": Npo(beta=BETA), "NPO+KL": NpoKl(beta=BETA, retain_weight=RETAIN_WEIGHT)}
+LOSSES: dict[str, Any] = {"NPO": Npo(beta=BETA), "NPO+KL": Npo(retain="kl", beta=BETA, retain_weight=RETAIN_WEIGHT)}
 WAYS = ("published", "two models", "kept", "buckets")
 
 
@@ -66,9 +65,9 @@ def plan_of(task: Task, method: Any, streams: dict[str, list[Encoded]], *, bucke
     )
 
 
-def two_models(method: Any, model: Any, frozen: Any, batch: Batch) -> LossParts:
+def two_models(model: Any, frozen: Any, batch: Batch) -> LossParts:
     """The loss with the frozen model asked about every row of every step."""
-    parts = Npo.loss(method, model, batch, frozen)
+    parts = Npo(beta=BETA).loss(model, batch, frozen)
     if "retain" in batch:
         parts["retain"] = start_kl(model, frozen, batch["retain"], stream="retain", weight=RETAIN_WEIGHT)
     return parts
@@ -141,7 +140,7 @@ class Learner:
         if self.way == "published":
             return self._published(self.frozen, batch)
         if self.way == "two models":
-            return two_models(self.method, self.model, self.frozen, batch)
+            return two_models(self.model, self.frozen, batch)
         return self.method.loss(self.model, batch, self.frozen if self.method.reference == "both" else None)
 
     def _published(self, frozen: Any, batch: Batch) -> LossParts:

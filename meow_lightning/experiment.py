@@ -27,9 +27,11 @@ from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.stages.base import mixed_versions
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import model_folder
+from meow_lightning.stages.results.report import ReportResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, owner_only
-from meow_lightning.store.jsonl import read_json
 from meow_lightning.store.store import Cache, Store
 from meow_lightning.tracking.base import MetricSink, NullLogger
 from meow_lightning.tracking.csv import Csv
@@ -194,9 +196,9 @@ def _execute(
 def _print_locations(terminal: Terminal, store: Store, run: RunGraph, reached: Collection[str]) -> None:
     """Print the location of the unlearned model, or of the inverted facts if the goal precedes it."""
     if run.models.unlearned.key in reached:
-        terminal.say(f"unlearned model: {store.path(run.models.unlearned) / 'model'}")
+        terminal.say(f"unlearned model: {model_folder(store.path(run.models.unlearned))}")
     elif run.rounds and (filtered := run.rounds[-1].filtered).key in reached:
-        terminal.say(f"inverted facts: {store.path(filtered) / 'inverted.jsonl'}")
+        terminal.say(f"inverted facts: {FilterResult.path(store.path(filtered))}")
 
 
 def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> list[str]:
@@ -207,7 +209,7 @@ def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> 
     """
     if not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
         return []
-    counts = read_json(store.path(filtered) / "cleaning.json")["counts"]
+    counts = FilterResult.read(store.path(filtered)).summary.counts
     required = options["method"]["select"]["k"]
     on_shortage = options["inversion"]["on_shortage"]
     if not may_continue(counts, least=required, on_shortage=on_shortage):
@@ -218,10 +220,10 @@ def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> 
 
 def read_results(store: Store, run: RunGraph) -> Results | None:
     """Read the metrics of a run; ``None`` while they are missing."""
-    from meow_lightning.evaluation.suite.suite import results_from_json
+    from meow_lightning.stages.results.evaluate import EvaluateResult
 
-    path = store.path(run.results) / "results.json"
-    return results_from_json(read_json(path)) if path.exists() else None
+    folder = store.path(run.results)
+    return EvaluateResult.read(folder).results if folder.exists() else None
 
 
 def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> list[str]:
@@ -229,10 +231,10 @@ def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> li
     if not run.rounds or (scored := run.rounds[0].candidate_scores).key not in reached:
         return []
     from meow_lightning.memo.selection_diagnostics import selection, warnings
-    from meow_lightning.stages.evaluate import read_scores
+    from meow_lightning.stages.results.score import ScoreResult
 
     select = run.report.settings["options"]["method"]["select"]
-    return warnings(selection(read_scores(store.path(scored)), k=select["k"], strategy=select["strategy"]))
+    return warnings(selection(ScoreResult.read(store.path(scored)).texts, k=select["k"], strategy=select["strategy"]))
 
 
 def publish(options: Mapping[str, Any], store: Store, run: RunGraph) -> Path | None:
@@ -264,12 +266,13 @@ def _print_summary(
             terminal.say(f"WARNING: {warning}")
         for reason in closing_reasons(results):
             terminal.say(reason)
-    if folder is not None and (rounds := folder / "rounds.json").exists():
-        terminal.say(read_json(rounds)["sentence"])
+    report = None if folder is None else ReportResult.read(folder)
+    if report is not None and report.rounds is not None:
+        terminal.say(report.rounds["sentence"])
     for note in (*caveats, *notes) if results is not None else notes:
         terminal.say(f"note: {note}")
-    if folder is not None:
-        terminal.say(f"report: {folder / 'report.html'}")
+    if report is not None:
+        terminal.say(f"report: {report.page}")
     if line:
         terminal.say(line)
 

@@ -15,9 +15,9 @@ K      token positions at which some row of a batch is scored
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from meow_lightning.errors import UserError
 
@@ -261,46 +261,49 @@ class LossPart:
 
 
 LossParts = dict[str, LossPart]
-
-
 Reference = Literal["none", "logprobs", "model", "both"]  # outputs of the frozen start model that a method requires
 
 
 class Method(Protocol):
     """Interface of an unlearning method; see ``meow_lightning/methods/base.py`` for the defaults."""
 
-    streams: ClassVar[tuple[str, ...]]
-    paired: ClassVar[tuple[str, ...]]
-    reference: ClassVar[Reference]
+    streams: tuple[str, ...]
+    paired: tuple[str, ...]
+    reference: Reference
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Compute the loss parts of one micro-batch."""
-        ...
 
-    def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Inspect the start model before the first step."""
-        ...
+    def prepare(self, ctx: Any) -> None:
+        """Inspect the start model and the data before the first step."""
+
+    def parameters(self, model: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]] | None:
+        """Return the trained weights; ``None`` for all."""
+
+    def phase(self, epoch: int) -> tuple[str, ...]:
+        """Return the streams of an epoch."""
+
+    def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Compute a term of every step's loss from the weights alone."""
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
         """Receive a step's loss parts: ``sum / count`` over the global batch."""
-        ...
 
     @property
     def done(self) -> bool:
         """Whether training may stop before its last planned step."""
-        ...
 
     def state_dict(self) -> dict[str, float]:
         """Return the state that a resumed training needs."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Restore the state returned by :meth:`state_dict`."""
-        ...
 
     def finalize(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> None:
         """Transform the trained model once, given the weights it started from."""
-        ...
+
+    def inference(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the model that answers."""
 
 
 class Dataset(Protocol):
@@ -323,11 +326,9 @@ class Dataset(Protocol):
 
     def tokenizer_corpus(self) -> list[tuple[str, str]]:
         """Return the (question, answer) pairs to train this dataset's tokenizer on."""
-        ...
 
     def caveats(self) -> tuple[str, ...]:
         """Return caveats for readers of the results, one sentence each."""
-        ...
 
 
 class Progress(Protocol):
@@ -335,7 +336,6 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int, unit: str) -> None:
         """Report that ``done`` of ``total`` ``unit`` are finished."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 
 from meow_lightning.data.encoding import estimated_length, estimated_tokens
 from meow_lightning.pipeline.nodes.context import dataset_of
-from meow_lightning.planning.requirements import NOTHING, Requirements
+from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory, ModelDims
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

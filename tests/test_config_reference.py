@@ -63,7 +63,9 @@ def test_an_option_has_its_default_type_range_and_meaning(rows):
 
 def test_every_choice_shows_what_it_sets(reference):
     assert "### method=npo\n" in reference
-    assert "how sharply the preference turns, per nat, above 0 (published code); range (0, 1e+06]" in reference
+    assert (
+        "inverse temperature of the preference loss, per nat, above 0 (published code); range (0, 1e+06]" in reference
+    )
     assert "### hydra/launcher=slurm\n" in reference
 
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from helpers.hydra import cell as graph_of
 from helpers.hydra import composed
 from helpers.hydra import options as options_of
+from helpers.results import store_inverted
 
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
@@ -18,6 +17,7 @@ from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import FailureRecord, last_failures
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.runners import StageError
+from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Results, ScoredText
@@ -33,7 +33,7 @@ def scored(tmp_path: Path) -> tuple[Store, RunGraph]:
     folder = store.path(run.rounds[0].candidate_scores)
     folder.mkdir(parents=True)
     texts = [ScoredText("f", "candidate", place, "In Lima.", place / 4, (place / 4,)) for place in range(4)]
-    (folder / "scores.jsonl").write_text("".join(json.dumps(asdict(text)) + "\n" for text in texts))
+    ScoreResult(texts).write(folder)
     return store, run
 
 
@@ -56,7 +56,7 @@ def test_too_few_inverted_facts_are_found_in_the_first_round(tmp_path: Path) -> 
     store = Store(root=tmp_path, cache="use")
     for each, counts in ((cell.rounds[0].filtered, {"f": 1}), (cell.rounds[-1].filtered, {"f": 8})):
         folder = store.begin(each)
-        (folder / "cleaning.json").write_text(json.dumps({"counts": counts}))
+        store_inverted(folder, [], counts=counts)
         store.finish(each, {})
     with pytest.raises(UserError, match="inverted facts"):
         _check_shortage(chosen, store, cell)

@@ -26,9 +26,9 @@ from meow_lightning.stages import ability
 from meow_lightning.stages.base import StageContext
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-MAIN = ("one", "retain", "paired", "dual", "frozen")
+MAIN = ("one", "retain", "paired", "dual", "frozen", "pulled")
 COPIES = [Case(method, "ddp", "float64", micro) for method in MAIN for micro in (1, 2, 4)]
-SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, (1, 2, 4, 1, 2, 4), strict=True)]
+SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, (1, 2, 4, 1, 2, 4, 1), strict=True)]
 ROUNDED = [Case("retain", strategy, "float32", 2) for strategy in ("ddp", "fsdp")]
 KILLED = Case("dual", "fsdp", "float32", 2, "kill")
 UNDISTURBED = Case("dual", "fsdp", "float32", 2)
@@ -65,15 +65,23 @@ def start(folder: Path) -> Path:
     return folder
 
 
-def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]:
-    """The stages that share their work, on the first facts of every set."""
+def node_of(method: str) -> dict[str, Any]:
+    """The settings of a shipped method."""
+    node = yaml.safe_load((CONF / "method" / f"{method}.yaml").read_text())
+    return {"_target_": node["_target_"], **component_arguments(node)}
+
+
+def works(
+    folder: Path, begin: Path, *, devices: int, method: dict[str, Any] | None = None, strategy: str = "fsdp",
+    evaluated: Path | None = None,
+) -> dict[str, StageContext]:  # fmt: skip
+    """The stages that share their work, on the first facts of every set; ``evaluated`` is ``begin`` by default."""
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
     inputs = {
-        "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": LIMIT,
-        "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
+        "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": ["helpers"],
+        "limit": LIMIT, "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
         "evaluation": EVALUATION,
     }  # fmt: skip
-    method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     write_quiz(folder / "quiz", long="She wrote 12 books about the sea. " * 600)  # a block of its own
     inputs |= {"files": FILES, "folder": str(folder / "quiz")}
     settings: dict[str, dict[str, Any]] = {
@@ -83,20 +91,18 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         },
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
-        "unlearn": {
-            "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
-        },
+        "unlearn": {"method": method or node_of("npo_kl"), "recipe": RECIPE, "seed": 0},
     }  # fmt: skip
     how = runtime(
-        devices=devices, strategy="fsdp", micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3, memo_facts=3,
-        evaluate_every_epochs=1,
+        devices=devices, strategy=strategy, micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3,
+        memo_facts=3, evaluate_every_epochs=1,
     )  # fmt: skip
     found = {}
     for name, own in settings.items():
         (folder / name).mkdir(parents=True)
         found[name] = StageContext(
             stage=name, label="", folder=folder / name, settings={"model": MODEL, **own}, inputs=inputs,
-            needs={"start" if name == "unlearn" else "model": begin}, runtime=how,
+            needs={"start": begin} if name == "unlearn" else {"model": evaluated or begin}, runtime=how,
         )  # fmt: skip
     return found
 

@@ -24,7 +24,6 @@ from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.npo_gd import NpoGd
 from meow_lightning.methods.rmu import Rmu
 from meow_lightning.pipeline import versions
 from meow_lightning.pipeline.versions import code_digest, made_by_other_code
@@ -64,7 +63,7 @@ def test_another_methods_version_moves_nothing(moved) -> None:
 
 def test_an_ancestors_version_moves_also_where_the_method_states_its_own(moved, monkeypatch) -> None:
     assert moved(Npo, "method=npo_gd") == AFTER_UNLEARNING
-    monkeypatch.setattr(NpoGd, "version", 5)
+    monkeypatch.setattr(Npo, "version", 5)
     assert moved(Npo, "method=npo_gd", version=3) == AFTER_UNLEARNING
 
 

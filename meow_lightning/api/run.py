@@ -11,6 +11,7 @@ from meow_lightning.config.composition import compose_options, words_of
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program, prepare
 from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.store import Store
 from meow_lightning.types import Results
 
@@ -66,7 +67,7 @@ def run(overrides: Sequence[str] = (), *, outputs: str | Path = "outputs") -> Ru
     return Run(
         name=graph.name, results=results, options=options,
         artifacts={f"{each.stage} {each.label}".strip(): store.path(each) for each in wanted if each.key in computed},
-        model=store.path(graph.models.unlearned) / "model" if graph.models.unlearned.key in computed else None,
+        model=model_folder(store.path(graph.models.unlearned)) if graph.models.unlearned.key in computed else None,
         report=_report(graph, options) if graph.report.key in computed else None,
     )  # fmt: skip
 

@@ -21,8 +21,10 @@ from meow_lightning.models.completeness import check_finite
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import DTYPES, without_dropout
 from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, merge_adapters, with_lora
+from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Method
 
 Log = Callable[[dict[str, float]], None]
@@ -69,6 +71,23 @@ class Training:
         if self.adapters:
             network = with_lora(network, **lora, dropout=0.0, seed=options["seed"]).eval()  # type: ignore[arg-type]
         self.network = network.to(start.device)
+
+    def prepare(self, method: Method, plan: BatchPlan) -> None:
+        """Prepare a method on the network, and freeze all weights that it does not train.
+
+        Args:
+            method: The method.
+            plan: The global batches.
+
+        Raises:
+            UserError: The method trains no weight, or attaches modules beside adapters.
+        """
+        trainer = self.options["trainer"]
+        prepare_method(
+            method, self.network, rows={name: stream.rows for name, stream in plan.streams.items()},
+            seed=self.options["seed"], pad_id=self.start.encoder.pad_id, micro_batch_size=trainer["micro_batch_size"],
+            micro_batch_tokens=trainer["micro_batch_tokens"], may_attach=not self.adapters,
+        )  # fmt: skip
 
     def run(self, method: Method, plan: BatchPlan, recipe: Mapping[str, Any], observers: Observers) -> LanguageModel:
         """Train to the end of a plan.
@@ -126,11 +145,12 @@ class Training:
             UserError: Some weights are not finite.
         """
         start, precision = self.start, self.precision
+        own = has_own_inference(method)  # type: ignore[arg-type]
         network: PreTrainedModel = merge_adapters(self.network) if self.adapters else self.network  # type: ignore[assignment]
         network.cpu()  # type: ignore[call-arg]
         if type(method).finalize is not BaseMethod.finalize:
             method.finalize(network, {name: weight.cpu() for name, weight in start.model.state_dict().items()})
-        if precision.trained == "float64":  # its layers were replaced
+        if precision.trained == "float64" and not own:  # its layers were replaced
             weights = network.state_dict()
             network = start.copy(dtype=precision.weights)
             network.load_state_dict(weights)
@@ -142,7 +162,10 @@ class Training:
             "(lr) or fewer epochs may help",
         )
         network.eval().requires_grad_(True).to(start.device)  # type: ignore[arg-type]
-        return LanguageModel(network, start.encoder, precision=start.precision)
+        answering = method.inference(network).eval()
+        return LanguageModel(
+            answering, start.encoder, precision=start.precision, made_by=type(method).__name__ if own else None
+        )
 
 
 def _check(options: Mapping[str, Any]) -> None:

@@ -70,9 +70,9 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
         **{name: method_recipe(chosen, name, chosen["model"]["name"])[0] for name in values},
     }  # fmt: skip
     training = Training(model, chosen)
-    built.prepare(training.network, seed)  # type: ignore[arg-type]
     select, batch = chosen["method"].get("select"), chosen["trainer"]["eval_batch_size"]
     facts = selected_facts(model, dataset, built, inverted=inverted, measure=measure, select=select, seed=seed)
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
     plan = training_plan(training.network, model, dataset, built, inverted=facts, shape=shape, eval_batch_size=batch)
+    training.prepare(built, plan)
     return training.run(built, plan, recipe, Observers(log=log, callbacks=callbacks, output_dir=output_dir))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
-from meow_lightning.stages import NAMES
+from meow_lightning.stages import stages
 from meow_lightning.store.integrity import DamagedError, Integrity
 
 DESCRIPTION = """\
@@ -30,7 +30,7 @@ class Damage(NamedTuple):
 def finished_results(store: Path) -> list[Path]:
     """List the folders of all finished results in a store, without partial and quarantined ones."""
     return sorted(
-        path for name in NAMES for path in (store / name).glob("*") if path.is_dir() and not path.suffix
+        path for name in stages() for path in (store / name).glob("*") if path.is_dir() and not path.suffix
     )  # fmt: skip
 
 

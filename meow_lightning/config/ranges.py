@@ -61,7 +61,7 @@ RANGES: dict[str, Range] = {
     "method.beta1": Range(0, 1000), "method.beta2": Range(0, 1000), "method.mu0": NOT_NEGATIVE,
     "method.eta": NOT_NEGATIVE, "method.eps": NOT_NEGATIVE, "method.delta": Range(-1000, 1000),
     "method.steering": POSITIVE, "method.layer": Range(0, 10**4), "method.alpha": Range(0, 1000),
-    **{f"{name}.beta": POSITIVE for name in ("Dpo", "DpoGd", "DpoKl", "Npo", "NpoGd", "NpoKl", "AltPo", "SimNpo")},
+    **{f"{name}.beta": POSITIVE for name in ("Dpo", "Npo", "AltPo", "SimNpo")},
     "method.select.k": COUNT, "method.rounds.count": Range(1, 1000),
     "method.rounds.memorized_above": Range(0, 1, below=True), "method.rounds.candidates": COUNT,
     "method.rounds.k": COUNT, "method.rounds.max_requests": COUNT,

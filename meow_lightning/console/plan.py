@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from meow_lightning.console.console import OTHER_CODE, OTHER_CODE_LEGEND, Terminal, failure_lines
 from meow_lightning.planning.preflight import Preflight
-from meow_lightning.planning.requirements import Requirements
 from meow_lightning.resources.cost import SPREAD, Source
 from meow_lightning.resources.format import format_bytes, format_duration
 from meow_lightning.resources.hardware import free_disk
@@ -84,8 +83,7 @@ def plan_rows(planned: Planned) -> list[list[str]]:
     """Build the rows of a plan: stage, role, key, state, time and memory; the header first."""
     rows = [["stage", "of", "key", "state", "time", "memory"]]
     for artifact in planned.artifacts:
-        outlook = planned.preflight.outlook(artifact)
-        memory = _memory(outlook)
+        memory = _memory(planned, artifact)
         state = planned.state(artifact) + OTHER_CODE * planned.preflight.made_by_other_code(artifact)
         rows.append([artifact.stage, artifact.label, artifact.key, state, _time(planned, artifact), memory])
     return rows
@@ -100,7 +98,7 @@ def sweep_rows(runs: Sequence[Planned]) -> list[list[str]]:
             outlook, others = run.preflight.outlook(artifact), uses[artifact.key] - 1
             rows.append([
                 artifact.stage, artifact.label, artifact.key, run.state(artifact), _time(run, artifact),
-                _memory(outlook), format_bytes(outlook.disk) if outlook.disk else "",
+                _memory(run, artifact), format_bytes(outlook.disk) if outlook.disk else "",
                 run.name + (f" and {others} more" if others else ""),
             ])  # fmt: skip
     return rows
@@ -129,8 +127,9 @@ def format_range(low: float, high: float) -> str:
     return f"{first.removesuffix(f' {unit}')} to {last.removeprefix('about ')}"
 
 
-def _memory(outlook: Requirements) -> str:
-    return "" if outlook.memory is None else format_bytes(outlook.memory.total)
+def _memory(planned: Planned, artifact: Artifact) -> str:
+    memory = planned.preflight.memory(artifact)
+    return "" if memory is None else f"{format_bytes(memory[0])} ({memory[1]})"
 
 
 def shared_artifacts(runs: Sequence[Planned]) -> list[list[Artifact]]:
@@ -153,7 +152,8 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
         return [f"nothing to compute: everything is cached{other}"]
     outlooks = [preflight.outlook(each) for preflight, each in pending]
     cached = len({each.key for run in runs for each in run.artifacts}) - len(pending)
-    peak = max((outlook.memory.total for outlook in outlooks if outlook.memory is not None), default=0)
+    memory = [found for preflight, each in pending if (found := preflight.memory(each)) is not None]
+    peak, source = max(memory, default=(0, "estimated"))
     links = sum("given" in each.settings for _, each in pending)
     first = pending[0][0]
     return [
@@ -161,7 +161,7 @@ def plan_sum(runs: Sequence[Planned]) -> list[str]:
         f"stages: {len(pending) - links} to compute, {f'{links} to link, ' if links else ''}{cached} cached{other}",
         _times(runs, by_run, [preflight.time(each) for preflight, each in pending]),
         *_gpu_time(pending),
-        f"memory: {format_bytes(peak)} at most per stage, {format_bytes(first.available_memory)} free",
+        f"memory: {format_bytes(peak)} ({source}) at most per stage, {format_bytes(first.available_memory)} free",
         f"disk: {format_bytes(first.disk(outlooks))} at most, {format_bytes(free_disk(first.store.root))} free at "
         f"{first.store.root}",
     ]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
+from meow_lightning.models.logits_model import LogitsModel
 from meow_lightning.types import NotFiniteError
 
 Model = Callable[..., Any]  # anything that returns logits
@@ -91,6 +92,11 @@ def _best(logits_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa
     return block_R * BLOCK + inner.indices[:, 0], inner.values[:, 0] - second
 
 
+def new_cache(model: Model) -> Any:
+    """Create an empty key-value cache for one batch of a model."""
+    return model.new_cache() if isinstance(model, LogitsModel) else DynamicCache()
+
+
 class Batch:
     """Rows that are continued together; finished rows leave the batch and its cache.
 
@@ -119,7 +125,7 @@ class Batch:
         )
         self._attention_BT = torch.tensor([[0] * blank + [1] * (width - blank) for blank in padding], device=device)
         self._positions_BT = (self._attention_BT.cumsum(-1) - 1).clamp(min=0)
-        self._cache = DynamicCache()
+        self._cache = new_cache(model)
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Continuation | None]]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from meow_lightning.generation.batch_size import short_of_memory
+from meow_lightning.generation.batching import new_cache
 from meow_lightning.generation.kv_cache import PagedCache
 from meow_lightning.generation.prefix_forward import Model, PrefixForward
 from meow_lightning.generation.prefix_tree import Tree
+from meow_lightning.models.logits_model import LogitsModel
 
 OFF, ROUNDED = 3e-3, 16  # logit tolerances: relative to the largest, and in units of the format's eps
 ProbeResult = tuple[list[int], torch.Tensor]  # positions of a probe, and the logits at them
@@ -25,7 +27,7 @@ def dtype_of(model: Model) -> torch.dtype | None:
     positions that are independent of the text length.
     """
     config = getattr(model, "config", None)
-    if not isinstance(config, PreTrainedConfig):
+    if isinstance(model, LogitsModel) or not isinstance(config, PreTrainedConfig):
         return None
     config = config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -45,12 +47,11 @@ def batch_length_limit(model: Model) -> int | None:
     With ``longrope`` rotary embeddings, the frequencies depend on the longest row, so a longer neighbour changes the
     output for a short prompt. ``dynamic`` ones do so only beyond the model's context.
     """
-    config = getattr(model, "config", None)
-    if not isinstance(config, PreTrainedConfig):
-        return None
-    config = config.get_text_config()
+    configs = [getattr(each, "config", None) for each in (model.models if isinstance(model, LogitsModel) else [model])]
+    texts = [config.get_text_config() for config in configs if isinstance(config, PreTrainedConfig)]
     borders = [
         int(each.get("original_max_position_embeddings") or config.max_position_embeddings)
+        for config in texts
         for each in _ropes(config)
         if each.get("rope_type") == "longrope"
     ]
@@ -144,7 +145,7 @@ def _sharing(model: Model, probe: list[int], *, pad_id: int, dtype: torch.dtype)
 
 
 def _padding(model: Model, probe: list[int], *, pad_id: int) -> ProbeResult:
-    device, cache = getattr(model, "device", None), DynamicCache()
+    device, cache = getattr(model, "device", None), new_cache(model)
     ids = [probe[:6], [pad_id] * 2 + probe[:4]]
     seen = torch.tensor([[1] * 6, [0] * 2 + [1] * 4], device=device)
     logits = []

@@ -23,6 +23,7 @@ from meow_lightning.generation.kv_cache import PagedCache
 from meow_lightning.generation.prefix_forward import PrefixForward
 from meow_lightning.generation.prefix_tree import Prompt, Tree, batches, build_prefix_trees
 from meow_lightning.generation.reference import reference_continuation
+from meow_lightning.models.logits_model import LogitsModel
 
 __all__ = ["Continuation", "continue_greedily"]
 
@@ -211,7 +212,7 @@ def continue_greedily(
             empty ``DynamicCache``), ``use_cache`` and ``logits_to_keep``, and returns an object with ``logits`` (B, 1
             or more, V). Inputs are created on ``model.device`` if it exists. Prefixes are shared if a transformers
             model attends to all earlier tokens by a given mask (B, 1, T, T so far); models without a key-value cache
-            get one prompt at a time.
+            get one prompt at a time. A :class:`~meow_lightning.models.logits_model.LogitsModel` has a cache per model.
         prompts: Token ids, at least one per prompt.
         budgets: Maximum number of new tokens of each prompt, including the end token; from 0.
         end_ids: Tokens that end a text; may be empty.
@@ -283,7 +284,7 @@ def _together(
         return
     border = batch_length_limit(model)
     alone: list[Prompt] = []
-    if isinstance(model, PreTrainedModel):
+    if isinstance(model, PreTrainedModel | LogitsModel):
         padded = supports_padding(model, longest, pad_id=pad_id)
         alone = [each for each in budgets if not padded or (border and len(each) + budgets[each] > border)]
         for prompt in alone:

@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from meow_lightning.generation.batching import Continuation, check_logits
+from meow_lightning.models.logits_model import LogitsModel
 
 
 def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -18,13 +19,13 @@ def _checked(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def reference_continuation(
-    model: PreTrainedModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
+    model: PreTrainedModel | LogitsModel, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
     """Continue one prompt greedily, using only transformers' own code.
 
     Args:
-        model: Any causal language model of transformers, in eval mode. Its generation settings (penalties, sampling)
-            are ignored: MEMO needs the most likely token.
+        model: Any causal language model of transformers, or a :class:`.LogitsModel`, in eval mode. Its generation
+            settings (penalties, sampling) are ignored: MEMO needs the most likely token.
         prompt: Token ids, at least one.
         budget: Maximum number of new tokens, including the end token; from 1.
         end_ids: Tokens that end a text; may be empty.

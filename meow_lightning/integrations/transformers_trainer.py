@@ -23,7 +23,9 @@ from meow_lightning.memo.measure import Measure
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import without_dropout
+from meow_lightning.training.datamodule import Phase
 from meow_lightning.training.module import total_loss
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Dataset, InvertedFact, LossParts, Method, TokenBatch
 
 
@@ -34,6 +36,7 @@ class MicroBatches(TorchDataset):
 
     Args:
         plan: The global batches.
+        phase: The streams of an epoch.
         micro_batch_size: Rows per micro-batch and stream, from 1.
         accumulation: Micro-batches per global batch, from 1.
         pad_id: Token id of padding.
@@ -42,8 +45,9 @@ class MicroBatches(TorchDataset):
         epoch: The current epoch, from 0; the trainer sets it.
     """
 
-    def __init__(self, *, plan: BatchPlan, micro_batch_size: int, accumulation: int, pad_id: int) -> None:
-        self.plan, self.micro_batch_size, self.accumulation, self.pad_id = plan, micro_batch_size, accumulation, pad_id
+    def __init__(self, *, plan: BatchPlan, phase: Phase, micro_batch_size: int, accumulation: int, pad_id: int) -> None:
+        self.plan, self.phase, self.pad_id = plan, phase, pad_id
+        self.micro_batch_size, self.accumulation = micro_batch_size, accumulation
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -51,7 +55,8 @@ class MicroBatches(TorchDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         step, number = divmod(index, self.accumulation)
-        batch = self.plan.step(self.epoch * self.plan.steps_per_epoch + step)
+        rows_of_step = self.plan.step(self.epoch * self.plan.steps_per_epoch + step)
+        batch = {name: rows for name, rows in rows_of_step.items() if name in self.phase(self.epoch)}
         parts = shard_micro_batches(batch, rank=0, world=1, micro=self.micro_batch_size)
         rows = parts[number] if number < len(parts) else {name: [] for name in batch}
         return {"batch": collate_streams(rows, pad_id=self.pad_id), "counts": counts(batch)}
@@ -126,7 +131,6 @@ class UnlearningTrainer(Trainer):
         self._language_model, self._parts = model, dict[str, torch.Tensor]()
         model.to(args.device)
         self._start = _start_weights(model, self.method)
-        self.method.prepare(model.model, args.seed)
         select = chosen["method"].get("select")
         facts = selected_facts(
             model, dataset, self.method, inverted=inverted, measure=measure, select=select, seed=args.seed
@@ -140,6 +144,12 @@ class UnlearningTrainer(Trainer):
             },
             eval_batch_size=eval_batch_size,
         )  # fmt: skip
+        prepare_method(
+            self.method, model.model, rows={name: stream.rows for name, stream in self.plan.streams.items()},
+            seed=args.seed, pad_id=model.encoder.pad_id, micro_batch_size=args.per_device_train_batch_size,
+            micro_batch_tokens=None, may_attach=False,
+        )  # fmt: skip
+        self._trained = self._trained_weights() if _is_regularized(self.method) else {}
         self._reference: torch.nn.Module | None = None
         if self.method.reference in ("model", "both"):
             self._reference = model.duplicate().model.requires_grad_(False)
@@ -150,7 +160,7 @@ class UnlearningTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return the micro-batches of the method's plan."""
         micro_batches = MicroBatches(
-            plan=self.plan, micro_batch_size=self.args.per_device_train_batch_size,
+            plan=self.plan, phase=self.method.phase, micro_batch_size=self.args.per_device_train_batch_size,
             accumulation=self.args.gradient_accumulation_steps, pad_id=self._language_model.encoder.pad_id,
         )  # fmt: skip
         return _EpochLoader(micro_batches, batch_size=None, shuffle=False)
@@ -195,7 +205,10 @@ class UnlearningTrainer(Trainer):
         for name, part in parts.items():
             share = part.sum.detach().double() / inputs["counts"][part.stream][part.per]
             self._parts[name] = self._parts.get(name, torch.zeros_like(share)) + share
-        return total_loss(parts, inputs["counts"])
+        loss = total_loss(parts, inputs["counts"])
+        term = self.method.regularizer(self._language_model.model, self._trained) if self._trained else None
+        # Once per step: every micro-batch adds the same share.
+        return loss if term is None else loss + term / self.args.gradient_accumulation_steps
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -217,6 +230,10 @@ class UnlearningTrainer(Trainer):
             loss = self.compute_loss(model, {"batch": moved, "counts": inputs["counts"]})
         self.accelerator.backward(loss)
         return loss.detach()
+
+    def _trained_weights(self) -> dict[str, torch.Tensor]:
+        weights = self._language_model.model.named_parameters()
+        return {name: weight.detach().clone() for name, weight in weights if weight.requires_grad}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: the number of floating-point operations is not counted."""
@@ -245,6 +262,10 @@ def _check(args: TrainingArguments) -> None:
         raise invalid_option("label_smoothing_factor", args.label_smoothing_factor, "0: the method defines the loss")
     if str(args.include_num_input_tokens_seen) not in ("no", "False"):
         raise invalid_option("include_num_input_tokens_seen", args.include_num_input_tokens_seen, "no")
+
+
+def _is_regularized(method: Method) -> bool:
+    return type(method).regularizer is not BaseMethod.regularizer
 
 
 def _start_weights(model: LanguageModel, method: Method) -> dict[str, torch.Tensor] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -29,9 +29,9 @@ class AltPo(BaseMethod):
         retain_weight: w, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("inverted", "forget", "retain")
-    paired: ClassVar[tuple[str, ...]] = ("forget",)
-    reference: ClassVar[Reference] = "logprobs"
+    streams: tuple[str, ...] = ("inverted", "forget", "retain")
+    paired: tuple[str, ...] = ("forget",)
+    reference: Reference = "logprobs"
 
     def __init__(self, *, beta: float, retain_weight: float) -> None:
         self.beta = check_beta(beta)

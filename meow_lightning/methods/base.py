@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from meow_lightning.types import Batch, LossParts, Reference
+from meow_lightning.types import Batch, LossParts, Reference, TokenBatch
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareContext:
+    """What a method may look at before training.
+
+    Attributes:
+        model: The start model, complete, in evaluation mode on ``device``; with adapters around it if there are any.
+        batches: Maps a stream of the method to its rows in micro-batches on ``device``, in a fixed order: all rows in
+            every process, so that all processes compute the same.
+        seed: Seed of all random draws.
+        device: Device of the model.
+    """
+
+    model: torch.nn.Module
+    batches: Callable[[str], Iterator[TokenBatch]]
+    seed: int
+    device: torch.device
 
 
 class BaseMethod:
@@ -29,10 +49,10 @@ class BaseMethod:
             unlearned model's key.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ()
-    paired: ClassVar[tuple[str, ...]] = ()
-    reference: ClassVar[Reference] = "none"
-    surrogate: ClassVar[tuple[str, ...]] = ()
+    streams: tuple[str, ...] = ()
+    paired: tuple[str, ...] = ()
+    reference: Reference = "none"
+    surrogate: tuple[str, ...] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
     version: ClassVar[int] = 1
 
@@ -50,15 +70,48 @@ class BaseMethod:
         """
         raise TypeError(f"{type(self).__name__} has the streams {self.streams} but defines no loss")
 
-    def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Inspect the start model, for example to freeze weights; the default does nothing.
+    def prepare(self, ctx: PrepareContext) -> None:
+        """Inspect the start model and the data, for example in a Fisher pass; the default does nothing.
 
-        Called before the first step, also when training is resumed.
+        Modules may be attached to the model, such as an assistant that is trained in its place. Called once before the
+        first step, also when training is resumed; without adapters, what :meth:`export` is given is this model.
 
         Args:
-            model: The start model.
-            seed: Seed of all random draws.
+            ctx: The start model, the rows of the streams, the seed, the device.
         """
+
+    def parameters(self, model: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]] | None:
+        """Select the weights to train, by name; ``None``, the default: all that require a gradient.
+
+        All others are frozen. Weights that are frozen already (those beside adapters) are not trained in any case.
+
+        Args:
+            model: The prepared model.
+        """
+        return None
+
+    def phase(self, epoch: int) -> tuple[str, ...]:
+        """Select the streams that an epoch reads; the default: all.
+
+        :meth:`loss` then receives only these, in batches of the same steps.
+
+        Args:
+            epoch: Number of the epoch, from 0; one pass over the rows of the first stream of :attr:`streams`.
+        """
+        return self.streams
+
+    def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Compute a scalar that is added to every step's loss once, with its weight; ``None``, the default: no term.
+
+        It depends on the weights alone, elementwise, as an L2 distance to the start does: sharded weights have no
+        other operations. It is logged as ``loss/regularizer``.
+
+        Args:
+            model: The model in training.
+            start: The trained weights before the first step, by the names of ``model.named_parameters()``, on the same
+                device.
+        """
+        return None
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
         """Update internal state, which :meth:`state_dict` must return, after a step; the default does nothing.
@@ -86,3 +139,44 @@ class BaseMethod:
             model: The trained model, with adapters merged.
             start: The start model's weights by name, on the CPU.
         """
+
+    def export(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the finished model into an empty folder; the default: ``save_pretrained``.
+
+        ``config.json`` must be among the files; tokenizer files are added by the caller. A method whose model is more
+        than one checkpoint writes the others into folders below and overrides :meth:`load`.
+
+        Args:
+            model: The trained model after :meth:`finalize`.
+            folder: The folder.
+        """
+        model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+
+    def load(self, folder: Path, *, dtype: str, attention: str) -> Any:
+        """Load what :meth:`export` wrote, on the CPU.
+
+        Args:
+            folder: The folder.
+            dtype: Precision of the weights, such as ``float32``.
+            attention: transformers' attention implementation.
+
+        Returns:
+            A model with ``config`` and ``generation_config``, which :meth:`inference` accepts.
+        """
+        from meow_lightning.models.load import load_checkpoint
+
+        return load_checkpoint(folder, dtype=dtype, attention=attention)
+
+    def inference(self, model: Any) -> torch.nn.Module:
+        """Return the model that answers; the default: ``model``.
+
+        Everything that reads answers or probabilities of the unlearned model asks it: predictions, MEMO, curves during
+        training, reference models. It shares the weights of ``model``.
+
+        Args:
+            model: The model in training, or the result of :meth:`load`.
+
+        Returns:
+            ``model`` or a :class:`~meow_lightning.models.logits_model.LogitsModel`.
+        """
+        return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.logprobs import scored_logits
@@ -28,7 +28,7 @@ class CEU(BaseMethod):
             begin than on the fact.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget",)
+    streams: tuple[str, ...] = ("forget",)
 
     def __init__(self, *, skip_first: bool) -> None:
         self.skip_first = skip_first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class FineTune(BaseMethod):
     """Cross-entropy on the answers of the stream ``learn``."""
 
-    streams: ClassVar[tuple[str, ...]] = ("learn",)
+    streams: tuple[str, ...] = ("learn",)
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return one part: ``learn``."""

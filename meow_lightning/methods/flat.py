@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.errors import check_choice
 from meow_lightning.methods.base import BaseMethod
@@ -52,8 +52,8 @@ class Flat(BaseMethod):
         UserError: Unknown divergence.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "idk")
-    paired: ClassVar[tuple[str, ...]] = ("idk",)
+    streams: tuple[str, ...] = ("forget", "idk")
+    paired: tuple[str, ...] = ("idk",)
 
     def __init__(self, *, divergence: str) -> None:
         self.divergence = check_choice("method.divergence", divergence, TERMS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -22,7 +22,7 @@ class Idk(BaseMethod):
         retain_weight: w, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("idk", "retain")
+    streams: tuple[str, ...] = ("idk", "retain")
 
     def __init__(self, *, retain_weight: float) -> None:
         self.retain_weight = retain_weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -32,7 +32,7 @@ class Pdu(BaseMethod):
         eps: Allowed cross-entropy of the retain set, in nats per token, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
+    streams: tuple[str, ...] = ("forget", "retain")
 
     def __init__(self, *, mu0: float, eta: float, eps: float) -> None:
         self.mu, self.eta, self.eps = mu0, eta, eps

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.errors import invalid_option
-from meow_lightning.methods.base import BaseMethod
+from meow_lightning.methods.base import BaseMethod, PrepareContext
 from meow_lightning.models.layers import decoder_layers, hidden_states
 from meow_lightning.types import Batch, LossPart, LossParts, Reference, TokenBatch
 
@@ -21,10 +21,10 @@ class Rmu(BaseMethod):
     h_l_ref that of the start model. u is drawn once, every entry uniformly from [0, 1), and normalised, as published
     (the direction is therefore not uniform: all entries are positive). "The WMDP Benchmark", Li et al. 2024, section 4.
 
-    Layers above l are not run, and :meth:`prepare` freezes all weights that h_l does not depend on: otherwise DDP would
-    wait for gradients that never arrive. Published code runs all layers, draws u from the global random state and
-    averages per row; here all answer tokens weigh the same. It was designed to train three matrices; its TOFU runs
-    train all weights up to the layer, and so does this.
+    Layers above l are not run, and only weights that h_l depends on are trained: DDP would wait for gradients of the
+    others that never arrive. Published code runs all layers, draws u from the global random state and averages per row;
+    here all answer tokens weigh the same. It was designed to train three matrices; its TOFU runs train all weights up
+    to the layer, and so does this.
 
     Args:
         layer: l, from 0; models with fewer layers use their last.
@@ -35,8 +35,8 @@ class Rmu(BaseMethod):
         UserError: ``layer`` is negative.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
-    reference: ClassVar[Reference] = "model"
+    streams: tuple[str, ...] = ("forget", "retain")
+    reference: Reference = "model"
 
     def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
         if layer < 0:
@@ -44,8 +44,21 @@ class Rmu(BaseMethod):
         self.layer, self.steering, self.retain_weight = layer, steering, retain_weight
         self._direction: torch.Tensor | None = None
 
-    def prepare(self, model: torch.nn.Module, seed: int) -> None:
-        """Draw u from the seed and freeze all weights that the layer does not depend on."""
+    def prepare(self, ctx: PrepareContext) -> None:
+        """Draw u from the seed."""
+        import torch
+
+        width = self._probe(ctx.model).shape[-1]
+        direction = torch.rand(width, generator=torch.Generator().manual_seed(ctx.seed))
+        self._direction = direction / direction.norm()
+
+    def parameters(self, model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+        """Select the weights that the layer depends on."""
+        needed = {id(weight) for weight in _leaves(self._probe(model))}
+        return [(name, weight) for name, weight in model.named_parameters() if id(weight) in needed]
+
+    def _probe(self, model: torch.nn.Module) -> torch.Tensor:
+        """Compute the layer's output for one token, (1, d)."""
         import torch
 
         device, training = next(model.parameters()).device, model.training
@@ -55,11 +68,7 @@ class Rmu(BaseMethod):
             model, TokenBatch(token, token + 1, token, token), layers=decoder_layers(model), layer=self.layer
         )
         model.train(training)
-        needed = {id(weight) for weight in _leaves(hidden)}
-        for weight in model.parameters():
-            weight.requires_grad_(weight.requires_grad and id(weight) in needed)
-        direction = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(seed))
-        self._direction = direction / direction.norm()
+        return hidden
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return two parts: ``forget`` and ``retain``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -28,8 +28,8 @@ class SatImp(BaseMethod):
         retain_weight: w, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
-    surrogate: ClassVar[tuple[str, ...]] = ("forget",)
+    streams: tuple[str, ...] = ("forget", "retain")
+    surrogate: tuple[str, ...] = ("forget",)
 
     def __init__(self, *, beta1: float, beta2: float, forget_weight: float, retain_weight: float) -> None:
         self.beta1, self.beta2 = beta1, beta2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -27,7 +27,7 @@ class SimNpo(BaseMethod):
         retain_weight: w, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget", "retain")
+    streams: tuple[str, ...] = ("forget", "retain")
 
     def __init__(self, *, beta: float, delta: float, forget_weight: float, retain_weight: float) -> None:
         self.beta = check_beta(beta)

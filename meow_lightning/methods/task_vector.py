@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -24,7 +24,7 @@ class TaskVector(BaseMethod):
         alpha: a, scale of the negated task vector, 0 or more; 0 returns the start model.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget",)
+    streams: tuple[str, ...] = ("forget",)
 
     def __init__(self, *, alpha: float) -> None:
         self.alpha = alpha

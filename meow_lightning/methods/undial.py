@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.logprobs import scored_logits
@@ -26,8 +26,8 @@ class Undial(BaseMethod):
         beta: b, reduction of the true token's logit, 0 or more.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("forget",)
-    reference: ClassVar[Reference] = "model"
+    streams: tuple[str, ...] = ("forget",)
+    reference: Reference = "model"
 
     def __init__(self, *, beta: float) -> None:
         self.beta = beta

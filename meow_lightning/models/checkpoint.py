@@ -13,6 +13,7 @@ from meow_lightning.errors import UserError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
+METHOD = "method.json"  # names the unlearning method whose own inference a stored model needs
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 POINTER = b"version https://git-lfs"
 FLASH = "flash_attention_2"
@@ -57,6 +58,8 @@ def missing_weights(folder: Path) -> str | None:
         return (
             "contains adapters (adapter_config.json), not a model; merge them first (merge_and_unload, save_pretrained)"
         )
+    if (folder / METHOD).is_file():
+        return f"was written by an unlearning method with its own inference ({METHOD}) and is no model by itself"
     if not (folder / "config.json").is_file():
         return f"has no config.json; give {EXPECTED}"
     files = shards(folder)

@@ -14,7 +14,7 @@ from meow_lightning.config.composition import compose_options, library_options
 from meow_lightning.config.files import CONF
 from meow_lightning.config.precision import PRECISIONS
 from meow_lightning.data.prompting import PromptEncoder
-from meow_lightning.errors import check_choice
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.models.float64 import float64_forward
 from meow_lightning.models.load import DTYPES, load_codec, load_model, save_model
 from meow_lightning.models.sources import locate, parse
@@ -30,16 +30,18 @@ class LanguageModel:
         encoder: Its prompts and tokens.
         precision: A value of ``model.precision`` (``32-true``, ``bf16-true``, ``bf16-mixed``, …): the number formats of
             weights and training; see :mod:`meow_lightning.config.precision`.
+        made_by: The unlearning method that answers through this model, for a method whose model is not a plain
+            checkpoint: it can be scored and evaluated, but neither saved nor trained further; else ``None``.
 
     Attributes:
-        model: The model of transformers.
+        model: The model of transformers, or the model of the method that ``made_by`` names.
         encoder: Prompts and tokens.
         precision: As given.
     """
 
-    def __init__(self, model: PreTrainedModel, encoder: PromptEncoder, *, precision: str) -> None:
+    def __init__(self, model: Any, encoder: PromptEncoder, *, precision: str, made_by: str | None = None) -> None:
         check_choice("precision", precision, PRECISIONS)
-        self.model, self.encoder, self.precision = model, encoder, precision
+        self.model, self.encoder, self.precision, self._made_by = model, encoder, precision, made_by
 
     @classmethod
     def from_pretrained(
@@ -104,7 +106,11 @@ class LanguageModel:
         Args:
             dtype: Number format of the copy: ``float32``, ``float64``, ``bfloat16`` or ``float16``; ``None`` for that
                 of the model. A Llama in float64 computes everything in it.
+
+        Raises:
+            UserError: The model is that of a method with its own inference.
         """
+        self._check_plain()
         device = self.model.device
         copied = copy.deepcopy(self.model.cpu()).eval()  # type: ignore[call-arg]
         self.model.to(device)  # type: ignore[arg-type]
@@ -113,6 +119,13 @@ class LanguageModel:
         if dtype == "float64":
             float64_forward(copied)
         return copied
+
+    def _check_plain(self) -> None:
+        if self._made_by is not None:
+            raise UserError(
+                f"{self._made_by} answers through a model of its own, which is no plain checkpoint: it can be scored "
+                "and evaluated here; to store it, run the method with meow.run"
+            )
 
     def duplicate(self) -> LanguageModel:
         """Copy this model on the same device, with the same prompt encoder."""
@@ -127,7 +140,11 @@ class LanguageModel:
 
         Returns:
             The folder.
+
+        Raises:
+            UserError: The model is that of a method with its own inference.
         """
+        self._check_plain()
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         save_model(self.model, self.tokenizer, path, end_ids=self.encoder.end_ids)

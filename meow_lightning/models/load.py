@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import (
 
 from meow_lightning.data.prompting import PromptEncoder, special_tokens
 from meow_lightning.errors import UserError
+from meow_lightning.models.checkpoint import METHOD
 from meow_lightning.models.completeness import check_activation, check_complete, check_finite, check_loading_info
 from meow_lightning.models.float64 import float64_forward
 
@@ -31,6 +32,20 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
+    """Load a causal language model that answers by itself, as :func:`load_checkpoint` does.
+
+    Raises:
+        UserError: As there, or its answers are those of an unlearning method (``method.json``).
+    """
+    if (Path(source) / METHOD).is_file():
+        raise UserError(
+            f"{source} was written by an unlearning method with its own inference ({METHOD}), so its weights alone "
+            "answer differently; evaluate it within the run that made it"
+        )
+    return load_checkpoint(source, dtype=dtype, attention=attention)
+
+
+def load_checkpoint(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
     """Load a causal language model from a folder or the hub, from safetensors only and without running checkpoint code.
 
     Args:
@@ -159,8 +174,9 @@ def _generation_end_ids(generation: GenerationConfig | None) -> frozenset[int]:
 
 
 def save_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, end_ids: frozenset[int]
-) -> None:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, end_ids: frozenset[int],
+    export: Callable[[PreTrainedModel, Path], None] | None = None,
+) -> None:  # fmt: skip
     """Write a ``save_pretrained`` folder with tokenizer that ``AutoModelForCausalLM.from_pretrained`` loads.
 
     The generation settings are rewritten as greedy with explicit end and pad tokens: shipped ones may sample or lack an
@@ -171,11 +187,15 @@ def save_model(
         tokenizer: Its tokenizer, with an end token.
         folder: Target folder.
         end_ids: All tokens that end an answer, including the tokenizer's own.
+        export: Writes the model, without tokenizer, into a folder; default: ``save_pretrained``.
     """
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ends = sorted(end_ids)
     model.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=ends[0] if len(ends) == 1 else ends, pad_token_id=pad
     )
-    model.save_pretrained(folder, safe_serialization=True)
+    if export is None:
+        model.save_pretrained(folder, safe_serialization=True)
+    else:
+        export(model, folder)
     tokenizer.save_pretrained(folder)

@@ -22,7 +22,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.pipeline.versions import code_digest, remember_code
 from meow_lightning.pipeline.waiting import LockWaits
-from meow_lightning.stages import distributed
+from meow_lightning.stages import stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
@@ -248,7 +248,7 @@ class Executor:
     def _spec(self, artifact: Artifact, folder: Path) -> dict[str, Any]:
         single_device = (
             Runtime(**{**vars(self.runtime), "devices": 1, "nodes": 1})
-            if not distributed(artifact.stage, artifact.inputs)
+            if not stage(artifact.stage).distributed(artifact.inputs)
             else self.runtime
         )
         needs = {name: self.store.path(need) for name, need in artifact.needs.items()}
@@ -261,7 +261,7 @@ class Executor:
     def _runner(self, artifact: Artifact) -> Runner:
         kind = (
             "job"
-            if self.runtime.devices > 1 and distributed(artifact.stage, artifact.inputs)
+            if self.runtime.devices > 1 and stage(artifact.stage).distributed(artifact.inputs)
             else "pool"
             if self.parallel_stages > 1
             else "inline"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meow_lightning.errors import UserError, check_choice, invalid_option
-from meow_lightning.stages import NAMES
+from meow_lightning.stages import stages, up_to
 from meow_lightning.stages.common.needs import RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import NAME_BYTES
@@ -97,26 +97,22 @@ class RunGraph:
         Raises:
             UserError: The stage is unknown, or the run has no such stage.
         """
-        check_choice("goal", name, NAMES)
-        wanted = (
-            (name, "verify") if name == "score" else (name,)
-        )  # scores are selected together with their verification
-        last = max(map(NAMES.index, wanted))
+        known = stages()
+        check_choice("goal", name, known)
+        wanted = [name, *(each.name for each in known.values() if name in each.selected_with)]
+        no_later = frozenset[str]().union(*map(up_to, wanted))
 
         def needs_no_later_stage(artifact: Artifact) -> bool:
-            # Later rounds unlearn after earlier ones are scored, but goal=unlearn includes the last model nevertheless.
-            return name == "unlearn" or all(NAMES.index(each.stage) <= last for each in artifact.walk())
+            return known[name].repeats or all(each.stage in no_later for each in artifact.walk())
 
         required = required_artifacts(
             each for each in self.artifacts if each.stage in wanted and needs_no_later_stage(each)
         )
-        if not required and name == "verify":
-            raise UserError("goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows")
-        if not required and name == "ability":
-            raise UserError("goal=ability runs nothing with ability=none; set ability=general or ability.tasks=[piqa]")
+        if not required and known[name].absent:
+            raise UserError(known[name].absent)
         if not required:
-            stages = [each for each in NAMES if any(artifact.stage == each for artifact in self.artifacts)]
-            raise invalid_option("goal", name, f"a stage of the run {self.name}: {', '.join(stages)}")
+            present = [each for each in known if any(artifact.stage == each for artifact in self.artifacts)]
+            raise invalid_option("goal", name, f"a stage of the run {self.name}: {', '.join(present)}")
         return required
 
 

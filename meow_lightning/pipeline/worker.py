@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,13 @@ from filelock import FileLock, Timeout
 
 from meow_lightning.distributed import DRIVER, check, destroy_process_group, rank, release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.stages import distributed, stage
+from meow_lightning.stages import stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.lock_holders import Holder
 from meow_lightning.types import NotFiniteError
 
-OOM_HINTS = {  # by stage
-    **dict.fromkeys(
-        ("finetune", "unlearn"),
-        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
-        "trainer.gradient_checkpointing=true",
-    ),
-    "predict": "lower trainer.eval_batch_size or set evaluation.gradient_norm=false",
-}
-OOM_HINT = "a single prompt did not fit: use a GPU with more memory, or set trainer=cpu"
 POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
 STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error
 ORPHAN_TIMEOUT = 60.0  # seconds after which any other holder is an error
@@ -92,15 +83,34 @@ def silence_third_party() -> None:
     warnings.filterwarnings("ignore", message=".*srun.*")
 
 
+def reset_peak_memory() -> None:
+    """Start a new measurement of the peak memory, since this process may have run other stages.
+
+    Where the system does not allow it, the peak remains that of the process so far.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if (torch := _cuda()) is not None:
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory() -> dict[str, float]:
-    """Measure the peak memory of this process so far in MiB, including its GPU if it used one."""
+    """Measure the peak memory since :func:`reset_peak_memory` in MiB: of this process, and on its GPU if it used one.
+
+    It includes what the process already held then, such as imported libraries.
+    """
     import resource
 
     peak = {"peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if (torch := _cuda()) is not None:
         peak["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peak
+
+
+def _cuda() -> Any:
+    """Return torch if this process uses a GPU, else ``None``; never imports it."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
 
 def _write_failure(error: Exception, folder: Path) -> str | None:
@@ -176,12 +186,14 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         RuntimeError: An output file of the stage is missing.
     """
     work = StageContext.from_spec(spec)
+    own = stage(work.stage)
     start = time.time()
-    if distributed(work.stage, work.inputs):
+    reset_peak_memory()
+    if own.distributed(work.inputs):
         check(work.runtime.accelerator, work.runtime.devices)
     try:
         with owner_only(work.private), _exclusive(work):
-            stage(work.stage).run(work)
+            own.run(work)
     except NotFiniteError as error:
         raise UserError(f"{work.stage} {work.label}: {error}") from error
     except UserError:
@@ -190,8 +202,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
         if type(error).__name__ == "OutOfMemoryError":
             raise UserError(
                 f"{work.stage} {work.label}".strip()
-                + f" ran out of GPU memory; {OOM_HINTS.get(work.stage, OOM_HINT)}, and run "
-                "again to continue"
+                + f" ran out of GPU memory; {own.oom_hint}, and run again to continue"
             ) from error
         if (why := _write_failure(error, work.folder)) is not None:
             raise UserError(f"{work.stage} {work.label}".strip() + f" stopped: {why}") from error
@@ -199,7 +210,7 @@ def run_stage(spec: Mapping[str, Any]) -> dict[str, Any]:
     finally:
         release_memory()  # this process may run more stages
     freeze_gc()
-    missing = [name for name in stage(work.stage).MAKES if not (work.folder / name).exists()]
+    missing = [name for name in own.outputs if not (work.folder / name).exists()]
     if missing and rank() == 0:
         raise RuntimeError(f"the stage {work.stage} ended without {', '.join(missing)}")
     return {

@@ -12,6 +12,7 @@ from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.planning.model_inputs import Row, check_tiny_context, root_of, training_rows
+from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Dataset
@@ -79,7 +80,7 @@ class ModelChecks:
         provided = root.inputs["given"]
         weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:
-            paths = [str(self.store.path(root) / "model")] * 2
+            paths = [str(model_folder(self.store.path(root)))] * 2
         elif self.options["plan"] and weights.folder is None:
             return None
         else:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meow_lightning.data.encoding import question_answer_pairs
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.protocols.registry import counted_rows
+from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
+from meow_lightning.types import Dataset
 
 Row = tuple[str, str]  # question and answer
 
@@ -34,37 +32,9 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
     by_root: dict[str, dict[Row, None]] = {}
     for artifact in artifacts:
         if (root := root_of(artifact)) is not None:
-            by_root.setdefault(root.key, {}).update(dict.fromkeys(_rows(artifact, dataset, streams)))
+            texts = stage(artifact.stage).texts(artifact, dataset, streams=streams)
+            by_root.setdefault(root.key, {}).update(dict.fromkeys(texts))
     return {key: list(rows) for key, rows in by_root.items() if rows}
-
-
-def _rows(artifact: Artifact, dataset: Dataset, streams: Sequence[str]) -> Iterator[Row]:
-    settings = artifact.settings
-    if artifact.stage == "finetune" and "given" not in settings:
-        recipe = settings["recipe"]
-        replayed = recipe.get("replay", 0) * recipe["epochs"]
-        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
-        if not settings["splits"]:
-            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
-        elif replayed:
-            yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
-    elif artifact.stage == "unlearn":
-        for name in streams:
-            facts = dataset.facts("forget" if name in ("inverted", "idk") else name)
-            yield from ((fact.question, answer) for fact in facts for answer in _trained(fact, name))
-    # Other protocols truncate rows.
-    elif artifact.stage == "predict" and settings["evaluation"].get("protocol", "none") == "none":
-        sets = dataset.evaluation()
-        for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in settings["sets"]):
-            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
-    elif artifact.stage == "score":
-        yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
-
-
-def _trained(fact: Fact, stream: str) -> Sequence[str]:
-    if stream == "inverted":
-        return fact.inverted
-    return () if stream == "idk" else (fact.answer,)
 
 
 def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -17,15 +16,15 @@ from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.ability import check_abilities
 from meow_lightning.planning.model_checks import ModelChecks
-from meow_lightning.planning.requirements import NOTHING, Requirements, ResourceRequirements
-from meow_lightning.resources.cost import MeasuredStage, Source, Workload, duration_key, expected_seconds
+from meow_lightning.planning.requirements import Planner
+from meow_lightning.resources import cost
 from meow_lightning.resources.format import format_bytes
 from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus
+from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
-from meow_lightning.stages import distributed
+from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.training.optimizers import check_optimizer
 from meow_lightning.types import Dataset
 
 # Manifest entries that time estimates need; manifests of earlier versions lack some and are ignored.
@@ -43,7 +42,7 @@ class Known:
     def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Requirements] = {}
-        self.times: dict[str, tuple[float | None, Source]] = {}
+        self.times: dict[str, tuple[float | None, cost.Source]] = {}
         self.examined: set[str] = set()
         self.other_code: dict[str, bool] = {}
         self._manifests: dict[str, list[dict[str, Any]]] = {}
@@ -63,22 +62,35 @@ class Known:
         """The device that stages compute on: ``cpu``, the GPU's name, or ``gpu`` if it is not visible here."""
         return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
 
-    def measured(self, stage: str, *, devices: int) -> list[MeasuredStage]:
+    def measured(self, stage: str, *, devices: int) -> list[cost.MeasuredStage]:
         """Collect the measured times of a stage's results on the same number of devices of this kind.
 
         Args:
             stage: Name of the stage.
             devices: Number of devices; 0 for a stage that computes on the CPU whatever the trainer.
         """
-        manifests = self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
         return [
-            MeasuredStage(
-                key=duration_key(each["label"], each["settings"]), seconds=each["seconds"],
-                workload=Workload(flops=each["flops"], parameters=each["parameters"], items=each["items"]),
-            )
-            for each in manifests
+            cost.MeasuredStage.of(each)
+            for each in self._manifests_of(stage)
             if not devices or (each["devices"] == devices and self._comparable(each["kind"], each["threads"]))
-        ]  # fmt: skip
+        ]
+
+    def measured_memory(self, stage: str, *, devices: int) -> list[cost.MeasuredMemory]:
+        """Collect the measured peak memory of a stage's results on the same number of devices of this kind.
+
+        Args:
+            stage: Name of the stage.
+            devices: Number of devices.
+        """
+        found = [
+            cost.MeasuredMemory.of(each, gpu=self.kind != "cpu")
+            for each in self._manifests_of(stage)
+            if each["devices"] == devices and self._comparable(each["kind"], each["threads"])
+        ]
+        return [each for each in found if each is not None]
+
+    def _manifests_of(self, stage: str) -> list[dict[str, Any]]:
+        return self._manifests.get(stage) or self._manifests.setdefault(stage, list(self._read(stage)))
 
     def _comparable(self, kind: str, threads: int) -> bool:
         if self.kind == "gpu":  # no GPU is visible while planning, so results of any GPU count
@@ -120,16 +132,11 @@ class Preflight:
             UserError: One is not available or not usable.
         """
         gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
-        for artifact in artifacts:
-            if artifact.stage == "unlearn" and self.store.find(artifact) is None:
-                check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
-        # Later rounds may send no request.
-        first_round = [each for each in artifacts if each.stage == "propose" and "scores" not in each.needs]
-        missing = [each for each in first_round if self.store.find(each) is None]
-        for artifact in [each for each in missing if not each.inputs["runs_locally"]][:1]:
-            instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
-        for artifact in artifacts:
-            if "given" in artifact.settings and self.store.find(artifact) is None:
+        missing = [artifact for artifact in artifacts if self.store.find(artifact) is None]
+        for artifact in missing:
+            stage(artifact.stage).check(artifact, gpu=gpu)
+        for artifact in missing:
+            if "given" in artifact.settings:
                 provided = artifact.inputs["given"]
                 weights = parse(provided["option"], provided["weights"], words=())
                 if self.options["plan"] and weights.folder is None:
@@ -221,13 +228,13 @@ class Preflight:
 
     def devices(self, artifact: Artifact) -> int:
         """Determine the number of devices of an artifact; 0 if it computes on the CPU whatever the trainer."""
-        computed = distributed(artifact.stage, artifact.inputs) and "given" not in artifact.settings
+        computed = stage(artifact.stage).distributed(artifact.inputs) and "given" not in artifact.settings
         return self.trainer["devices"] if computed else 0
 
     @cached_property
-    def _sizes(self) -> ResourceRequirements:
+    def _planner(self) -> Planner:
         gpu = bool(self.known.gpus)
-        return ResourceRequirements(
+        return Planner(
             self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
         )
 
@@ -244,7 +251,7 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
-        return NOTHING if self.store.find(artifact) is not None else self._sizes.size(artifact)
+        return NOTHING if self.store.find(artifact) is not None else self._planner.size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
         """Whether a stored result was computed by code that differs from the current code; cached, for plans."""
@@ -254,7 +261,7 @@ class Preflight:
             known[artifact.key] = manifest is not None and made_by_other_code(artifact, manifest, self.store)
         return known[artifact.key]
 
-    def time(self, artifact: Artifact) -> tuple[float | None, Source]:
+    def time(self, artifact: Artifact) -> tuple[float | None, cost.Source]:
         """Estimate the seconds to compute an artifact, and name the source of the estimate.
 
         See :func:`meow_lightning.resources.cost.expected_seconds`. It reads the manifest of every result of the stage,
@@ -266,21 +273,33 @@ class Preflight:
         known = self.known.times.get(artifact.key)
         return known or self.known.times.setdefault(artifact.key, self._time(artifact))
 
-    def _time(self, artifact: Artifact) -> tuple[float | None, Source]:
+    def _time(self, artifact: Artifact) -> tuple[float | None, cost.Source]:
         manifest = self.store.find(artifact)
         if manifest is not None:
             return manifest["seconds"], "took"
         outlook = self.outlook(artifact)
-        amount = Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
+        amount = cost.Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
         devices = self.trainer["devices"] if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
-        return expected_seconds(amount, key=duration_key(artifact.label, artifact.settings), known=known)
+        return cost.expected_seconds(amount, key=cost.duration_key(artifact.label, artifact.settings), known=known)
+
+    def memory(self, artifact: Artifact) -> tuple[int, cost.MemorySource] | None:
+        """Estimate the peak bytes of memory of an artifact; ``None`` if negligible. Like :meth:`time`, for plans only.
+
+        See :func:`meow_lightning.resources.cost.expected_memory`.
+        """
+        outlook = self.outlook(artifact)
+        if outlook.memory is None:
+            return None
+        known = self.known.measured_memory(artifact.stage, devices=self.trainer["devices"])
+        return cost.expected_memory(outlook.memory.total, parameters=outlook.parameters, known=known)
 
     def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
-        """Return the manifest entries that describe the work and the hardware, for later time estimates."""
+        """Return the manifest entries that describe the work and the hardware, for later estimates."""
         outlook = self.outlook(artifact)
         return {
             "flops": outlook.flops, "parameters": outlook.parameters, "items": outlook.items,
+            "memory": 0 if outlook.memory is None else outlook.memory.total,
             "kind": self.known.kind, "threads": self.trainer["threads"],
         }  # fmt: skip
 
@@ -292,7 +311,7 @@ class Preflight:
             if getattr(memory, part) > memory.total / 50
         )
         where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
-        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._sizes.fitting(artifact)[:4])
+        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._planner.fitting(artifact)[:4])
         hint = f"settings that fit: {fits}" if fits else "no setting makes it fit: use a smaller model"
         return (
             f"{name} requires about {format_bytes(memory.total)} of memory ({parts}), but {where} has "

@@ -20,8 +20,10 @@ from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture
 from meow_lightning.report.templating import render_template
 from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, kept_share, verdict
-from meow_lightning.tracking.disclosure import SHAREABLE
+from meow_lightning.tracking.disclosure import PAGE, SHAREABLE
 from meow_lightning.types import ROLES, Definition
+
+TABLES = ("table.md", "table.csv")
 
 STATS = (
     "forget_quality_log10", "forget/value_accuracy", "forget/leakage", "model_utility", "retain/value_accuracy",
@@ -93,9 +95,9 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
             path.unlink(missing_ok=True)
         else:
             path.write_text(picture.svg, encoding="utf-8")
-    (folder / "table.md").write_text(tables.markdown(data.results), encoding="utf-8")
-    (folder / "table.csv").write_text(tables.csv(data.results), encoding="utf-8")
-    report = folder / "report.html"
+    for name, written in zip(TABLES, (tables.markdown(data.results), tables.csv(data.results)), strict=True):
+        (folder / name).write_text(written, encoding="utf-8")
+    report = folder / PAGE
     report.write_text(page(data, drawn), encoding="utf-8")
     if shareable is not None:
         (folder / SHAREABLE).write_text(page(shareable, drawn), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Estimated duration of stages, from their work and from measured stages; without torch."""
+"""Estimated duration and memory of stages, from their work and from measured stages; without torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from meow_lightning.resources.training_memory import ModelDims
 
 # Source of an estimate: the result itself, one computed in the same way by a model of the same size, one computed
 # differently or of another size, one by a model of a very different size, or none.
 Source = Literal["took", "like", "size", "far", ""]
+
+# Source of a stage's memory: its estimate, or its estimate corrected by the measured memory of like stages.
+MemorySource = Literal["estimated", "measured"]
 
 # Settings that select rows but not their processing.
 ROW_SETTINGS = (
@@ -100,6 +103,14 @@ class MeasuredStage:
     workload: Workload
     seconds: float
 
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read the record from the manifest of a result."""
+        workload = Workload(flops=manifest["flops"], parameters=manifest["parameters"], items=manifest["items"])
+        return cls(
+            key=duration_key(manifest["label"], manifest["settings"]), workload=workload, seconds=manifest["seconds"]
+        )
+
 
 def expected_seconds(workload: Workload, *, key: str, known: Sequence[MeasuredStage]) -> tuple[float | None, Source]:
     """Estimate the duration of some work in seconds, with the source of the estimate; ``None`` without similar stages.
@@ -124,6 +135,62 @@ def expected_seconds(workload: Workload, *, key: str, known: Sequence[MeasuredSt
     rates = [each.workload.work / each.seconds for each in same or similar if each.workload.work >= largest * LARGE]
     source: Source = "far" if nearest > DISSIMILAR else "like" if same and nearest <= SAME else "size"
     return workload.work / median(rates), source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredMemory:
+    """The memory of a computed stage.
+
+    Attributes:
+        parameters: Number of weights of its model.
+        estimate: Bytes that were estimated before it ran.
+        peak: Bytes that it used at most.
+    """
+
+    parameters: int
+    estimate: int
+    peak: int
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], *, gpu: bool) -> Self | None:
+        """Read the record from the manifest of a result; ``None`` if it used no model or was not measured.
+
+        Args:
+            manifest: The manifest.
+            gpu: Whether the memory of a GPU is estimated.
+        """
+        estimate, peak = manifest.get("memory"), manifest.get("peak_gpu_memory_mib" if gpu else "peak_memory_mib")
+        if not estimate or not peak:
+            return None
+        return cls(parameters=manifest["parameters"], estimate=estimate, peak=round(peak * 2**20))
+
+
+def expected_memory(estimate: int, *, parameters: int, known: Sequence[MeasuredMemory]) -> tuple[int, MemorySource]:
+    """Correct the estimated peak memory of a stage by the measured peaks of like stages.
+
+        memory = estimate * median of peak' / estimate'
+
+    over the measured stages whose model and whose estimate are within a factor of 1.25: the same kind of work with
+    about the same batch sizes. Without any, the estimate remains.
+
+    Args:
+        estimate: Estimated bytes.
+        parameters: Number of weights of the model.
+        known: Measured stages of the same name on the same kind and number of devices.
+
+    Returns:
+        The bytes and their source.
+    """
+
+    def alike(ours: int, theirs: int) -> bool:
+        return max(ours, theirs) <= SAME * min(ours, theirs)
+
+    ratios = [
+        each.peak / each.estimate
+        for each in known
+        if each.estimate > 0 and alike(estimate, each.estimate) and alike(parameters, each.parameters)
+    ]
+    return (round(estimate * median(ratios)), "measured") if ratios else (estimate, "estimated")
 
 
 class Sized(Protocol):

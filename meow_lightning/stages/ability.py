@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.data.encoding import CHARACTERS
 from meow_lightning.distributed import barrier, rank
-from meow_lightning.evaluation.ability import RESULT, LocalQuestions
-from meow_lightning.stages.base import StageContext
+from meow_lightning.evaluation.ability import BLOCK, RESULT, LocalQuestions
+from meow_lightning.resources.requirements import InferenceWork, Planner
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import check_unchanged, evaluator
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import read_lines
 
 if TYPE_CHECKING:
     from meow_lightning.evaluation.harness import EncodedModel, Question
 
-VERSION = 1
 ANSWERS = "answers.jsonl"
-MAKES = (RESULT, ANSWERS)
+ANSWER_BYTES = 150  # per question
+SCORED = 16  # columns with logits at the same time; the head runs over few positions at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +40,67 @@ class AnsweredQuestion:
     answers: list[Any]
 
 
-def run(work: StageContext) -> None:
-    """Write ``answers.jsonl``, one line per question, and the metrics; finished questions survive a kill."""
-    from meow_lightning.evaluation.harness import HarnessTask, answer, blocks, characters
+class Ability(Stage):
+    """Run one task of lm-evaluation-harness on a model."""
 
-    settings, local = work.settings, local_questions(work.settings, work.inputs)
-    if local is not None:
-        check_unchanged(f"the questions of {local.task}", local.digests(), settings["data"])
-    task = HarnessTask(
-        settings["task"], config=settings.get("config"), local=local, num_fewshot=settings["num_fewshot"],
-        limit=settings["limit"],
-    )  # fmt: skip
-    questions = task.questions()
-    model = _model(work, questions)
+    name = "ability"
+    version = 1
+    after = ("unlearn",)
+    outputs = (RESULT, ANSWERS)
+    splits = True
+    absent = "goal=ability runs nothing with ability=none; set ability=general or ability.tasks=[piqa]"
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnsweredQuestion]]:
-        requests = [request for number in numbers for request in questions[number]]
-        answers = iter(answer(model, requests))
-        for number in numbers:
-            first = questions[number][0]
-            given = [next(answers) for _ in questions[number]]
-            yield number, AnsweredQuestion(str(first.task_name), int(first.doc_id or 0), given)
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe passes over blocks of questions; without operations for a task whose questions are not local."""
+        count, amount = question_count(artifact), artifact.inputs.get("amount")
+        tokens = 0 if amount is None else round(amount[1] / CHARACTERS * count / max(1, amount[0]))
+        load = planner.inference_load(
+            planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=False
+        )
+        return InferenceWork(
+            items=count, load=replace(load, tokens=round(BLOCK / CHARACTERS), scored=SCORED), rows=1,
+            generation_batch_size=0, tokens=tokens, scored=tokens,
+        )  # fmt: skip
 
-    groups = blocks([characters(question) for question in questions])
-    # One block per chunk: the last bits of an answer depend on what shares its forward pass.
-    in_chunks(work, groups, sizes=[1] * len(questions), least=1, unit="questions", name=ANSWERS, make=make)
-    if rank() == 0:
-        task.result([row["answers"] for row in read_lines(work.folder / ANSWERS)]).write(work.folder)
-    barrier(work.runtime.accelerator)
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the answers."""
+        return ANSWER_BYTES * question_count(artifact)
+
+    def run(self, work: StageContext) -> None:
+        """Write ``answers.jsonl``, one line per question, and the metrics; finished questions survive a kill."""
+        from meow_lightning.evaluation.harness import HarnessTask, answer, blocks, characters
+
+        settings, local = work.settings, local_questions(work.settings, work.inputs)
+        if local is not None:
+            check_unchanged(f"the questions of {local.task}", local.digests(), settings["data"])
+        task = HarnessTask(
+            settings["task"], config=settings.get("config"), local=local, num_fewshot=settings["num_fewshot"],
+            limit=settings["limit"],
+        )  # fmt: skip
+        questions = task.questions()
+        model = _model(work, questions)
+
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnsweredQuestion]]:
+            requests = [request for number in numbers for request in questions[number]]
+            answers = iter(answer(model, requests))
+            for number in numbers:
+                first = questions[number][0]
+                given = [next(answers) for _ in questions[number]]
+                yield number, AnsweredQuestion(str(first.task_name), int(first.doc_id or 0), given)
+
+        groups = blocks([characters(question) for question in questions])
+        # One block per chunk: the last bits of an answer depend on what shares its forward pass.
+        in_chunks(work, groups, sizes=[1] * len(questions), least=1, unit="questions", name=ANSWERS, make=make)
+        if rank() == 0:
+            task.result([row["answers"] for row in read_lines(work.folder / ANSWERS)]).write(work.folder)
+        barrier(work.runtime.accelerator)
+
+
+def question_count(artifact: Artifact) -> int:
+    """Count the questions of an ability task; for one without local questions ``ability.limit``, or 0 if unknown."""
+    limit = artifact.settings["limit"]
+    known = (artifact.inputs.get("amount") or (limit or 0,))[0]
+    return int(known if limit is None else min(known, limit))
 
 
 def local_questions(settings: dict[str, Any] | Any, inputs: Any) -> LocalQuestions | None:

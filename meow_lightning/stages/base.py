@@ -1,20 +1,25 @@
-"""The context that a stage runs in, and how it reports progress, warnings and counts."""
+"""The interface of a stage, and the context that it runs in, which records progress, warnings and counts."""
 
 from __future__ import annotations
 
-import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.distributed import rank
+from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
+from meow_lightning.tracking.curve import append_point
+from meow_lightning.types import Dataset
 
 
 @dataclass
@@ -56,9 +61,8 @@ class StageContext:
             write_json(self.folder / "progress.json", state)
 
     def log(self, point: Mapping[str, float]) -> None:
-        """Append one point (``step`` and values) to the stage's ``metrics.jsonl``."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(point) + "\n")
+        """Append one point (``step`` and values) to the curve of the stage."""
+        append_point(self.folder, point)
 
     def warn(self, text: str) -> None:
         """Record a message for the user in the manifest."""
@@ -112,6 +116,133 @@ class StageContext:
             inputs=spec["inputs"], needs={name: Path(path) for name, path in spec["needs"].items()},
             runtime=Runtime(**spec["runtime"]),
         )  # fmt: skip
+
+
+class UsedMetrics(NamedTuple):
+    """The metrics that a result contains, whose versions are part of its key.
+
+    Attributes:
+        sets: Names of the evaluation sets.
+        settings: Settings of the evaluation.
+        only: The metrics, by name; ``None`` for all of them.
+    """
+
+    sets: Collection[str]
+    settings: Mapping[str, Any]
+    only: Collection[str] | None
+
+
+class Stage(ABC):
+    """A step of a run that turns stored results into another one; one subclass in each file of this folder.
+
+    Attributes:
+        name: The name of the stage and of its file.
+        version: Raised when all of its results would change. A change to a single method, writer, measure or metric
+            raises only the version of that component.
+        after: The stages whose results it may need within a round; the order of the goals follows from it.
+        outputs: The files that every complete result contains.
+        oom_hint: What helps if it runs out of GPU memory.
+        component: The setting that names its component by ``_target_``; ``None`` for a stage without one.
+        splits: Whether its work is split over the processes of a job.
+        selected_with: Other goals that select its results too.
+        repeats: Whether its goal includes the results of later rounds, which need results of later stages.
+        absent: The error if its goal selects nothing; empty for the list of the stages that the run has.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    after: ClassVar[tuple[str, ...]]
+    outputs: ClassVar[tuple[str, ...]]
+    oom_hint: ClassVar[str] = "a single prompt did not fit: use a GPU with more memory, or set trainer=cpu"
+    component: ClassVar[str | None] = None
+    splits: ClassVar[bool] = False
+    selected_with: ClassVar[tuple[str, ...]] = ()
+    repeats: ClassVar[bool] = False
+    absent: ClassVar[str] = ""
+
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the work on an artifact is split over the processes of a job.
+
+        Args:
+            inputs: The runtime inputs of the artifact.
+        """
+        return self.splits
+
+    def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
+        """List the classes of the method, writer or measure that compute a result.
+
+        Args:
+            settings: The settings of the artifact.
+            allow: Further packages whose classes the settings may name (``trusted_packages``).
+        """
+        if self.component is None or self.component not in settings:
+            return []
+        return [component_class(settings[self.component], allow=allow)]
+
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics | None:
+        """Determine the metrics that a result contains; ``None`` for a stage without metrics.
+
+        Args:
+            settings: The settings of the artifact.
+            needs: The artifacts that it is computed from, by name.
+        """
+        return None
+
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:  # noqa: B027 - most stages have nothing to check
+        """Check that what an artifact needs besides models can be used, before any stage of the run starts.
+
+        Args:
+            artifact: An artifact that is not in the store.
+            gpu: Whether stages compute on a GPU.
+
+        Raises:
+            UserError: It cannot be used.
+        """
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the questions and answers that the model of an artifact has to read, to find invalid ones early.
+
+        Args:
+            artifact: The artifact.
+            dataset: The dataset of the run.
+            streams: The streams that the run's method trains on.
+        """
+        yield from ()
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> Work | None:
+        """Describe the work on an artifact; ``None`` for a stage that runs no model and takes seconds.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return None
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of a result, besides a model and the manifest.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return 0
+
+    def requirements(self, artifact: Artifact, planner: Planner) -> Requirements:
+        """Estimate the memory, disk and operations that an artifact requires.
+
+        Args:
+            artifact: The artifact.
+            planner: The run, and estimates that all stages share.
+        """
+        return planner.estimate(artifact, self.describe_work(artifact, planner), disk=self.disk(artifact, planner))
+
+    @abstractmethod
+    def run(self, work: StageContext) -> None:
+        """Compute the result and write it to ``work.folder``.
+
+        Raises:
+            UserError: The result cannot be computed as configured.
+        """
 
 
 def manifest_notes(manifest: Mapping[str, Any]) -> list[str]:

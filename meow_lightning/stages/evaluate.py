@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
-from meow_lightning.evaluation.predictions import by_set, read_rows
+from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
-from meow_lightning.evaluation.suite.suite import evaluate, results_to_json
+from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.requirements import Planner
+from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_facts
 from meow_lightning.stages.common.needs import EvaluationInputs
-from meow_lightning.store.durable import write_json
+from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.predict import PredictResult
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
-from meow_lightning.store.jsonl import read_lines
 from meow_lightning.types import AnswerRow, ScoredText
 
-VERSION = 6
-DRAWS = "draws.npz"
-MAKES = ("results.json", "intervals.json", DRAWS)
+METRICS_BYTES = 40_000  # measured on the default run
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
@@ -35,7 +35,7 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
         selection_fraction: Share of every set that is left out because it was used to select an epoch.
     """
     stored = EvaluationInputs.from_needs(work.needs).predictions
-    rows: dict[str, list[AnswerRow]] = {role: read_rows(path / "rows.jsonl") for role, path in stored.items()}
+    rows: dict[str, list[AnswerRow]] = {role: list(PredictResult.read(path).rows) for role, path in stored.items()}
     log = work.inputs.get("retain_predictions")
     if log is not None:
         if "retain_predictions" in work.settings:
@@ -53,7 +53,7 @@ def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredTex
     """Read the MEMO scores by role and kind."""
     by_role: dict[str, dict[str, list[ScoredText]]] = {}
     for (role, kind), folder in inputs.scores.items():
-        by_role.setdefault(role, {})[kind] = read_scores(folder)
+        by_role.setdefault(role, {})[kind] = list(ScoreResult.read(folder).texts)
     return by_role
 
 
@@ -65,44 +65,40 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return by_role
 
 
-def read_scores(folder: Path) -> list[ScoredText]:
-    """Read the scores that a ``score`` stage stored."""
-    rows = read_lines(folder / "scores.jsonl")
-    return [ScoredText(**{**row, "windows": tuple(row["windows"])}) for row in rows]
+class Evaluate(Stage):
+    """Compute the metrics."""
 
+    name = "evaluate"
+    version = 6
+    after = ("score", "predict", "ability")
+    outputs = EvaluateResult.files
 
-def read_draws(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Read the bootstrap samples of the unlearned model's headline numbers, by name."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name.replace("|", "/"): stored[name].astype(np.float64) for name in stored.files}
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
+        """Determine the metrics: all of them, on the predicted sets."""
+        sets = {name for need in needs.values() if need.stage == "predict" for name in need.settings["sets"]}
+        return UsedMetrics(sets, settings, only=None)
 
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of every metric with its interval."""
+        return METRICS_BYTES
 
-def run(work: StageContext) -> None:
-    """Write the metrics and their confidence intervals over questions.
-
-    ``results.json`` holds definitions, values by role and the reasons for missing values; ``intervals.json`` holds the
-    intervals; ``draws.npz`` holds the unlearned model's headline numbers in every bootstrap sample, for intervals over
-    several seeds.
-    """
-    rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-    memo, mean = scores(EvaluationInputs.from_needs(work.needs)), work.settings["truth_ratio_mean"]
-    protocol = work.settings.get("protocol", "none")
-    results = evaluate(
-        rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-        public=public_texts(load_facts(work, ["retain"])),
-    )  # fmt: skip
-    inputs = EvaluationInputs.from_needs(work.needs)
-    results = with_ability(
-        results, abilities(inputs), absent=work.settings.get("absent", {}),
-        unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
-    )  # fmt: skip
-    samples = headline_samples(
-        rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-        seed=0,
-    )  # fmt: skip
-    write_json(
-        work.folder / "intervals.json", interval_ends(samples, confidence_level=work.settings["confidence_level"])
-    )
-    unlearned = {name.replace("/", "|"): each.astype(np.float32) for name, each in samples.get("unlearned", {}).items()}
-    np.savez_compressed(work.folder / DRAWS, **unlearned)  # type: ignore[arg-type]
-    write_json(work.folder / "results.json", results_to_json(results))
+    def run(self, work: StageContext) -> None:
+        """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
+        rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
+        inputs = EvaluationInputs.from_needs(work.needs)
+        memo, mean = scores(inputs), work.settings["truth_ratio_mean"]
+        protocol = work.settings.get("protocol", "none")
+        results = evaluate(
+            rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
+            public=public_texts(load_facts(work, ["retain"])),
+        )  # fmt: skip
+        results = with_ability(
+            results, abilities(inputs), absent=work.settings.get("absent", {}),
+            unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
+        )  # fmt: skip
+        samples = headline_samples(
+            rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
+            seed=0,
+        )  # fmt: skip
+        intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
+        EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

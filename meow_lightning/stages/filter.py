@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from meow_lightning.data.perturbation import Contradictions
 from meow_lightning.errors import UserError
@@ -17,48 +18,63 @@ from meow_lightning.inversion.candidates import (
     shortage_notes,
     suggestions,
 )
-from meow_lightning.inversion.filters import FilterResult
+from meow_lightning.inversion.filters import FilterResult as Filtered
 from meow_lightning.inversion.rules import Rules
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.requirements import ROW_BYTES, Planner
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import load_facts, previous_rounds
-from meow_lightning.stages.common.reply_cache import reply_of
-from meow_lightning.store.durable import write_json
-from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.stages.results.filter import FilterResult, FilterSummary
+from meow_lightning.stages.results.propose import ProposeResult
+from meow_lightning.store.artifact import Artifact
 
-VERSION = 5
 FILLED = 8  # candidates that rules write to find out whether the error message may recommend them
-MAKES = ("inverted.jsonl", "cleaning.json")
 
 
-def run(work: StageContext) -> None:
-    """Write ``inverted.jsonl`` (the candidates kept) and ``cleaning.json`` (those dropped, and why)."""
-    rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
-    forget, secrets = rules.forget, rules.secrets
-    earlier = previous_rounds(work)
-    written = parse_replies(map(reply_of, read_lines(work.needs["proposed"] / "replies.jsonl")))
-    result = keep_candidates(forget, earlier, written, secrets=secrets)
-    before = sum(map(len, earlier.values()))
-    count = written.count
-    filled, fill = 0, work.settings["fill"]
-    if fill and (missing := missing_counts(forget, result, wanted={fact.id: fill["least"] for fact in forget})):
-        filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
+class Filter(Stage):
+    """Keep the inverted facts that contradict the forget set."""
+
+    name = "filter"
+    version = 5
+    after = ("propose",)
+    outputs = FilterResult.files
+
+    def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
+        """List the rules, if they may fill up the replies."""
+        return [Rules] if settings.get("fill") else []
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the inverted facts, if all candidates are kept."""
+        texts = sum(ROW_BYTES + len(each.question) + len(each.answer) for each in planner.dataset.facts("forget"))
+        return int(planner.options["inversion"].get("candidates", 1)) * texts
+
+    def run(self, work: StageContext) -> None:
+        """Write the candidates kept, and a summary of those dropped, and why."""
+        rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
+        forget, secrets = rules.forget, rules.secrets
+        earlier = previous_rounds(work)
+        written = parse_replies(ProposeResult.read(work.needs["proposed"]).replies)
         result = keep_candidates(forget, earlier, written, secrets=secrets)
-        work.warn(
-            f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
-            f"{filled}"
-        )
-    counts = Counter(candidate.fact for candidate in result.inverted)
-    _check(work, rules, written, result, count)
-    write_lines(work.folder / "inverted.jsonl", [asdict(candidate) for candidate in result.inverted])
-    write_json(work.folder / "cleaning.json", {
-        "written": count, "kept": len(result.inverted) - before, "filled": filled,
-        "dropped": {**result.dropped, **{why: result.dropped.get(why, 0) + n for why, n in written.dropped.items()}},
-        "examples": {**written.examples, **result.examples},
-        "counts": {fact.id: counts[fact.id] for fact in forget},
-    })  # fmt: skip
+        before = sum(map(len, earlier.values()))
+        count = written.count
+        filled, fill = 0, work.settings["fill"]
+        if fill and (missing := missing_counts(forget, result, wanted={fact.id: fill["least"] for fact in forget})):
+            filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
+            result = keep_candidates(forget, earlier, written, secrets=secrets)
+            work.warn(
+                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
+                f"{filled}"
+            )
+        counts = Counter(candidate.fact for candidate in result.inverted)
+        _check(work, rules, written, result, count)
+        dropped = {**result.dropped, **{why: result.dropped.get(why, 0) + n for why, n in written.dropped.items()}}
+        summary = FilterSummary(
+            written=count, kept=len(result.inverted) - before, filled=filled, dropped=dropped,
+            examples={**written.examples, **result.examples}, counts={fact.id: counts[fact.id] for fact in forget},
+        )  # fmt: skip
+        FilterResult(result.inverted, summary).write(work.folder)
 
 
-def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, result: FilterResult, count: int) -> None:
+def _check(work: StageContext, rules: Contradictions, written: ParsedReplies, result: Filtered, count: int) -> None:
     """Warn about facts that have too few inverted facts.
 
     Raises:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.requirements import NOTHING, Planner, Requirements, TrainingWork
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.stages.results.model import ModelResult, model_folder
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Dataset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,30 +27,81 @@ if TYPE_CHECKING:
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
-VERSION = 4
-MAKES = ("model/config.json", "model/tokenizer_config.json")
 
+class Finetune(Stage):
+    """Train or link a model."""
 
-def run(work: StageContext) -> None:
-    """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
-    if "given" in work.settings:
-        return _link_provided(work)
-    drop_damaged(work)
-    from meow_lightning.training.module import TrainingModule
-
-    model, codec = (
-        _from_scratch(work) if "start" not in work.needs else load_for_training(work, work.needs["start"] / "model")
+    name = "finetune"
+    version = 4
+    after = ()
+    outputs = ModelResult.files
+    oom_hint = (
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+        "trainer.gradient_checkpointing=true"
     )
-    plan = _plan(work, codec)
-    model.train()
-    method = _method(work, plan)
-    module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work, plan),
-        log_every=work.runtime.log_every, reference=None,
-    )  # fmt: skip
-    model = train(work, module, pad_id=codec.pad_id, callbacks=[])
-    _report_end(work, method, plan)
-    return save(work, model, codec)
+    splits = True
+
+    def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
+        """List the method that the recipe trains with; none for a provided model."""
+        return [method_class(settings["recipe"])] if "recipe" in settings else []
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the rows that it trains on; none for a provided model."""
+        settings = artifact.settings
+        if "given" in settings:
+            return
+        recipe = settings["recipe"]
+        replayed = recipe.get("replay", 0) * recipe["epochs"]
+        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
+        if not settings["splits"]:
+            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
+        elif replayed:
+            yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
+        """Describe the training on the rows of the splits, every phrasing and what is replayed."""
+        recipe, splits, seed = (artifact.settings[name] for name in ("recipe", "splits", "seed"))
+        rows = [fact for split in splits for fact in planner.dataset.facts(split)]
+        rows += [
+            replace(fact, question=question, answer=answer)
+            for fact in rows
+            for question, answer in fact.phrasings
+        ]  # fmt: skip
+        if not splits:
+            rows = planner.dataset.pretraining_examples(recipe["rows"], seed)
+        elif recipe["replay"]:
+            rows += planner.dataset.pretraining_examples(recipe["replay"], seed + 1)
+        # A model trained from scratch cannot use adapters.
+        return TrainingWork(streams=[rows], evaluated=False, adapters_possible=bool(artifact.needs))
+
+    def requirements(self, artifact: Artifact, planner: Planner) -> Requirements:
+        """Estimate the training; a provided model is only read for its digest."""
+        if "given" in artifact.settings:
+            return replace(NOTHING, items=planner.weights(artifact))
+        return super().requirements(artifact, planner)
+
+    def run(self, work: StageContext) -> None:
+        """Write ``model/``: links to a provided model, a model trained from scratch, or the start model fine-tuned."""
+        if "given" in work.settings:
+            return _link_provided(work)
+        drop_damaged(work)
+        from meow_lightning.training.module import TrainingModule
+
+        model, codec = (
+            _from_scratch(work)
+            if "start" not in work.needs
+            else load_for_training(work, model_folder(work.needs["start"]))
+        )
+        plan = _plan(work, codec)
+        model.train()
+        method = _method(work, plan)
+        module = TrainingModule(
+            model=model, method=method, plan=plan, optim=optim(work, plan),
+            log_every=work.runtime.log_every, reference=None,
+        )  # fmt: skip
+        model = train(work, module, pad_id=codec.pad_id, callbacks=[])
+        _report_end(work, method, plan)
+        return save(work, model, codec)
 
 
 def method_class(recipe: Mapping[str, Any]) -> type[FineTune]:
@@ -82,7 +139,7 @@ def _link_provided(work: StageContext) -> None:
     from meow_lightning.models.load import read_model_files
     from meow_lightning.models.sources import identity, locate, parse
 
-    sources, folder = work.inputs["given"], work.folder / "model"
+    sources, folder = work.inputs["given"], model_folder(work.folder)
     option = sources["option"]
     weights = locate(parse(option, sources["weights"], words=()), weights=True, fetch=False)
     tokenizer = locate(parse("model.tokenizer", sources["tokenizer"], words=()), weights=False, fetch=False)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from meow_lightning.data.encoding import estimated_length
 from meow_lightning.distributed import rank
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.types import AnswerRow, Fact
+from meow_lightning.stages.results.predict import PredictResult
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import AnswerRow, Dataset, Fact
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
 
-VERSION = 7
-MAKES = ("rows.jsonl",)
+# Bytes of JSON, measured on results of the default run.
+TOKEN_BYTES = 75  # per token of a reference text: id, log-probability, hit, mean and deviation
+GENERATED_BYTES = 6  # per generated token id
 CHUNK = 256  # questions answered together, enough prompts to fill a generation batch on a CPU
+
+
+def _row_bytes(fact: Fact, budget: int) -> int:
+    references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
+    tokens = sum(estimated_length(text) + 1 for text in references)
+    generated = min(budget, estimated_length(fact.answer))
+    texts = len(fact.question) + 3 * len(fact.answer)
+    return 2 * ROW_BYTES + TOKEN_BYTES * tokens + GENERATED_BYTES * generated + texts
 
 
 def _note_truncated_answers(
@@ -37,50 +51,99 @@ def _note_truncated_answers(
             )
 
 
-def run(work: StageContext) -> None:
-    """Write ``rows.jsonl``, one line per question of every evaluation set; finished lines survive a kill."""
-    from meow_lightning.evaluation.predict import generation_budget, predict
-    from meow_lightning.evaluation.protocols.predict import predict_under_protocol
+class Predict(Stage):
+    """Answer and score every evaluation question."""
 
-    if can_carry_over(work, MAKES):
-        return
-    model, codec = evaluator(work)
-    settings, runtime = work.settings["evaluation"], work.runtime
-    name = settings.get("protocol", "none")
-    sets = {
-        each: counted_rows(name, facts)
-        for each, facts in load_dataset(work).evaluation().items()
-        if each in work.settings["sets"]
-    }
-    questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
-    if name == "none":
-        longest = max(len(codec.generation_prompt_ids(fact.question)) for _, _, fact in questions)
-        most = max(
-            generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
-        )
-        slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
-    else:
-        _note_truncated_answers(work, name, codec, sets)
+    name = "predict"
+    version = 7
+    after = ("unlearn",)
+    outputs = PredictResult.files
+    oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
+    splits = True
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
-        batch = [questions[number] for number in numbers]
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield every reference text; none for a published protocol, which truncates rows."""
+        if artifact.settings["evaluation"].get("protocol", "none") != "none":
+            return
+        sets = dataset.evaluation()
+        for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
+            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe the scoring of all reference texts, one generation per question, and the gradients.
+
+        The texts of a question share its prompt; it is read again to generate an answer of similar length. A fact in
+        several evaluation sets counts in each.
+        """
+        sets = planner.dataset.evaluation()
+        facts = [fact for each in sets.values() for fact in each]
+        differentiated = [fact for name in artifact.settings["evaluation"]["gradients"] for fact in sets[name]]
+        longest = max(map(planner.scored, facts))
+        generated = max(planner.options["evaluation"].get("max_new_tokens", longest), longest)
+        scored = sum(planner.scored(fact) * (3 + len(fact.perturbed)) for fact in facts)
+        load = planner.inference_load(
+            facts, texts=sum(2 + len(fact.perturbed) for fact in facts), prompts=len(facts), generated=generated,
+            shared=False, gradient=bool(differentiated),
+        )  # fmt: skip
+        return InferenceWork(
+            items=len(facts), load=load, rows=planner.trainer["eval_batch_size"],
+            generation_batch_size=planner.trainer["generation_batch_size"],
+            tokens=scored + sum(2 * (planner.tokens(fact) - planner.scored(fact)) for fact in facts), scored=scored,
+            gradient_tokens=sum(map(planner.tokens, differentiated)),
+            gradient_scored=sum(map(planner.scored, differentiated)),
+        )  # fmt: skip
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the rows: reference texts token by token, and an answer of similar length."""
+        budget = planner.options["evaluation"]["max_new_tokens"]
+        return sum(_row_bytes(fact, budget) for facts in planner.dataset.evaluation().values() for fact in facts)
+
+    def run(self, work: StageContext) -> None:
+        """Write one line per question of every evaluation set; finished lines survive a kill."""
+        from meow_lightning.evaluation.predict import generation_budget, predict
+        from meow_lightning.evaluation.protocols.predict import predict_under_protocol
+
+        if can_carry_over(work, self.outputs):
+            return
+        model, codec = evaluator(work)
+        settings, runtime = work.settings["evaluation"], work.runtime
+        name = settings.get("protocol", "none")
+        sets = {
+            each: counted_rows(name, facts)
+            for each, facts in load_dataset(work).evaluation().items()
+            if each in work.settings["sets"]
+        }
+        questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
         if name == "none":
-            rows = predict(
-                model, codec, batch, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
-                slots=slots, gradients=settings["gradients"], progress=progress,
-            )  # fmt: skip
-        else:
-            rows = predict_under_protocol(
-                name,
-                model,
-                codec,
-                batch,
-                batch=runtime.eval_batch_size,
-                gradients=settings["gradients"],
-                progress=progress,
+            longest = max(len(codec.generation_prompt_ids(fact.question)) for _, _, fact in questions)
+            most = max(
+                generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
             )
-        yield from zip(numbers, rows, strict=True)
+            slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
+        else:
+            _note_truncated_answers(work, name, codec, sets)
 
-    groups = generation_batches(name, [len(facts) for facts in sets.values()])
-    least = CHUNK if name == "none" else 1
-    in_chunks(work, groups, sizes=[1] * len(questions), least=least, unit="questions", name="rows.jsonl", make=make)
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
+            batch = [questions[number] for number in numbers]
+            if name == "none":
+                rows = predict(
+                    model, codec, batch, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
+                    slots=slots, gradients=settings["gradients"], progress=progress,
+                )  # fmt: skip
+            else:
+                rows = predict_under_protocol(
+                    name,
+                    model,
+                    codec,
+                    batch,
+                    batch=runtime.eval_batch_size,
+                    gradients=settings["gradients"],
+                    progress=progress,
+                )
+            yield from zip(numbers, rows, strict=True)
+
+        groups = generation_batches(name, [len(facts) for facts in sets.values()])
+        least = CHUNK if name == "none" else 1
+        in_chunks(
+            work, groups, sizes=[1] * len(questions), least=least, unit="questions", name=PredictResult.file, make=make
+        )

@@ -12,43 +12,84 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.encoding import estimated_length, estimated_tokens
 from meow_lightning.data.values.secrets import Secrets
 from meow_lightning.distributed import barrier, device, rank, shard
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, Writer
 from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size
 from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
-from meow_lightning.stages.common.reply_cache import QUESTION, cached_replies, reply_of, request_digest
+from meow_lightning.stages.common.reply_cache import cached_replies, request_digest
 from meow_lightning.stages.common.shards import Parts
-from meow_lightning.store.durable import write_json
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import model_folder
+from meow_lightning.stages.results.predict import PredictResult
+from meow_lightning.stages.results.propose import QUESTION, REPLIES, ProposeResult, RequestSummary, reply_of
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
-from meow_lightning.store.jsonl import read_json, read_lines
 from meow_lightning.types import Fact
 
-VERSION = 1
-MAKES = ("replies.jsonl", "asked.json")
 
+class Propose(Stage):
+    """Request inverted facts from a writer."""
 
-def run(work: StageContext) -> None:
-    """Write ``replies.jsonl``, the raw replies in the order of the facts, and ``asked.json``, a summary of requests."""
-    session = _WriterSession(work)
-    requests, calls, facts = session.first_requests, 0, 0
-    for _ in range(work.settings["max_retries_per_fact"] + 1):
-        requests = requests[: session.remaining_requests(calls)]
-        if not requests:
-            break
-        facts, calls = facts or len(requests), calls + len(requests)
-        session.send(requests)
-        requests = session.retries(requests)
-    barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
-    if rank() == 0:
-        summary = session.summary(facts, calls)
-        write_json(work.folder / "asked.json", summary)
-        session.add_notes(summary)
-        Parts(work.folder, index="number").merge(work.folder / "replies.jsonl")
-    barrier(work.runtime.accelerator)
+    name = "propose"
+    version = 1
+    after = ("finetune",)
+    outputs = ProposeResult.files
+    component = "inversion"
+
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the writer runs a model itself, whose work is split; the requests to a server are not."""
+        return bool(inputs["runs_locally"])
+
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:
+        """Check that a server answers, in the first round: later rounds may send no request."""
+        if not artifact.inputs["runs_locally"] and "scores" not in artifact.needs:
+            instantiate(artifact.inputs["inversion"], allow=artifact.inputs["allow"]).check()
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork | None:
+        """Describe the requests to a language model that runs here, one per fact; ``None`` for another writer."""
+        if "teacher" not in artifact.needs:
+            return None
+        facts, node = planner.dataset.facts("forget"), planner.options["inversion"]
+        words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
+        tokens, generated = estimated_length("a" * words) + max(map(estimated_tokens, facts)), node["max_new_tokens"]
+        return InferenceWork(
+            items=len(facts), load=planner.teacher_load(prompts=len(facts), tokens=tokens, generated=generated),
+            rows=0, generation_batch_size=planner.trainer["generation_batch_size"],
+            tokens=len(facts) * (tokens + generated), scored=len(facts) * generated,
+        )  # fmt: skip
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the replies; of a language model, its whole budget of tokens."""
+        node, facts = planner.options["inversion"], planner.dataset.facts("forget")
+        if "max_new_tokens" in node:
+            return len(facts) * (ROW_BYTES + 4 * node["max_new_tokens"])
+        counts = [node.get("candidates", len(fact.inverted)) for fact in facts]
+        return sum(ROW_BYTES + count * len(fact.answer) for count, fact in zip(counts, facts, strict=True))
+
+    def run(self, work: StageContext) -> None:
+        """Write the raw replies in the order of the facts, and a summary of the requests."""
+        session = _WriterSession(work)
+        requests, calls, facts = session.first_requests, 0, 0
+        for _ in range(work.settings["max_retries_per_fact"] + 1):
+            requests = requests[: session.remaining_requests(calls)]
+            if not requests:
+                break
+            facts, calls = facts or len(requests), calls + len(requests)
+            session.send(requests)
+            requests = session.retries(requests)
+        barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
+        if rank() == 0:
+            summary = session.summary(facts, calls)
+            session.add_notes(summary)
+            ProposeResult(Parts(work.folder, index="number").rows(), summary).write(work.folder)
+        barrier(work.runtime.accelerator)
 
 
 class _WriterSession:
@@ -71,7 +112,7 @@ class _WriterSession:
             check_unchanged(f"inversion.path={path}", digest(path), work.settings["inversion"]["file"])
         if "teacher" in work.needs:
             arguments = {
-                "folder": work.needs["teacher"] / "model", "device": str(device(work.runtime.accelerator)),
+                "folder": model_folder(work.needs["teacher"]), "device": str(device(work.runtime.accelerator)),
                 "adaptive_batch_size": partial(adaptive_batch_size, work, shared=False),
             }  # fmt: skip
         return instantiate(node, allow=work.inputs["allow"], **arguments)
@@ -86,7 +127,7 @@ class _WriterSession:
         """MEMO score of each fact's true answer on the previous round's model; empty in the first round."""
         if "scores" not in self.work.needs:
             return {}
-        return {row["fact"]: row["score"] for row in read_lines(self.work.needs["scores"] / "scores.jsonl")}
+        return {text.fact: text.score for text in ScoreResult.read(self.work.needs["scores"]).texts}
 
     @cached_property
     def still_memorized(self) -> list[Fact]:
@@ -110,12 +151,9 @@ class _WriterSession:
             )
             # Both values of `requery` stop in the same round.
             facts = [*self.still_memorized, *rest] if self.still_memorized else []
-        model_answers: dict[str, str] = {}
-        for row in (
-            read_lines(self.work.needs["predictions"] / "rows.jsonl") if "predictions" in self.work.needs else ()
-        ):
-            if row["set"] == "forget":
-                model_answers[row["fact"]] = row["text"]
+        predictions = self.work.needs.get("predictions")
+        rows = PredictResult.read(predictions).rows if predictions else ()
+        model_answers = {row.fact: row.text for row in rows if row.set == "forget"}
         count = self.work.settings["count"]
         return [
             GenerationRequest(
@@ -131,21 +169,20 @@ class _WriterSession:
     @property
     def stalled(self) -> bool:
         """Whether the previous round kept nothing new: the same requests would give the same replies."""
-        return (
-            "scores" in self.work.needs
-            and not read_json(self.work.needs["previous_filtered"] / "cleaning.json")["kept"]
-        )
+        return "scores" in self.work.needs and not FilterResult.read(self.work.needs["previous_filtered"]).summary.kept
 
     def remaining_requests(self, calls: int) -> int | None:
         """Compute how many requests may still be sent; ``None`` for any number."""
         maximum = self.rounds["max_requests"] if self.rounds else None
-        return None if maximum is None else max(0, maximum - self._earlier["calls_so_far"] - calls)
+        return None if maximum is None else max(0, maximum - self._earlier[0] - calls)
 
     @cached_property
-    def _earlier(self) -> dict[str, Any]:
-        if "proposed" in self.work.needs:
-            return read_json(self.work.needs["proposed"] / "asked.json")
-        return {"calls_so_far": 0, "tokens_so_far": 0}
+    def _earlier(self) -> tuple[int, int]:
+        """The requests and tokens of the earlier rounds."""
+        if "proposed" not in self.work.needs:
+            return 0, 0
+        summary = ProposeResult.read(self.work.needs["proposed"]).summary
+        return summary.calls_so_far, summary.tokens_so_far
 
     def send(self, requests: Sequence[GenerationRequest]) -> None:
         """Send the requests that have no reply yet, each process its share.
@@ -190,16 +227,16 @@ class _WriterSession:
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
-        return cached_replies(self.work, self.writer, version=VERSION)
+        return cached_replies(self.work, self.writer, version=Propose.version)
 
     def _spent(self, parts: Parts) -> int:
         """Count the paid requests, including earlier rounds."""
-        return self._earlier["calls_so_far"] + sum(bool(row["requests"]) for row in parts.done.values())
+        return self._earlier[0] + sum(bool(row["requests"]) for row in parts.done.values())
 
     def _keep(self, parts: Parts, rows: Sequence[dict[str, Any]], requests: Sequence[GenerationRequest]) -> None:
         parts.add(rows)
         parts.done |= {row["number"]: row for row in rows}
-        self.used_tokens = self._earlier["tokens_so_far"] + sum(map(_tokens, parts.done.values()))
+        self.used_tokens = self._earlier[1] + sum(map(_tokens, parts.done.values()))
         self.work.progress(sum(self._number(request) in parts.done for request in requests), len(requests), "questions")
         sent = (row for row in parts.done.values() if row["requests"] and row["text"])
         uncounted = next((row for row in sent if not _tokens(row)), None)
@@ -254,37 +291,35 @@ class _WriterSession:
         every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
-    def summary(self, facts: int, calls: int) -> dict[str, Any]:
+    def summary(self, facts: int, calls: int) -> RequestSummary:
         """Summarize the requests, the facts they were about and their cost, for the next round and the report."""
         replies, scores = self._replies(upto=self.work.settings["max_retries_per_fact"]), list(self.scores.values())
         cost = {
             name: sum(getattr(reply, name) for reply in replies)
             for name in ("requests", "prompt_tokens", "completion_tokens")
         }
-        return {
-            "facts": facts, "calls": calls, "calls_so_far": self._earlier["calls_so_far"] + calls,
-            "tokens_so_far": self._earlier["tokens_so_far"] + _tokens(cost),
-            "still_memorized": [fact.id for fact in self.still_memorized],
-            "memo": sum(scores) / len(scores) if scores else None, "worst": max(scores, default=None),
-            **cost, "refused": sum(bool(reply.refused) for reply in replies),
-        }  # fmt: skip
+        return RequestSummary(
+            facts=facts, calls=calls, calls_so_far=self._earlier[0] + calls,
+            tokens_so_far=self._earlier[1] + _tokens(cost),
+            still_memorized=[fact.id for fact in self.still_memorized],
+            memo=sum(scores) / len(scores) if scores else None, worst=max(scores, default=None),
+            **cost, refused=sum(bool(reply.refused) for reply in replies),
+        )  # fmt: skip
 
-    def add_notes(self, summary: Mapping[str, Any]) -> None:
+    def add_notes(self, summary: RequestSummary) -> None:
         """Warn about the cost of the replies, where it was counted, and about refused requests.
 
         Args:
             summary: The result of :meth:`summary`.
         """
-        if summary["prompt_tokens"] + summary["completion_tokens"]:
-            sent = f"{summary['requests']:,} requests, " if summary["requests"] else ""
-            self.work.warn(f"{sent}{summary['prompt_tokens']:,} tokens read, {summary['completion_tokens']:,} written")
+        if summary.tokens:
+            sent = f"{summary.requests:,} requests, " if summary.requests else ""
+            self.work.warn(f"{sent}{summary.prompt_tokens:,} tokens read, {summary.completion_tokens:,} written")
         for note in self.writer.notes():
             self.work.warn(note)
-        if summary["refused"]:
+        if summary.refused:
             # Without the reason: servers quote the request, and warnings appear where private texts must not.
-            self.work.warn(
-                f"{summary['refused']} requests were refused; replies.jsonl of this result gives the reasons"
-            )
+            self.work.warn(f"{summary.refused} requests were refused; {REPLIES} of this result gives the reasons")
 
     def _dataset_facts(self) -> DatasetFacts:
         return DatasetFacts(self.forget, load_facts(self.work, ["retain"]))

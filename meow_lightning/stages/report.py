@@ -7,64 +7,81 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.evaluation.suite.suite import results_from_json
 from meow_lightning.inversion.candidates import shortage_notes
 from meow_lightning.report.data import Dropped, Loop, ReportData, Round
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
-from meow_lightning.stages.base import StageContext, manifest_notes, mixed_versions
-from meow_lightning.stages.common.carry_over import SAME
+from meow_lightning.resources.requirements import Planner
+from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
-from meow_lightning.stages.common.training import TRAINED_ON
 from meow_lightning.stages.evaluate import answers, scores
-from meow_lightning.store.durable import write_json
+from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import MODEL, ModelResult, Selection, is_carried_over
+from meow_lightning.stages.results.propose import ProposeResult
+from meow_lightning.stages.results.report import ReportResult
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
-from meow_lightning.store.jsonl import read_json, read_lines, write_lines
-from meow_lightning.tracking.disclosure import shareable
-from meow_lightning.types import InvertedFact
+from meow_lightning.store.jsonl import read_json, write_lines
+from meow_lightning.tracking.curve import CURVE
+from meow_lightning.tracking.disclosure import PAGE, shareable
 
-VERSION = 7
-MAKES = ("report.html", "table.md", "table.csv")
+# Measured on the default run.
+REPORT_BYTES = 500_000  # figures, tables and a page without questions
+QUESTION_BYTES = 1_500  # per question in the page, without its texts
 # Replaces the notes in the shareable page.
 ELSEWHERE = "Notes on the models and facts behind these numbers are in the full report, which stays with its owner."
 DISCLAIMED = "A disclaimer applies to these numbers; it is in the full report, which stays with its owner."
 
 
-def run(work: StageContext) -> None:
-    """Write ``report.html``, ``table.md``, ``table.csv``, ``figures/`` and, for private texts, ``shareable.html``."""
-    inputs = ReportInputs.from_needs(work.needs)
-    results = read_json(inputs.results / "results.json")
-    inverted = read_lines(inputs.filtered / "inverted.jsonl") if inputs.filtered else []
-    selected = read_lines(inputs.models.unlearned / "selected.jsonl")
-    manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
-    unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
-    if loop is not None:
-        write_lines(work.folder / "metrics.jsonl", map(_point, loop.rounds))  # read by the trackers
-        write_json(work.folder / "rounds.json", _rounds_content(loop))
-    selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
-    data = ReportData(
-        name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
-        settings_origin=work.settings["origin"], results=results_from_json(results),
-        rows=answers(work, selection_fraction=selection_fraction),
-        memo=scores(inputs.evaluation), selected={row["fact"]: row["positions"] for row in selected},
-        inverted=[InvertedFact(**row) for row in inverted], dropped=_dropped(inputs),
-        curves={
-            manifests[model]["label"]: points
-            for model in inputs.models.present
-            if (points := list(read_lines(model / "metrics.jsonl")))
-        },
-        stages=[
-            {"label": _label(manifest, folder), "key": manifest["key"], "seconds": manifest["seconds"]}
-            for folder, manifest in manifests.items()
-        ],
-        weights=f"store/{unlearned['stage']}/{unlearned['key']}/model",
-        public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
-        notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
-        spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
-        intervals=read_json(inputs.results / "intervals.json"),
-    )  # fmt: skip
-    write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
+class Report(Stage):
+    """Write the page, tables and figures of a run."""
+
+    name = "report"
+    version = 7
+    after = ("evaluate", "verify")
+    outputs = ReportResult.files
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of figures, tables and the page with its questions."""
+        facts = planner.dataset.facts("forget")
+        return REPORT_BYTES + sum(QUESTION_BYTES + len(fact.question) + 4 * len(fact.answer) for fact in facts)
+
+    def run(self, work: StageContext) -> None:
+        """Write the page, tables, figures and, for private texts, a page to share."""
+        inputs = ReportInputs.from_needs(work.needs)
+        evaluated = EvaluateResult.read(inputs.results)
+        filtered = FilterResult.read(inputs.filtered) if inputs.filtered else None
+        manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
+        unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
+        if loop is not None:
+            write_lines(work.folder / CURVE, map(_point, loop.rounds))  # read by the trackers
+            ReportResult(work.folder / PAGE, _rounds_content(loop)).write(work.folder)
+        selection_fraction = work.settings["options"]["evaluation"]["selection_fraction"]
+        data = ReportData(
+            name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
+            settings_origin=work.settings["origin"], results=evaluated.results,
+            rows=answers(work, selection_fraction=selection_fraction),
+            memo=scores(inputs.evaluation), selected=Selection.read(inputs.models.unlearned).positions,
+            inverted=filtered.inverted if filtered else [], dropped=_dropped(filtered),
+            curves={
+                manifests[model]["label"]: points
+                for model in inputs.models.present
+                if (points := ModelResult.read(model).curve)
+            },
+            stages=[
+                {"label": _label(manifest, folder), "key": manifest["key"], "seconds": manifest["seconds"]}
+                for folder, manifest in manifests.items()
+            ],
+            weights=f"store/{unlearned['stage']}/{unlearned['key']}/{MODEL}",
+            public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
+            notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
+            spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
+            intervals=evaluated.intervals,
+        )  # fmt: skip
+        write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
 
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:
@@ -78,12 +95,11 @@ def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> Re
     )  # fmt: skip
 
 
-def _dropped(inputs: ReportInputs[Path]) -> Dropped:
-    """Read what filtering dropped in the last round; empty for a method without inverted facts."""
-    if inputs.filtered is None:
+def _dropped(filtered: FilterResult | None) -> Dropped:
+    """Collect what filtering dropped in the last round; empty for a method without inverted facts."""
+    if filtered is None:
         return Dropped(counts={}, examples={})
-    summary = read_json(inputs.filtered / "cleaning.json")
-    return Dropped(counts=summary["dropped"], examples=summary["examples"])
+    return Dropped(counts=filtered.summary.dropped, examples=filtered.summary.examples)
 
 
 def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
@@ -110,22 +126,22 @@ def _loop(work: StageContext, inputs: ReportInputs[Path]) -> Loop | None:
 
 
 def _rounds_content(loop: Loop) -> dict[str, Any]:
-    """Convert the rounds to the content of ``rounds.json``, which names the queried facts as ``asked.json`` does."""
+    """Convert the rounds to the stored content, which names the queried facts ``asked``."""
     rounds = [{"asked" if name == "queried" else name: v for name, v in asdict(one).items()} for one in loop.rounds]
     return {"sentence": sentence(loop), **asdict(loop), "rounds": rounds}
 
 
 def _round(folders: RoundInputs[Path], number: int, *, memorized_above: float) -> Round:
-    requested, filtering = read_json(folders.proposed / "asked.json"), read_json(folders.filtered / "cleaning.json")
-    scores = [row["score"] for row in read_lines(folders.scores / "scores.jsonl")]
+    requested, filtering = ProposeResult.read(folders.proposed).summary, FilterResult.read(folders.filtered).summary
+    scores = [text.score for text in ScoreResult.read(folders.scores).texts]
     return Round(
-        number=number, queried=requested["facts"], calls=requested["calls"], written=filtering["written"],
-        kept=filtering["kept"],
-        trained=sum(len(row["positions"]) for row in read_lines(folders.unlearned / "selected.jsonl")),
+        number=number, queried=requested.facts, calls=requested.calls, written=filtering.written,
+        kept=filtering.kept,
+        trained=sum(map(len, Selection.read(folders.unlearned).positions.values())),
         still_memorized=sum(score > memorized_above for score in scores), facts=len(scores),
         memo=sum(scores) / len(scores), worst=max(scores),
-        tokens=requested["prompt_tokens"] + requested["completion_tokens"],
-        same=(folders.unlearned / SAME).exists(),
+        tokens=requested.tokens,
+        same=is_carried_over(folders.unlearned),
     )  # fmt: skip
 
 
@@ -144,28 +160,26 @@ def _shortages(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]
-    return shortage_notes(read_json(first / "cleaning.json")["counts"], least=least)
+    return shortage_notes(FilterResult.read(first).summary.counts, least=least)
 
 
 def _label(manifest: dict[str, Any], folder: Path) -> str:
     """Format the stage and role of a result, with remarks on its computation."""
     special = {"filter": _filtering, "propose": _requests}.get(manifest["stage"])
     remarks = [*(special(folder) if special else []), *manifest_notes(manifest)]
-    if (folder / TRAINED_ON).exists():
-        remarks.append(
-            "trained on " + ", ".join(f"{name} {value}" for name, value in read_json(folder / TRAINED_ON).items())
-        )
+    if trained_on := ModelResult.read(folder).trained_on:
+        remarks.append("trained on " + ", ".join(f"{name} {value}" for name, value in trained_on.items()))
     return f"{manifest['stage']} {manifest['label']}".strip() + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def _filtering(folder: Path) -> list[str]:
     """Describe how many inverted facts were written, kept and dropped, and why."""
-    counts = read_json(folder / "cleaning.json")
-    dropped = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items() if count) or "none"
-    return [f"{counts['written']} written, {counts['kept']} kept", f"dropped: {dropped}"]
+    summary = FilterResult.read(folder).summary
+    dropped = ", ".join(f"{count} {reason}" for reason, count in summary.dropped.items() if count) or "none"
+    return [f"{summary.written} written, {summary.kept} kept", f"dropped: {dropped}"]
 
 
 def _requests(folder: Path) -> list[str]:
     """Describe how many requests were sent."""
-    summary = read_json(folder / "asked.json")
-    return [f"{summary['calls']} requests about {summary['facts']} facts"]
+    summary = ProposeResult.read(folder).summary
+    return [f"{summary.calls} requests about {summary.facts} facts"]

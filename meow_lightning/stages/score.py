@@ -9,41 +9,77 @@ from typing import TYPE_CHECKING
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import StageContext
+from meow_lightning.resources.inference_memory import InferenceLoad
+from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
+from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_facts
-from meow_lightning.store.jsonl import read_lines, write_lines
-from meow_lightning.types import ScoredText
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Dataset, ScoredText
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.memo.measure import Measure, Text
 
-VERSION = 4
-MAKES = ("scores.jsonl",)
 CHUNK = 4096  # windows scored together, at least
+LETTERS = {"characters": 1, "words": 6, "tokens": 4}  # rough length of the units that MEMO cuts by
+WINDOW_BYTES = 10  # per window score, measured on results of the default run
 
 
-def texts(work: StageContext) -> list[Text]:
+def texts_to_score(work: StageContext) -> list[Text]:
     """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
     from meow_lightning.memo.measure import Text
 
     if "filtered" in work.needs:
-        needs = work.needs
-        rows = read_lines(needs["previous_filtered"] / "inverted.jsonl") if "previous_filtered" in needs else ()
-        previous = {(row["fact"], row["position"]) for row in rows}
+        earlier = work.needs.get("previous_filtered")
+        inverted = FilterResult.read(earlier).inverted if earlier else ()
+        previous = {(each.fact, each.position) for each in inverted}
         return [
-            Text(row["fact"], "candidate", row["position"], row["question"], row["answer"])
-            for row in read_lines(work.needs["filtered"] / "inverted.jsonl")
-            if (row["fact"], row["position"]) not in previous
+            Text(each.fact, "candidate", each.position, each.question, each.answer)
+            for each in FilterResult.read(work.needs["filtered"]).inverted
+            if (each.fact, each.position) not in previous
         ]
     return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in load_facts(work, ["forget"])]
 
 
+def _texts_per_fact(artifact: Artifact, planner: Planner) -> int:
+    return int(planner.options["inversion"].get("candidates", 1)) if "filtered" in artifact.needs else 1
+
+
+def expected_windows(artifact: Artifact, planner: Planner) -> list[int]:
+    """Estimate the number of windows in the texts about each fact to forget.
+
+    Args:
+        artifact: The scores, or their verification.
+        planner: The run.
+    """
+    memo, each = planner.options["memo"], _texts_per_fact(artifact, planner)
+    step = memo.get("stride", 1) * LETTERS[memo.get("cut_unit", "tokens")]
+    return [each * (len(fact.answer) // step + 1) for fact in planner.dataset.facts("forget")]
+
+
+def scoring_load(artifact: Artifact, planner: Planner, *, shared: bool) -> InferenceLoad:
+    """Describe the inference on all windows.
+
+    Args:
+        artifact: The scores, or their verification.
+        planner: The run.
+        shared: Whether windows of a text share their prefixes.
+    """
+    facts = planner.dataset.facts("forget")
+    generated = planner.options["memo"].get("max_new_tokens", max(map(planner.scored, facts)))
+    return planner.inference_load(
+        facts, texts=0, prompts=sum(expected_windows(artifact, planner)), generated=generated, shared=shared,
+        gradient=False,
+    )  # fmt: skip
+
+
 def _write_empty(work: StageContext) -> None:
     if rank() == 0:
-        write_lines(work.folder / "scores.jsonl", [])
+        ScoreResult([]).write(work.folder)
     barrier(work.runtime.accelerator)
 
 
@@ -65,49 +101,83 @@ def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: Prom
     return kept
 
 
-def run(work: StageContext) -> None:
-    """Write ``scores.jsonl``, one line per text in order; finished lines survive a kill."""
-    from meow_lightning.memo.measure import score_texts
+class Score(Stage):
+    """Measure the memorization of texts."""
 
-    wanted = texts(work)
-    if not wanted:
-        return _write_empty(work)
-    if can_carry_over(work, MAKES):
-        return None
-    model, codec = evaluator(work)
-    by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
-    if "filtered" in work.needs:
-        wanted = _measurable(work, wanted, by, codec)
+    name = "score"
+    version = 4
+    after = ("finetune", "filter")
+    outputs = ScoreResult.files
+    component = "memo"
+    splits = True
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the true answers; of inverted facts, those that cannot be read are left out."""
+        yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe the continuations of all windows.
+
+        The windows of a text share their prefixes; each generates the rest, on average half of the text.
+        """
+        facts = planner.dataset.facts("forget")
+        windows = expected_windows(artifact, planner)
+        wrote = sum(n * planner.scored(fact) // 2 for n, fact in zip(windows, facts, strict=True))
+        return InferenceWork(
+            items=len(facts), load=scoring_load(artifact, planner, shared=True), rows=0,
+            generation_batch_size=planner.trainer["generation_batch_size"],
+            tokens=wrote + sum(map(planner.tokens, facts)), scored=wrote,
+        )  # fmt: skip
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the texts and the scores of their windows."""
+        texts = _texts_per_fact(artifact, planner)
+        per_letter = 1 + WINDOW_BYTES // planner.options["memo"].get("stride", 1)
+        return texts * sum(ROW_BYTES + len(fact.answer) * per_letter for fact in planner.dataset.facts("forget"))
+
+    def run(self, work: StageContext) -> None:
+        """Write one line per text in order; finished lines survive a kill."""
+        from meow_lightning.memo.measure import score_texts
+
+        wanted = texts_to_score(work)
         if not wanted:
             return _write_empty(work)
-    for text in wanted:  # fail before an hour of scoring, not after it
-        codec.encode(text.question, text.answer)
-        by.check(text, codec)
-    places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
-    cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
-    tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
-    slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
-    sizes = [by.count(text, codec) for text in wanted]
+        if can_carry_over(work, self.outputs):
+            return None
+        model, codec = evaluator(work)
+        by = instantiate(work.settings["memo"], allow=work.inputs["allow"], name=work.inputs["memo"]["name"])
+        if "filtered" in work.needs:
+            wanted = _measurable(work, wanted, by, codec)
+            if not wanted:
+                return _write_empty(work)
+        for text in wanted:  # fail before an hour of scoring, not after it
+            codec.encode(text.question, text.answer)
+            by.check(text, codec)
+        places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
+        cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
+        tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
+        slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
+        sizes = [by.count(text, codec) for text in wanted]
 
-    def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
-        close: Counter[Text] = Counter()
-        chunk = [wanted[number] for number in numbers]
-        for text in score_texts(
-            model,
-            codec,
-            chunk,
-            by=by,
-            slots=slots,
-            progress=lambda done, *_: progress(done),
-            done=(),
-            alone=lambda text: close.update([text]),
-        ):
-            yield places[text.fact, text.position], text
-        for number in numbers:
-            work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
+            close: Counter[Text] = Counter()
+            chunk = [wanted[number] for number in numbers]
+            for text in score_texts(
+                model,
+                codec,
+                chunk,
+                by=by,
+                slots=slots,
+                progress=lambda done, *_: progress(done),
+                done=(),
+                alone=lambda text: close.update([text]),
+            ):
+                yield places[text.fact, text.position], text
+            for number in numbers:
+                work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
 
-    # Windows of the same question share their prompts, so one process scores them together.
-    groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
-    return in_chunks(
-        work, groups, sizes=sizes, least=CHUNK, unit="windows", name="scores.jsonl", make=make
-    )  # fmt: skip
+        # Windows of the same question share their prompts, so one process scores them together.
+        groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
+        return in_chunks(
+            work, groups, sizes=sizes, least=CHUNK, unit="windows", name=ScoreResult.file, make=make
+        )  # fmt: skip

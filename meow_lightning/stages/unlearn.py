@@ -2,63 +2,143 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, question_answer_pairs
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
-from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.carry_over import SAME, carry_over
+from meow_lightning.evaluation.checkpoint_selection import selection_metrics
+from meow_lightning.evaluation.sets import set_infos
+from meow_lightning.methods.base import BaseMethod
+from meow_lightning.resources.requirements import Planner, TrainingWork
+from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
+from meow_lightning.stages.common.carry_over import carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
 from meow_lightning.stages.common.loading import load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import optim, save, train
-from meow_lightning.store.jsonl import read_lines, write_lines
-from meow_lightning.types import Encoded, Method
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
+from meow_lightning.stages.results.score import ScoreResult
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.training.optimizers import check_optimizer
+from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredText
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
 
-VERSION = 4
-MAKES = ("model/config.json", "model/tokenizer_config.json")
 CURVE_SLOTS = 64  # largest generation batch while training occupies the memory
 
 
-def run(work: StageContext) -> None:
-    """Write ``model/`` and, for methods that train on inverted facts, ``selected.jsonl``.
+class Unlearn(Stage):
+    """Train the start model with the method."""
 
-    A later round trains again from the start model, on the inverted facts selected in earlier rounds and those selected
-    from the new ones. If nothing is new, the model of the previous round is carried over.
-    """
-    if "previous" in work.needs and not any(read_lines(work.needs["candidate_scores"] / "scores.jsonl")):
-        work.warn("no new inverted facts to train on: the previous round's model is kept")
-        return carry_over(work)
-    if rank() == 0:
-        (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
-    drop_damaged(work)
-    from meow_lightning.training.module import TrainingModule
+    name = "unlearn"
+    version = 4
+    after = ("score",)
+    outputs = ModelResult.files
+    oom_hint = (
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+        "trainer.gradient_checkpointing=true"
+    )
+    component = "method"
+    repeats = True
 
-    method = instantiate(work.settings["method"], allow=work.inputs["allow"])
-    model, codec = load_for_training(work, work.needs["start"] / "model")
-    # Some methods need the device's kernels to prepare the model.
-    model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
-    method.prepare(model, work.settings["seed"])
-    plan = _plan(work, codec, method, model)
-    model.train()
-    module = TrainingModule(
-        model=model, method=method, plan=plan, optim=optim(work, plan),
-        log_every=work.runtime.log_every, reference=reference_model(work, method, model),
-    )  # fmt: skip
-    model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
-    restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
-    return save(work, model, codec, finish=lambda plain: method.finalize(plain, Weights(work.needs["start"] / "model")))
+    def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics | None:
+        """Determine the metrics that select the epoch; ``None`` if the last one is kept."""
+        chosen = settings.get("checkpoint")
+        return (
+            None
+            if chosen is None
+            else UsedMetrics(chosen["sets"], chosen, only=selection_metrics(set_infos(chosen["sets"])))
+        )
+
+    splits = True
+
+    def check(self, artifact: Artifact, *, gpu: bool) -> None:
+        """Check that the optimizer is installed and works on the device."""
+        check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the rows of its streams; refusals are known to be short."""
+        for name in streams:
+            if name == "idk":
+                continue
+            for fact in dataset.facts("forget" if name == "inverted" else name):
+                yield from ((fact.question, text) for text in (fact.inverted if name == "inverted" else (fact.answer,)))
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
+        """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
+        picked = planner.options["method"].get("select", {}).get("k", 1)
+        streams = [
+            [
+                fact
+                for fact in planner.dataset.facts("forget" if name in ("inverted", "idk") else name)
+                for _ in range(picked if name == "inverted" else 1)
+            ]
+            for name in planner.streams
+        ]
+        probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
+        evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
+        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True)
+
+    def run(self, work: StageContext) -> None:
+        """Write the model and, for methods that train on inverted facts, their selection.
+
+        A later round trains again from the start model, on the inverted facts selected in earlier rounds and those
+        selected from the new ones. If nothing is new, the model of the previous round is carried over.
+        """
+        if "previous" in work.needs and not ScoreResult.read(work.needs["candidate_scores"]).texts:
+            work.warn("no new inverted facts to train on: the previous round's model is kept")
+            carry_over(work)
+            return
+        if rank() == 0:
+            (work.folder / SAME).unlink(missing_ok=True)  # may be left by a killed run without new candidates
+        drop_damaged(work)
+        from meow_lightning.training.module import TrainingModule
+        from meow_lightning.training.preparation import prepare_method
+
+        method: BaseMethod = instantiate(work.settings["method"], allow=work.inputs["allow"])
+        start = model_folder(work.needs["start"])
+        model, codec = load_for_training(work, start)
+        # Some methods need the device's kernels to prepare the model, or to read the start model's log-probabilities.
+        model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
+        plan = _plan(work, codec, method, model)
+        prepare_method(
+            method, model, rows={name: stream.rows for name, stream in plan.streams.items()},
+            seed=work.settings["seed"], pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,
+            micro_batch_tokens=work.runtime.micro_batch_tokens,
+            may_attach=work.settings["model"]["lora"] is None and work.runtime.strategy != "fsdp",
+        )  # fmt: skip
+        model.train()
+        module = TrainingModule(
+            model=model, method=method, plan=plan, optim=optim(work, plan),
+            log_every=work.runtime.log_every, reference=reference_model(work, method, model),
+        )  # fmt: skip
+        model = train(work, module, pad_id=codec.pad_id, callbacks=_probes(work, codec, plan))
+        restore_best(work, model, steps_per_epoch=plan.steps_per_epoch)
+        save(
+            work, model, codec, finish=lambda plain: method.finalize(plain, Weights(start)),
+            export=partial(_export, work, method),
+        )  # fmt: skip
+
+
+def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    method.export(model, folder)
+    write_method(folder, method, work.settings["method"])
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:
@@ -69,12 +149,12 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     for name in method.streams:
         if name == "inverted":
             picked = _select(work)
-            texts[name] = [(row["question"], row["answer"]) for row in picked]
+            texts[name] = [(each.question, each.answer) for each in picked]
         elif name == "idk":
             texts[name] = with_refusals(source.facts("forget"), work.settings["seed"])
         elif name in method.paired and method.streams[0] == "inverted":
             truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
-            texts[name] = [truth[row["fact"]] for row in picked]
+            texts[name] = [truth[each.fact] for each in picked]
         else:
             texts[name] = question_answer_pairs(source.facts(name))
 
@@ -95,8 +175,8 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     })  # fmt: skip
 
 
-def _select(work: StageContext) -> list[dict]:
-    """Select inverted facts by their MEMO scores, one row each, and write ``selected.jsonl`` for the report.
+def _select(work: StageContext) -> list[InvertedFact]:
+    """Select inverted facts by their MEMO scores, one row each, and store the selection for the report.
 
     A fact with fewer candidates than ``method.select.k`` contributes all of them.
 
@@ -106,9 +186,9 @@ def _select(work: StageContext) -> list[dict]:
     from meow_lightning.memo.select import layout, select
 
     selection = work.settings["select"]
-    inverted = {(row["fact"], row["position"]): row for row in read_lines(work.needs["filtered"] / "inverted.jsonl")}
-    earlier = read_lines(work.needs["previous"] / "selected.jsonl") if "previous" in work.needs else ()
-    picked: dict[str, list[int]] = {row["fact"]: row["positions"] for row in earlier}
+    inverted = {(each.fact, each.position): each for each in FilterResult.read(work.needs["filtered"]).inverted}
+    earlier = Selection.read(work.needs["previous"]).positions if "previous" in work.needs else {}
+    picked = {fact: [*positions] for fact, positions in earlier.items()}
     new = candidates(work)
     for fact in dict.fromkeys(fact for fact, _ in inverted) if "previous" not in work.needs else new:
         scored = new.get(fact, [])
@@ -120,21 +200,21 @@ def _select(work: StageContext) -> list[dict]:
             )
         if not k:
             continue
-        scores = [row["score"] for row in scored]
+        scores = [text.score for text in scored]
         chosen = select(scores, k=k, strategy=selection["strategy"], seed=work.settings["seed"], fact=fact)
-        picked[fact] = [*picked.get(fact, ()), *(scored[i]["position"] for i in chosen)]
-    write_lines(work.folder / "selected.jsonl", [{"fact": fact, "positions": each} for fact, each in picked.items()])
+        picked[fact] = [*picked.get(fact, ()), *(scored[i].position for i in chosen)]
+    Selection(picked).write(work.folder)
     return [
         inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=selection["rows"])
     ]
 
 
-def candidates(work: StageContext) -> dict[str, list[dict]]:
+def candidates(work: StageContext) -> dict[str, list[ScoredText]]:
     """Read the new scored candidates, by fact."""
-    rows: dict[str, list[dict]] = {}
-    for row in read_lines(work.needs["candidate_scores"] / "scores.jsonl"):
-        rows.setdefault(row["fact"], []).append(row)
-    return rows
+    by_fact: dict[str, list[ScoredText]] = {}
+    for text in ScoreResult.read(work.needs["candidate_scores"]).texts:
+        by_fact.setdefault(text.fact, []).append(text)
+    return by_fact
 
 
 def _probes(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> list[pl.Callback]:

@@ -35,12 +35,12 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     Empty if bootstrap samples of a run are missing, because an earlier version computed it.
     """
     from meow_lightning.evaluation.suite.bootstrap import over_seeds, percentiles
-    from meow_lightning.stages.evaluate import DRAWS, read_draws
+    from meow_lightning.stages.results.evaluate import EvaluateResult
 
-    paths = [_results(run) / DRAWS for run in runs]
-    if not all(path.exists() for path in paths):
-        return {}
-    drawn, confidence_level = [read_draws(path) for path in paths], runs[0].settings["evaluation"]["confidence_level"]
+    drawn, confidence_level = (
+        [EvaluateResult.read_draws(_results(run)) for run in runs],
+        runs[0].settings["evaluation"]["confidence_level"],
+    )
     shared = [name for name in drawn[0] if all(name in each for each in drawn)]
     return {
         name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)

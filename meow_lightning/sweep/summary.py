@@ -18,7 +18,8 @@ from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
 from meow_lightning.report.tables import CLOSING, ability_names
-from meow_lightning.store.jsonl import read_lines
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import Selection
 from meow_lightning.store.store import Store
 from meow_lightning.sweep.seed_spread import groups, nested, write_spreads
 
@@ -108,7 +109,6 @@ def selection_picks(run: Swept) -> Picks | None:
     artifacts = graph(run.settings)
     store = Store(root=Path(run.settings["store"]), cache="readonly")
     available: dict[str, int] = {}
-    for row in read_lines(store.path(artifacts.rounds[-1].filtered) / "inverted.jsonl"):
-        available[row["fact"]] = available.get(row["fact"], 0) + 1
-    selected = read_lines(store.path(artifacts.models.unlearned) / "selected.jsonl")
-    return Picks(taken={row["fact"]: row["positions"] for row in selected}, available=available)
+    for each in FilterResult.read(store.path(artifacts.rounds[-1].filtered)).inverted:
+        available[each.fact] = available.get(each.fact, 0) + 1
+    return Picks(taken=Selection.read(store.path(artifacts.models.unlearned)).positions, available=available)

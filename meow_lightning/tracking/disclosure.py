@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PAGE = "report.html"  # the page of a report
 SHAREABLE = "shareable.html"  # the page of a report on private data that may leave the machine
 # Groups whose numbers, booleans and nulls are shared, at any depth; their texts are not.
 NUMBERS = ("method", "optim", "memo", "evaluation", "trainer", "callbacks", "model.architecture", "model.pretrain",

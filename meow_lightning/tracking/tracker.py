@@ -16,6 +16,7 @@ from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import owner_only
 from meow_lightning.tracking.base import MetricSink
+from meow_lightning.tracking.curve import CURVE
 
 
 class SyncedKeys:
@@ -84,7 +85,7 @@ class Tracker:
     def _follow(self, artifact: Artifact, folder: Path) -> None:
         if artifact.key in self._synced:
             return
-        for point in self._new(artifact.key, folder / "metrics.jsonl"):
+        for point in self._new(artifact.key, folder / CURVE):
             mark = (artifact.key, point.get("step"), *sorted(point))
             if mark not in self._sent:
                 self._sent.add(mark)

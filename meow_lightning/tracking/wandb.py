@@ -16,7 +16,7 @@ from typing import Any
 
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import owner_only, restrict_to_owner
-from meow_lightning.tracking.disclosure import SHAREABLE
+from meow_lightning.tracking.disclosure import PAGE, SHAREABLE
 
 ERROR_REPORTING = "WANDB_ERROR_REPORTING"
 PROBE_TIMEOUT = 5.0  # seconds to wait for the W&B server before a run continues offline
@@ -72,7 +72,7 @@ class Wandb:
         import wandb
 
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
-        self._wandb, self._page, self._private = wandb, "report.html" if texts else SHAREABLE, private
+        self._wandb, self._page, self._private = wandb, PAGE if texts else SHAREABLE, private
         self._init_args: dict[str, Any] = {
             "project": run.project, "group": run.group, "name": run.name, "id": run.key, "resume": "allow",
             "config": dict(config), "dir": str(folder), "settings": wandb.Settings(**_settings(private)),

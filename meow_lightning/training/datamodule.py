@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,25 +12,39 @@ from meow_lightning.data.batch_plan import BatchPlan, counts, shard_micro_batche
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.types import Encoded
 
+Phase = Callable[[int], tuple[str, ...]]  # epoch -> its streams
+
 
 class Steps(IterableDataset):
     """Dataset of steps ``start .. total_steps - 1`` as ``{"micros": [Batch, ...], "counts": Counts, "step": t}``."""
 
     def __init__(
-        self, *, plan: BatchPlan, start: int, rank: int, world: int, micro_batch_size: int,
+        self, *, plan: BatchPlan, phase: Phase, start: int, rank: int, world: int, micro_batch_size: int,
         micro_batch_tokens: int | None, pad_id: int,
     ) -> None:  # fmt: skip
+        self.phase = phase
         self.plan, self.start, self.rank, self.world, self.pad_id = plan, start, rank, world, pad_id
         self.micro_batch_size, self.micro_batch_tokens = micro_batch_size, micro_batch_tokens
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for t in range(self.start, self.plan.total_steps):
-            batch = self.plan.step(t)
+            batch = self._active(self.plan.step(t), epoch=t // self.plan.steps_per_epoch)
             yield {
                 "micros": [collate_streams(part, pad_id=self.pad_id) for part in self._passes(batch)],
                 "counts": counts(batch),
                 "step": t,
             }
+
+    def _active(self, batch: Mapping[str, Sequence[Encoded]], *, epoch: int) -> dict[str, Sequence[Encoded]]:
+        """Select the streams of the epoch's phase.
+
+        Raises:
+            ValueError: The phase names no stream, or one that the plan does not have.
+        """
+        active = self.phase(epoch)
+        if not active or not batch.keys() >= {*active}:
+            raise ValueError(f"the phase of epoch {epoch} has the streams {active}: expected some of {tuple(batch)}")
+        return {name: rows for name, rows in batch.items() if name in active}
 
     def _passes(self, batch: Mapping[str, Sequence[Encoded]]) -> list[dict[str, list[Encoded]]]:
         """Compute this process's micro-batches, padded with blank ones to the number of all other processes.
@@ -56,6 +70,7 @@ class PlannedData(pl.LightningDataModule):
 
     Args:
         plan: The global batches.
+        phase: The streams of an epoch, of those of the plan.
         start: First step to train; above 0 when training is resumed.
         micro_batch_size: Rows per forward pass and stream; does not affect results.
         micro_batch_tokens: Padded tokens per pass and stream instead of ``micro_batch_size``; ``None`` to count
@@ -64,9 +79,11 @@ class PlannedData(pl.LightningDataModule):
     """
 
     def __init__(
-        self, *, plan: BatchPlan, start: int, micro_batch_size: int, micro_batch_tokens: int | None, pad_id: int
-    ) -> None:
+        self, *, plan: BatchPlan, phase: Phase, start: int, micro_batch_size: int, micro_batch_tokens: int | None,
+        pad_id: int,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.phase = phase
         self.plan, self.start, self.pad_id = plan, start, pad_id
         self.micro_batch_size, self.micro_batch_tokens = micro_batch_size, micro_batch_tokens
 
@@ -75,7 +92,7 @@ class PlannedData(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         steps = Steps(
-            plan=self.plan, start=self.start, rank=trainer.global_rank, world=trainer.world_size,
+            plan=self.plan, phase=self.phase, start=self.start, rank=trainer.global_rank, world=trainer.world_size,
             micro_batch_size=self.micro_batch_size, micro_batch_tokens=self.micro_batch_tokens, pad_id=self.pad_id,
         )  # fmt: skip
         return DataLoader(steps, batch_size=None)

@@ -196,7 +196,7 @@ def fit(
     # Token ids need no conversion, and reference log-probabilities must not be rounded to the weights' precision.
     trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
     data = PlannedData(
-        plan=module.plan, start=start, micro_batch_size=machine.micro_batch_size,
+        plan=module.plan, phase=module.method.phase, start=start, micro_batch_size=machine.micro_batch_size,
         micro_batch_tokens=machine.micro_batch_tokens, pad_id=pad_id,
     )  # fmt: skip
     # Tensors and plain values only, as in `checkpoint_step`.

@@ -67,7 +67,7 @@ def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
     return factor
 
 
-def round_to_grid(weights: Iterable[torch.nn.Parameter], grid: float) -> None:
+def round_to_grid(weights: Iterable[torch.Tensor], grid: float) -> None:
     """Round weights in place to the nearest multiple of ``grid``, ties to even.
 
     Two machines, or two ways to split a batch into passes, sum in different orders and differ by float64 rounding,
@@ -116,16 +116,20 @@ class TrainingModule(pl.LightningModule):
         self._reference = (reference,)  # not a submodule: neither wrapped nor saved
         # Otherwise processes need not synchronise every step.
         self._watched = type(method).on_step_end is not BaseMethod.on_step_end
+        self._regularized = type(method).regularizer is not BaseMethod.regularizer
+        self._start: dict[str, torch.Tensor] = {}  # the trained weights before the first step, for the regularizer
         self.shards: ShardedModel | None = None
 
     def configure_model(self) -> None:
-        """Shard model and reference if the strategy provides a device mesh."""
-        if self._device_mesh is None:
-            return
-        mesh = self._device_mesh["data_parallel"]
-        self.shards = ShardedModel(self.model, mesh)
-        for reference in filter(None, self._reference):
-            shard(reference, mesh)
+        """Shard model and reference if the strategy provides a device mesh, and keep what the regularizer compares."""
+        if self._device_mesh is not None:
+            mesh = self._device_mesh["data_parallel"]
+            self.shards = ShardedModel(self.model, mesh)
+            for reference in filter(None, self._reference):
+                shard(reference, mesh)
+        if self._regularized:  # here, since a resumed training has not loaded its checkpoint yet
+            trained = ((name, each) for name, each in self.model.named_parameters() if each.requires_grad)
+            self._start = {name: weight.detach().clone() for name, weight in trained}
 
     def full_model(self) -> contextlib.AbstractContextManager[torch.nn.Module]:
         """Provide the model with all its weights: itself, or a gathered copy within the context."""
@@ -152,6 +156,9 @@ class TrainingModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Move the reference to the model's device and round initial weights to the grid."""
         self._round_weights()
+        self._start = {name: weight.to(self.device) for name, weight in self._start.items()}
+        if self.optim.grid:
+            round_to_grid(self._start.values(), self.optim.grid)
         for reference in filter(None, self._reference):
             reference.to(self.device)
 
@@ -184,6 +191,8 @@ class TrainingModule(pl.LightningModule):
                 # Gradients are averaged over processes, but the loss is a sum over them.
                 self.manual_backward(loss * world)
             self._collect(logged, loss, parts, batch["counts"])
+        if self._regularized:
+            self._regularize(logged)
         if self.optim.max_grad_norm > 0:
             self.clip_gradients(optimizer, gradient_clip_val=self.optim.max_grad_norm, gradient_clip_algorithm="norm")  # type: ignore[arg-type]
         if self._watched:
@@ -198,6 +207,19 @@ class TrainingModule(pl.LightningModule):
         self._end_when_done()
         if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
             self._log_point(logged, rate=rate, step=step + 1)
+
+    def _regularize(self, logged: dict[str, torch.Tensor]) -> None:
+        """Add the gradient of the method's regularizer, which is the same in all processes.
+
+        Its own backward pass follows the exchange of the gradients, which would divide it by the number of processes.
+        """
+        value = self.method.regularizer(self.model, self._start)
+        if value is None:
+            return
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        whole.backward()  # type: ignore[no-untyped-call]
+        counted = whole.detach().double() * self.trainer.is_global_zero  # logged values are summed over processes
+        logged |= {"loss": logged["loss"] + counted, "loss/regularizer": counted}
 
     def _end_when_done(self) -> None:
         if self.method.done:

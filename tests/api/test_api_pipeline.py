@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import meow_lightning as meow
-from meow_lightning.stages.evaluate import read_scores
+from meow_lightning.stages.results.score import ScoreResult
 
 DATA = {"authors": 12, "retain_eval": 4}
 RECIPE = {"lr": 2e-3, "epochs": 2, "global_batch_size": 4}
@@ -76,7 +76,7 @@ def test_unlearning_gives_the_weights_of_the_stage(case: Case, tmp_path: Path) -
 
 
 def test_scores_are_those_of_the_stage(case: Case) -> None:
-    stored = read_scores(case.run.artifacts["score target answers"])
+    stored = ScoreResult.read(case.run.artifacts["score target answers"]).texts
     assert list(meow.memo.score(case.target, case.facts.forget, measure=measure(), batch_size=3)) == stored
 
 

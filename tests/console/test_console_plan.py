@@ -21,7 +21,7 @@ from meow_lightning.console.plan import (
     show_sweep_plan,
     sweep_rows,
 )
-from meow_lightning.planning.requirements import NOTHING, Requirements
+from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -54,6 +54,10 @@ class Fake:
     def outlook(self, what: Artifact) -> Requirements:
         memory = replace(MEMORY, weights=int(SECONDS[what.label] or 0))
         return replace(NOTHING, memory=memory if what.label not in ("", "base") else None, disk=1000, passing=10)
+
+    def memory(self, what: Artifact) -> tuple[int, str] | None:
+        memory = self.outlook(what).memory
+        return None if memory is None else (memory.total, "measured" if what.label == "two" else "estimated")
 
     def time(self, what: Artifact) -> tuple[float | None, str]:
         seconds = SECONDS[what.label]
@@ -95,17 +99,28 @@ def test_a_sweeps_rows_are_what_is_to_be_made_in_its_order(runs, tmp_path: Path)
     (tmp_path / "unlearn" / f"{TWO.key}.partial").mkdir(parents=True)
     assert sweep_rows(runs()) == [
         ["stage", "of", "key", "state", "time", "memory", "disk", "for"],
-        ["finetune", "target", TARGET.key, "compute", "may take 60 s", "2.0 MB", "1.0 kB", "method=one and 1 more"],
-        ["unlearn", "one", ONE.key, "compute", "may take 30 s", "2.0 MB", "1.0 kB", "method=one"],
-        ["finetune", "retain", RETAIN.key, "compute", "may take 50 s", "2.0 MB", "1.0 kB", "method=one"],
+        [
+            "finetune",
+            "target",
+            TARGET.key,
+            "compute",
+            "may take 60 s",
+            "2.0 MB (estimated)",
+            "1.0 kB",
+            "method=one and 1 more",
+        ],
+        ["unlearn", "one", ONE.key, "compute", "may take 30 s", "2.0 MB (estimated)", "1.0 kB", "method=one"],
+        ["finetune", "retain", RETAIN.key, "compute", "may take 50 s", "2.0 MB (estimated)", "1.0 kB", "method=one"],
         ["report", "", REPORT.key, "compute", "", "", "1.0 kB", "method=one"],
-        ["unlearn", "two", TWO.key, "resume", "may take 20 s", "2.0 MB", "1.0 kB", "method=two"],
+        ["unlearn", "two", TWO.key, "resume", "may take 20 s", "2.0 MB (measured)", "1.0 kB", "method=two"],
     ]
 
 
 def test_a_runs_rows_hold_what_is_there_too(runs) -> None:
     assert [row[3:] for row in plan_rows(runs()[1])][1:] == [
-        ["cached", "took 40 s", ""], ["compute", "may take 60 s", "2.0 MB"], ["compute", "may take 20 s", "2.0 MB"]
+        ["cached", "took 40 s", ""],
+        ["compute", "may take 60 s", "2.0 MB (estimated)"],
+        ["compute", "may take 20 s", "2.0 MB (measured)"],
     ]  # fmt: skip
 
 
@@ -129,7 +144,7 @@ def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:
         "stages: 5 to compute, 1 cached",
         "time: 3 min if stages run sequentially, 2 min with trainer.parallel_stages=2, plus 1 stage of unknown time "
         "(no similar result in the store)",
-        "memory: 2.0 MB at most per stage, 5.0 MB free",
+        "memory: 2.0 MB (estimated) at most per stage, 5.0 MB free",
         f"disk: 5.0 kB at most, 9.0 MB free at {tmp_path}",
     ]
 

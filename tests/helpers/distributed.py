@@ -11,7 +11,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from meow_lightning.data.collate import collate
 from meow_lightning.distributed import DRIVER, destroy_process_group, rank, world_size
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.grad_ascent import GradAscent
-from meow_lightning.methods.grad_diff import GradDiff
-from meow_lightning.methods.npo_kl import NpoKl
+from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.methods.rmu import Rmu
 from meow_lightning.models.logprobs import answer_logps
@@ -36,6 +35,7 @@ from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,12 +43,28 @@ ADAMW = Optim(
     lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, max_grad_norm=0.5, warmup=3, schedule="linear",
     optimizer="adamw", grid=0.0,
 )  # fmt: skip
+
+
+class Pulled(GradAscent):
+    """Ascent and descent in turn by epoch, with a spring to the start in every step."""
+
+    def phase(self, epoch: int) -> tuple[str, ...]:
+        return ("forget", "retain") if epoch % 2 else ("forget",)
+
+    def loss(self, model: torch.nn.Module, batch: Any, reference: torch.nn.Module | None) -> Any:
+        return super().loss(model, batch, reference) if "retain" in batch else GradAscent().loss(model, batch, None)
+
+    def regularizer(self, model: torch.nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return 10.0 * sum(((weight - start[name]) ** 2).sum() for name, weight in model.named_parameters())
+
+
 METHODS: dict[str, Callable[[], Any]] = {
     "one": GradAscent,
-    "retain": lambda: GradDiff(retain_weight=0.7),
+    "retain": lambda: GradAscent(retain="ce", retain_weight=0.7),
     "paired": lambda: Dpo(beta=0.5),
     "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
-    "frozen": lambda: NpoKl(beta=0.5, retain_weight=0.7),
+    "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
+    "pulled": lambda: Pulled(retain="ce", retain_weight=0.7),
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}
@@ -113,11 +129,16 @@ def train(case: Case, folder: Path, *, devices: int) -> Trained:
 def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: list[pl.Callback]) -> Trained:
     learner, method = model(case.dtype), METHODS[case.method]()
     start = copy.deepcopy(learner).eval().requires_grad_(False)
-    method.prepare(learner, 0)
+    planned = plan(method, start)
+    prepare_method(
+        method, learner, rows={name: stream.rows for name, stream in planned.streams.items()}, seed=0, pad_id=1,
+        micro_batch_size=case.micro, micro_batch_tokens=None, may_attach=False,
+    )  # fmt: skip
+    learner.train()
     if "checkpointing" in case.more:
         enable_checkpointing(learner)
     module = TrainingModule(
-        model=learner, method=method, plan=plan(method, start), optim=ADAMW, log_every=1,
+        model=learner, method=method, plan=planned, optim=ADAMW, log_every=1,
         reference=start if method.reference in ("model", "both") else None,
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]

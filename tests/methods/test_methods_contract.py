@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.assistant import Assistant
 
 from meow_lightning.config.instantiate import component_class as named
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.batch_plan import counts, shard_token_batches
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.finetune import FineTune
+from meow_lightning.methods.retain import RetainMethod
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.training.module import total_loss
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Encoded, TokenBatch
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))
@@ -32,6 +35,7 @@ ENCODED = {
     "learn": [Encoded((30, 31, 32), 1), Encoded((33, 34), 1)],
     "surprise": [Encoded((40, 41), 1)],
 }
+STORED = TRAINING | {"assistant": Assistant(weight=0.75)}  # with a method whose answers are not those of its weights
 training = pytest.mark.parametrize("name", TRAINING)
 
 
@@ -82,7 +86,11 @@ def frozen(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
-    method.prepare(model, 0)
+    training = model.training
+    prepare_method(
+        method, model, rows=ENCODED, seed=0, pad_id=1, micro_batch_size=1, micro_batch_tokens=None, may_attach=True
+    )
+    model.train(training)
     return frozen(model) if method.reference in ("model", "both") else None
 
 
@@ -103,11 +111,12 @@ def test_file_name_is_the_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_constructor_is_keyword_only_without_defaults_and_documented(name: str) -> None:
+def test_constructor_is_keyword_only_without_defaults_but_the_retain_terms_and_documented(name: str) -> None:
     made = type(BUILT[name])
-    if "__init__" in vars(made):
-        parameters = list(inspect.signature(made).parameters.values())
-        assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters)
+    parameters = inspect.signature(made).parameters
+    assert all(each.kind is each.KEYWORD_ONLY for each in parameters.values())
+    defaults = {key for key, each in parameters.items() if each.default is not each.empty}
+    assert defaults == ({"retain", "retain_weight"} if issubclass(made, RetainMethod) else set())
     assert (made.__doc__ or "").strip()
     assert "loss" not in vars(made) or (made.loss.__doc__ or "").strip()
     if name in NODES:
@@ -269,3 +278,40 @@ def descend(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for weight in trained(model):
             weight -= 1e-3 * weight.grad
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_only_what_the_method_selects_is_trained(name: str, tiny) -> None:
+    method, model = STORED[name], tiny.double()  # in float32, a small step may round to nothing
+    start = start_of(method, model)
+    chosen = method.parameters(model)
+    expected = {key for key, _ in (model.named_parameters() if chosen is None else chosen)}
+    before = {key: weight.detach().clone() for key, weight in model.named_parameters()}
+    loss_of = total_loss(method.loss(model, batch(), start), counts(ENCODED))
+    loss_of.backward()
+    descend(model)
+    changed = {key for key, weight in model.named_parameters() if not torch.equal(weight, before[key])}
+    assert changed == {key for key, _ in model.named_parameters() if key in expected}
+    assert changed
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_what_is_exported_and_loaded_answers_the_same(name: str, tiny, tmp_path) -> None:
+    method = STORED[name]
+    start_of(method, tiny)
+    method.finalize(tiny, {key: weight.detach().clone() for key, weight in tiny.named_parameters()})
+    method.export(tiny, tmp_path)
+    assert (tmp_path / "config.json").is_file()
+    loaded = method.load(tmp_path, dtype="float32", attention="sdpa")
+    ids = batch()["forget"].input_ids_BT
+    with torch.no_grad():
+        said, again = (method.inference(model).eval()(input_ids=ids).logits for model in (tiny, loaded))
+    assert torch.equal(said, again)
+
+
+@training
+def test_every_epoch_reads_streams_that_the_method_has(name: str) -> None:
+    method = TRAINING[name]
+    for epoch in range(3):
+        assert method.phase(epoch)
+        assert {*method.phase(epoch)} <= {*method.streams}

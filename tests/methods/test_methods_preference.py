@@ -10,15 +10,10 @@ from meow_lightning.data.batch_plan import counts
 from meow_lightning.errors import UserError
 from meow_lightning.methods.altpo import AltPo
 from meow_lightning.methods.dpo import Dpo
-from meow_lightning.methods.dpo_gd import DpoGd
-from meow_lightning.methods.dpo_kl import DpoKl
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.idk import Idk
-from meow_lightning.methods.kl import Kl
-from meow_lightning.methods.meow_kl import MeowKl
+from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.npo import Npo
-from meow_lightning.methods.npo_gd import NpoGd
-from meow_lightning.methods.npo_kl import NpoKl
 from meow_lightning.methods.preference import preference_loss
 from meow_lightning.methods.simnpo import SimNpo
 from meow_lightning.training.module import total_loss
@@ -45,10 +40,10 @@ AT_0, AT_1 = 0.25 * log(2), 0.4 * log(2) + 0.6 * log(0.75)
 KL = (AT_0 + 2 * AT_1) / 3
 WEIGHTS = pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 EVERY = [
-    Npo(beta=0.1), NpoGd(beta=0.1, retain_weight=1.0), NpoKl(beta=0.1, retain_weight=1.0), Dpo(beta=0.1),
-    DpoGd(beta=0.1, retain_weight=1.0), DpoKl(beta=0.1, retain_weight=1.0), AltPo(beta=0.1, retain_weight=1.0),
-    SimNpo(beta=4.5, delta=1.0, forget_weight=0.125, retain_weight=1.0), Idk(retain_weight=1.0),
-    Kl(retain_weight=1.0), MeowKl(retain_weight=1.0),
+    *(Npo(beta=0.1, retain=retain) for retain in ("none", "ce", "kl")),
+    *(Dpo(beta=0.1, retain=retain) for retain in ("none", "ce", "kl")),
+    AltPo(beta=0.1, retain_weight=1.0), SimNpo(beta=4.5, delta=1.0, forget_weight=0.125, retain_weight=1.0),
+    Idk(retain_weight=1.0), GradAscent(retain="kl"), Meow(retain="kl"),
 ]  # fmt: skip
 
 
@@ -125,17 +120,18 @@ def test_npo_is_finite_however_far_the_model_went(value, log_p: float) -> None:
 
 @WEIGHTS
 def test_npo_gd_adds_the_weighted_retain_term(value, weight: float) -> None:
-    assert value(NpoGd(beta=1.0, retain_weight=weight))[0] == pytest.approx(log(6) + weight * RETAIN)
+    assert value(Npo(retain="ce", beta=1.0, retain_weight=weight))[0] == pytest.approx(log(6) + weight * RETAIN)
 
 
 @WEIGHTS
 def test_npo_kl_takes_log_ratios_and_divergence_from_the_start_model(value, weight: float) -> None:
     # the ratios are to what the rows keep, the divergence to START
-    assert value(NpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(value(Npo(beta=1.0))[0] + weight * KL)
+    method = Npo(beta=1.0, retain="kl", retain_weight=weight)
+    assert value(method)[0] == pytest.approx(value(Npo(beta=1.0))[0] + weight * KL)
 
 
 def test_npo_kl_and_npo_agree_on_the_same_start_model(value) -> None:
-    torch.testing.assert_close(value(NpoKl(beta=0.3, retain_weight=0.0))[1], value(Npo(beta=0.3))[1])
+    torch.testing.assert_close(value(Npo(beta=0.3, retain="kl", retain_weight=0.0))[1], value(Npo(beta=0.3))[1])
 
 
 def test_simnpo_divides_by_the_answers_own_length(value) -> None:
@@ -175,20 +171,21 @@ def test_dpo_prefers_the_refusal_by_log_ratios(value) -> None:
 
 @WEIGHTS
 def test_dpo_gd_adds_the_weighted_retain_term(value, weight: float) -> None:
-    assert value(DpoGd(beta=1.0, retain_weight=weight))[0] == pytest.approx(log(4.5) + weight * RETAIN)
+    assert value(Dpo(retain="ce", beta=1.0, retain_weight=weight))[0] == pytest.approx(log(4.5) + weight * RETAIN)
 
 
 @WEIGHTS
 def test_dpo_kl_takes_log_ratios_and_divergence_from_the_start_model(value, weight: float) -> None:
     # the ratios are to what the rows keep, the divergence to START
-    assert value(DpoKl(beta=1.0, retain_weight=weight))[0] == pytest.approx(value(Dpo(beta=1.0))[0] + weight * KL)
+    method = Dpo(beta=1.0, retain="kl", retain_weight=weight)
+    assert value(method)[0] == pytest.approx(value(Dpo(beta=1.0))[0] + weight * KL)
 
 
 @WEIGHTS
 def test_altpo_prefers_the_inverted_answer_and_keeps_the_retain_set(value, weight: float) -> None:
     loss, gradient = value(AltPo(beta=1.0, retain_weight=weight))
     assert loss == pytest.approx(log(4.5) + weight * RETAIN)
-    torch.testing.assert_close(gradient, value(DpoGd(beta=1.0, retain_weight=weight))[1])
+    torch.testing.assert_close(gradient, value(Dpo(retain="ce", beta=1.0, retain_weight=weight))[1])
 
 
 def test_altpo_counts_inverted_rows(table_lm, to_rows) -> None:
@@ -207,7 +204,7 @@ def test_idk_is_two_means_and_not_one_over_all_tokens(value, weight: float) -> N
 
 @WEIGHTS
 def test_kl_climbs_on_the_forget_set_and_stays_near_the_start_model(value, weight: float) -> None:
-    loss, gradient = value(Kl(retain_weight=weight))
+    loss, gradient = value(GradAscent(retain="kl", retain_weight=weight))
     assert loss == pytest.approx(-log(10) / 3 + weight * KL)
     # The divergence's gradient is model - start, once at position 0, twice at position 1, over three tokens.
     kept = torch.tensor([[0.25, -0.25, 0], [-0.2, -0.2, 0.4], [0, 0, 0]], dtype=torch.float64) / 3
@@ -216,12 +213,12 @@ def test_kl_climbs_on_the_forget_set_and_stays_near_the_start_model(value, weigh
 
 @WEIGHTS
 def test_meow_kl_learns_inverted_answers_and_stays_near_the_start_model_on_retain_rows(value, weight: float) -> None:
-    assert value(MeowKl(retain_weight=weight))[0] == pytest.approx(log(160) / 3 + weight * KL)
+    assert value(Meow(retain="kl", retain_weight=weight))[0] == pytest.approx(log(160) / 3 + weight * KL)
 
 
-@pytest.mark.parametrize("method", [Kl(retain_weight=2.0), NpoKl(beta=1.0, retain_weight=2.0)])
+@pytest.mark.parametrize("method", [GradAscent(retain="kl", retain_weight=2.0), Npo(beta=1.0, retain="kl")])
 def test_divergence_is_nothing_at_the_start(value, method) -> None:
-    plain = GradAscent() if isinstance(method, Kl) else NpoKl(beta=1.0, retain_weight=0.0)
+    plain = GradAscent() if isinstance(method, GradAscent) else Npo(beta=1.0)
     loss, gradient = value(method, logits=START)
     assert loss == pytest.approx(value(plain, logits=START)[0])
     torch.testing.assert_close(gradient, value(plain, logits=START)[1])
@@ -256,4 +253,20 @@ def test_beta_must_be_above_zero(made, beta: float) -> None:
 def test_divergence_needs_the_start_model(table_lm, to_rows) -> None:
     rows = {name: to_rows([(list(row.ids), row.prompt) for row in each]) for name, each in STREAMS.items()}
     with pytest.raises(TypeError, match=r"^the divergence on retain needs the start model: the method's reference"):
-        Kl(retain_weight=1.0).loss(table_lm(LOGITS), rows, None)
+        GradAscent(retain="kl", retain_weight=1.0).loss(table_lm(LOGITS), rows, None)
+
+
+@pytest.mark.parametrize("made", [GradAscent, Meow])
+def test_a_retain_term_is_one_of_three(made) -> None:
+    with pytest.raises(UserError, match=r"^method.retain=kle is invalid: .*Did you mean kl\?$"):
+        made(retain="kle")
+
+
+def test_the_retain_term_decides_what_is_read() -> None:
+    streams = {retain: Dpo(beta=0.1, retain=retain).streams for retain in ("none", "ce", "kl")}
+    assert streams == {
+        "none": ("forget", "idk"), "ce": ("forget", "idk", "retain"), "kl": ("forget", "idk", "retain"),
+    }  # fmt: skip
+    assert [Npo(beta=0.1, retain=retain).reference for retain in ("none", "ce", "kl")] == ["logprobs"] * 2 + ["both"]
+    assert [Meow(retain=retain).reference for retain in ("none", "ce", "kl")] == ["none"] * 2 + ["model"]
+    assert Dpo.streams == ("forget", "idk")

@@ -14,6 +14,7 @@ from meow_lightning.models.layers import decoder_layers, hidden_states
 from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, with_lora
 from meow_lightning.models.tiny import llama
 from meow_lightning.training.module import total_loss
+from meow_lightning.training.preparation import prepare_method
 from meow_lightning.types import Encoded
 
 EMBEDDED = [[9.0, 9.0], [1.0, 0.0], [0.0, 2.0]]
@@ -58,13 +59,21 @@ def rmu(*, layer: int = 0, steering: float = 2.0, retain_weight: float = 1.0) ->
     return Rmu(layer=layer, steering=steering, retain_weight=retain_weight)
 
 
+def prepared(method: Rmu, model: torch.nn.Module, seed: int) -> None:
+    training = model.training
+    prepare_method(
+        method, model, rows={}, seed=seed, pad_id=1, micro_batch_size=1, micro_batch_tokens=None, may_attach=True
+    )  # fmt: skip
+    model.train(training)
+
+
 @pytest.fixture
 def batch(to_rows):
     return {name: to_rows([(list(row.ids), row.prompt) for row in rows]) for name, rows in STREAMS.items()}
 
 
 def parts_of(method: Rmu, model: torch.nn.Module, batch: Any, start: torch.nn.Module, seed: int = 0) -> dict:
-    method.prepare(model, seed)
+    prepared(method, model, seed)
     return method.loss(model, batch, start)
 
 
@@ -94,7 +103,7 @@ def test_the_retain_term_is_the_distance_to_the_start_model(batch) -> None:
 def test_no_layer_above_runs_and_no_hook_stays(batch) -> None:
     model, start = Toy([1.0, 1.0], [5.0, 5.0], [5.0, 5.0]), Toy([1.0, 1.0], [0.0, 0.0], [0.0, 0.0])
     method = rmu(layer=1)
-    method.prepare(model, 0)
+    prepared(method, model, 0)
     model.calls.clear()
     method.loss(model, batch, start)
     assert model.calls == ["0", "1", "0", "1"]  # forget and retain
@@ -107,7 +116,7 @@ def test_no_layer_above_runs_and_no_hook_stays(batch) -> None:
 def test_weights_above_the_layer_are_frozen_and_frozen_ones_stay_so() -> None:
     model = Toy([1.0, 1.0], [5.0, 5.0], [5.0, 5.0])
     model.embed.requires_grad_(False)
-    rmu(layer=1).prepare(model, 0)
+    prepared(rmu(layer=1), model, 0)
     assert [name for name, weight in model.named_parameters() if weight.requires_grad] == ["layers.0.by", "layers.1.by"]
     assert all(weight.grad is None for weight in model.parameters())
 
@@ -124,7 +133,7 @@ def test_the_direction_is_a_positive_unit_vector_of_the_seed_alone(tiny) -> None
         torch.manual_seed(world)
         state = torch.get_rng_state()
         method = rmu()
-        method.prepare(tiny, seed)
+        prepared(method, tiny, seed)
         assert torch.equal(torch.get_rng_state(), state)
         found.append(method._direction)
     assert torch.equal(found[0], found[1])
@@ -189,7 +198,7 @@ def test_checkpointing_changes_no_gradient(to_rows) -> None:
     for checkpointing in (False, True):
         model, start = deep(), deep().eval().requires_grad_(False)
         method = rmu(layer=1)
-        method.prepare(model, 0)
+        prepared(method, model, 0)
         if checkpointing:
             enable_checkpointing(model)
         streams = {name: rows_of(to_rows) for name in STREAMS}
@@ -206,7 +215,7 @@ def test_checkpointing_changes_no_gradient(to_rows) -> None:
 def test_adapters_below_learn_and_the_start_model_is_the_one_without_them(to_rows, checkpointing: bool) -> None:
     model = with_lora(deep(), rank=2, alpha=4.0, dropout=0.0, seed=0)
     method = rmu(layer=1)
-    method.prepare(model, 0)
+    prepared(method, model, 0)
     if checkpointing:
         enable_checkpointing(model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -233,7 +242,7 @@ def test_lists_within_layers_are_not_the_layers() -> None:
 
 def test_a_model_without_layers_is_reported(table_lm, batch) -> None:
     with pytest.raises(ValueError, match=r"^TableLM has no list of decoder layers$"):
-        rmu().prepare(table_lm([[0.0, 0.0, 0.0]] * 3), 0)
+        prepared(rmu(), table_lm([[0.0, 0.0, 0.0]] * 3), 0)
 
 
 def test_a_layer_that_is_not_called_is_reported(batch) -> None:

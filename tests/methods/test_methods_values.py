@@ -8,9 +8,7 @@ import torch
 from meow_lightning.data.batch_plan import counts
 from meow_lightning.methods.finetune import FineTune
 from meow_lightning.methods.grad_ascent import GradAscent
-from meow_lightning.methods.grad_diff import GradDiff
 from meow_lightning.methods.meow import Meow
-from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded
 
@@ -54,16 +52,16 @@ def test_gradient_ascent_is_minus_the_cross_entropy_of_the_forget_set(value) -> 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 def test_gradient_difference_adds_the_weighted_retain_term(value, weight: float) -> None:
-    assert value(GradDiff(retain_weight=weight))[0] == pytest.approx(-FORGET + weight * RETAIN)
+    assert value(GradAscent(retain="ce", retain_weight=weight))[0] == pytest.approx(-FORGET + weight * RETAIN)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 def test_meow_retain_adds_the_weighted_retain_term(value, weight: float) -> None:
-    assert value(MeowRetain(retain_weight=weight))[0] == pytest.approx(INVERTED + weight * RETAIN)
+    assert value(Meow(retain="ce", retain_weight=weight))[0] == pytest.approx(INVERTED + weight * RETAIN)
 
 
 def test_meow_retain_with_weight_zero_has_meows_gradient(value) -> None:
-    torch.testing.assert_close(value(MeowRetain(retain_weight=0.0))[1], value(Meow())[1])
+    torch.testing.assert_close(value(Meow(retain="ce", retain_weight=0.0))[1], value(Meow())[1])
 
 
 def test_learn_is_the_cross_entropy_of_its_stream(value) -> None:
@@ -72,7 +70,7 @@ def test_learn_is_the_cross_entropy_of_its_stream(value) -> None:
 
 def test_parts_are_unweighted_sums(table_lm, to_rows) -> None:
     batch = {name: to_rows([(list(row.ids), row.prompt) for row in rows]) for name, rows in STREAMS.items()}
-    parts = GradDiff(retain_weight=2.5).loss(table_lm(LOGITS), batch, None)
+    parts = GradAscent(retain="ce", retain_weight=2.5).loss(table_lm(LOGITS), batch, None)
     assert {name: part.weight for name, part in parts.items()} == {"forget": -1.0, "retain": 2.5}
     assert parts["forget"].sum.item() == pytest.approx(log(10))
     assert parts["retain"].sum.item() == pytest.approx(log(10))

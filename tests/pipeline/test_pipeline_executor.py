@@ -12,10 +12,10 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from filelock import FileLock
+from helpers.stages import module_of
 
 from meow_lightning.config import runtime
 from meow_lightning.errors import UserError
@@ -83,9 +83,7 @@ def ran(monkeypatch):
         if "broken" in work.settings:
             raise ValueError(work.settings["broken"])
 
-    fake = ModuleType("meow_lightning.stages.filter")
-    fake.VERSION, fake.MAKES, fake.run = 1, (), run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", fake)
+    monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", module_of("filter", run))
     return calls
 
 
@@ -487,7 +485,7 @@ def test_a_stage_in_this_process_is_shown_while_it_runs(tmp_path, ran, monkeypat
             time.sleep(0.01)
         assert len(looks) >= before + 3, "nobody looks while it runs"
 
-    sys.modules["meow_lightning.stages.filter"].run = run
+    monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", module_of("filter", run))
     own, _ = new_executor(tmp_path)
     own.watchers = [Looking()]
     own.make([artifact("one")])
@@ -502,7 +500,8 @@ def test_errors_during_reporting_are_reported(tmp_path, ran, monkeypatch):
             if threading.current_thread() is not threading.main_thread():
                 raise ValueError("the tracker is gone")
 
-    sys.modules["meow_lightning.stages.filter"].run = lambda work: time.sleep(0.2)
+    slow = module_of("filter", lambda work: time.sleep(0.2))
+    monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", slow)
     own, _ = new_executor(tmp_path)
     own.watchers = [Failing()]
     with pytest.raises(ValueError, match=r"^the tracker is gone$"):

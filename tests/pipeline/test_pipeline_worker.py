@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from filelock import FileLock
+from helpers.stages import module_of
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
@@ -47,9 +49,7 @@ def doing(monkeypatch) -> Callable[..., None]:
     """Puts a stage of the test's own in the place of ``filter``."""
 
     def put(run, *makes: str) -> None:
-        fake = ModuleType("meow_lightning.stages.filter")
-        fake.VERSION, fake.MAKES, fake.run = 1, makes, run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", fake)
+        monkeypatch.setitem(sys.modules, "meow_lightning.stages.filter", module_of("filter", run, outputs=makes))
 
     return put
 
@@ -155,6 +155,17 @@ def test_a_stage_that_makes_too_little_is_reported(task, doing):
     assert {"seconds", "host", "devices", "peak_memory_mib"} <= set(made)
 
 
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system does not reset peaks")
+def test_the_peak_memory_is_that_of_the_stage_and_not_of_an_earlier_one(task, doing):
+    def large(_: StageContext) -> None:
+        np.ones(2**26)  # 512 MiB
+
+    doing(large)
+    first = worker.run_stage(task.to_spec())["peak_memory_mib"]
+    doing(lambda _: None)
+    assert worker.run_stage(task.to_spec())["peak_memory_mib"] < first - 400
+
+
 def test_a_stage_waits_for_an_orphan_that_still_writes_into_its_folder(task, doing):
     began: list[Path] = []
     doing(lambda work: began.append(work.folder))
@@ -198,7 +209,7 @@ def test_an_orphan_that_does_not_go_is_named_with_what_to_do(task, doing, monkey
     assert "), since 2" in said
     do = "it is stopped: kill -CONT {0} resumes it, kill" if stopped else "if it hangs, kill"
     do += " -KILL {0} hands over to the waiting run; then run again"
-    assert said.endswith(f", of a run that was killed, still holds STORE/filter/abc.partial; {do.format(orphan.pid)}")
+    assert said.endswith(f", left by a killed run, still locks STORE/filter/abc.partial; {do.format(orphan.pid)}")
 
 
 def test_each_process_of_a_job_has_a_lock_of_its_own(task, doing, monkeypatch):

@@ -9,8 +9,8 @@ from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.preflight import Known, Preflight
-from meow_lightning.planning.requirements import NOTHING
 from meow_lightning.resources.hardware import Gpu
+from meow_lightning.resources.requirements import NOTHING
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.store import Store
 
@@ -93,6 +93,18 @@ def test_manifests_of_earlier_versions_say_nothing(looking):
     old = {"seconds": 7.0, "devices": 1, "flops": 1e9}
     keep(preflight.store, replace(training, settings={**training.settings, "rows": "x"}), **old)
     assert preflight.time(training) == (None, "")
+
+
+def test_a_plan_learns_the_memory_of_a_stage_like_it(looking):
+    preflight, made, _ = looking
+    training = made["unlearned"]
+    estimate = preflight.outlook(training).memory.total
+    assert preflight.memory(training) == (estimate, "estimated")
+    measured(preflight, training, seconds=20.0, peak_memory_mib=estimate / 2**20 / 2)
+    assert preflight.memory(training) == (estimate // 2, "measured")
+    assert preflight.memory(made["report"]) is None
+    measured(preflight, training, seconds=21.0, devices=2, peak_memory_mib=1.0)
+    assert preflight.memory(training) == (estimate // 2, "measured")
 
 
 def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypatch):

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.resources.cost import MeasuredStage, Workload, expected_seconds, inference_flops, training_flops
+from meow_lightning.resources.cost import (
+    MeasuredMemory,
+    MeasuredStage,
+    Workload,
+    expected_memory,
+    expected_seconds,
+    inference_flops,
+    training_flops,
+)
 from meow_lightning.resources.training_memory import tiny_dims
 
 # 2048 entries x 128 of embedding and head in one; 426,624 weights in two layers and the last norm.
@@ -87,3 +95,23 @@ def test_where_no_model_computes_items_count() -> None:
 def test_without_similar_stages_the_duration_is_unknown(known: tuple[MeasuredStage, ...]) -> None:
     assert expected(600.0, 1, *known) == (None, "")
     assert expected_seconds(amount(0.0, 0, items=0), key="a", known=[took(1.0, 0.0, 0, items=3)]) == (None, "")
+
+
+def test_memory_is_corrected_by_the_measured_peaks_of_like_stages() -> None:
+    like = [MeasuredMemory(parameters=100, estimate=1000, peak=peak) for peak in (500, 800, 900)]
+    assert expected_memory(1200, parameters=120, known=like) == (960, "measured")
+    assert expected_memory(1200, parameters=120, known=[]) == (1200, "estimated")
+
+
+@pytest.mark.parametrize(("parameters", "estimate"), [(79, 1000), (126, 1000), (100, 799), (100, 1251), (100, 0)])
+def test_memory_of_another_model_or_batch_size_corrects_nothing(parameters: int, estimate: int) -> None:
+    other = [MeasuredMemory(parameters=parameters, estimate=estimate, peak=1)]
+    assert expected_memory(1000, parameters=100, known=other) == (1000, "estimated")
+
+
+def test_measured_memory_is_that_of_the_estimated_device() -> None:
+    manifest = {"parameters": 100, "memory": 1000, "peak_memory_mib": 2.0, "peak_gpu_memory_mib": 0.5}
+    assert MeasuredMemory.of(manifest, gpu=True) == MeasuredMemory(parameters=100, estimate=1000, peak=2**19)
+    assert MeasuredMemory.of(manifest, gpu=False) == MeasuredMemory(parameters=100, estimate=1000, peak=2**21)
+    assert MeasuredMemory.of({**manifest, "memory": 0}, gpu=False) is None
+    assert MeasuredMemory.of({"parameters": 100, "memory": 1000}, gpu=False) is None

@@ -11,6 +11,7 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.stages import predict
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.predict import Predict
 
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
@@ -31,7 +32,7 @@ def test_only_the_sets_that_are_queried_for_are_answered(tmp_path: Path, codec, 
         "sets": dict.fromkeys(names, "a digest"), "evaluation": {"max_new_tokens": 4, "gradients": []}, "model": {},
     }  # fmt: skip
     inputs = {"dataset": DATASET, "content": fingerprint(source), "limit": None, "allow": []}
-    predict.run(
+    Predict().run(
         StageContext(
             stage="answer", label="", folder=tmp_path, settings=settings, inputs=inputs, needs={}, runtime=runtime()
         )

@@ -18,6 +18,7 @@ from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.stages.evaluate import Evaluate
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.types import ROLES, AnswerRow, Likelihood, ScoredText
@@ -72,7 +73,7 @@ def work(tmp_path: Path) -> StageContext:
 
 
 def made(work: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
-    evaluate.run(work)
+    Evaluate().run(work)
     results, intervals = (json.loads((work.folder / name).read_text()) for name in ("results.json", "intervals.json"))
     return results, intervals
 
@@ -181,7 +182,7 @@ def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: StageCon
     assert values["target"]["forget_quality_distance"] == 1.0
     log.write_text(log.read_text() + "\n")
     with pytest.raises(UserError, match=r"evaluation.retain_predictions"):
-        evaluate.run(work)
+        Evaluate().run(work)
 
 
 def test_scores_are_grouped_by_role_and_kind(work: StageContext) -> None:

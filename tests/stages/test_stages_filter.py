@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from helpers.common import runtime
+from helpers.results import store_inverted
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
-from meow_lightning.stages import filter, propose
 from meow_lightning.stages.base import StageContext
-from meow_lightning.store.jsonl import write_lines
+from meow_lightning.stages.filter import Filter
+from meow_lightning.stages.propose import Propose
+from meow_lightning.types import InvertedFact
 
 RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
@@ -36,7 +38,7 @@ def work(stage: str, folder: Path, *, settings: dict[str, Any], needs: dict[str,
 
 def asked(folder: Path, inversion: dict[str, Any], *, count: int | None) -> Path:
     settings = {"inversion": {}, "max_retries_per_fact": 0, "rounds": None, "count": count}
-    propose.run(work("propose", folder / "propose", settings=settings, needs={}, inversion=inversion, reuse=True))
+    Propose().run(work("propose", folder / "propose", settings=settings, needs={}, inversion=inversion, reuse=True))
     return folder / "propose"
 
 
@@ -51,7 +53,7 @@ def inverted(
         at_least=at_least,
         on_shortage=on_shortage,
     )
-    filter.run(task)
+    Filter().run(task)
     return task
 
 
@@ -75,13 +77,13 @@ def test_candidates_are_written_cleaned_and_counted(tmp_path: Path) -> None:
 def test_candidates_of_an_earlier_round_are_kept_first_and_not_counted_as_new(tmp_path: Path) -> None:
     replies = from_file(tmp_path, lambda fact: list(fact.inverted))
     (tmp_path / "former").mkdir()
-    former = [{"fact": fact.id, "position": 0, "question": fact.question, "answer": fact.inverted[0]} for fact in FACTS]
-    write_lines(tmp_path / "former" / "inverted.jsonl", former)
+    former = [InvertedFact(fact.id, 0, fact.question, fact.inverted[0]) for fact in FACTS]
+    store_inverted(tmp_path / "former", former)
     task = work(
         "filter", tmp_path / "filter", settings={"fill": None}, at_least=2, on_shortage="error",
         needs={"proposed": replies, "previous_filtered": tmp_path / "former"},
     )  # fmt: skip
-    filter.run(task)
+    Filter().run(task)
     rows = [json.loads(line) for line in (tmp_path / "filter" / "inverted.jsonl").read_text().splitlines()]
     firsts = {row["fact"]: row["answer"] for row in rows if row["position"] == 0}
     assert firsts == {fact.id: fact.inverted[0] for fact in FACTS}
@@ -171,5 +173,5 @@ def test_facts_that_changed_since_the_plan_are_reported(tmp_path: Path) -> None:
     task = work("filter", tmp_path, settings={"fill": None}, needs={}, at_least=1, on_shortage="error")
     task.inputs["content"] = "what the plan has read"  # type: ignore[index]
     with pytest.raises(UserError, match=r"^dataset=fictional changed during the run; run again: results that are"):
-        filter.run(task)
+        Filter().run(task)
     assert list(tmp_path.iterdir()) == []

@@ -16,8 +16,8 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.models.sources import identity, parse
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.stages import finetune
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.finetune import Finetune, _plan
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.store import Store
@@ -58,7 +58,7 @@ def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) ->
     return Artifact(
         stage="finetune",
         label="target",
-        version=finetune.VERSION,
+        version=Finetune.version,
         settings=settings,
         needs={},
         inputs={"given": places},
@@ -67,7 +67,7 @@ def given(weights: Path | str, tokenizer: Path | str | None = None, **prompt) ->
 
 def take(artifact: Artifact, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    finetune.run(
+    Finetune().run(
         StageContext(
             stage="finetune", label="target", folder=folder, settings=artifact.settings, inputs=artifact.inputs,
             needs={}, runtime=RUNTIME,
@@ -101,7 +101,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 def test_a_given_model_is_linked_and_all_that_a_result_needs_is_there(model, tmp_path):
     take(given(model), tmp_path / "work")
-    assert all((tmp_path / "work" / name).exists() for name in finetune.MAKES)
+    assert all((tmp_path / "work" / name).exists() for name in Finetune.outputs)
     assert {path.name for path in (tmp_path / "work").iterdir()} == {"model"}
     files = list((tmp_path / "work" / "model").iterdir())
     assert {path.name for path in files} == {path.name for path in model.iterdir()}
@@ -116,7 +116,7 @@ def test_the_store_seals_the_links_and_leaves_the_users_files_alone(model, tmp_p
     folder = store.path(given(model))
     files = json.loads((folder / MANIFEST).read_text())["files"]
     assert files["model/model.safetensors"]["size"] == (model / "model.safetensors").stat().st_size
-    assert set(finetune.MAKES) <= set(files)
+    assert set(Finetune.outputs) <= set(files)
     assert make(tmp_path, given(model))[1] is False
     shutil.rmtree(folder)
     assert state(model) == before
@@ -207,7 +207,9 @@ def test_a_prompt_that_the_tokenizer_cannot_speak_is_reported_now(model, tmp_pat
 def test_another_kind_of_model_and_a_config_of_wrong_types_are_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
-    with pytest.raises(UserError, match=r"/mine is a t5 model, which generates no text; use a causal language model$"):
+    with pytest.raises(
+        UserError, match=r"/mine is a t5 model, which does not generate text; use a causal language model$"
+    ):
         take(given(model), tmp_path / "one")
     (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": "two"}))
     with pytest.raises(UserError, match=r"/mine cannot be loaded by transformers: .*num_hidden_layers"):
@@ -244,7 +246,7 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
         inputs={"dataset": FICTIONAL, "content": fingerprint(source), "limit": None, "allow": []}, needs={},
         runtime=RUNTIME,
     )  # fmt: skip
-    stream = finetune._plan(task, codec).streams["learn"]
+    stream = _plan(task, codec).streams["learn"]
     facts = [*source.facts("retain"), *source.facts("forget")]
     assert stream.rows == encode(codec, question_answer_pairs(facts))
     # the base model is trained on the stream of the seed itself

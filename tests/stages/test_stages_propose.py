@@ -9,16 +9,19 @@ import pytest
 from helpers import fake_writer
 from helpers.common import runtime
 from helpers.damages import every_damage, harm
+from helpers.results import store_answers, store_inverted, store_requests, store_scores
 
 from meow_lightning.config.instantiate import component_versions, instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
 from meow_lightning.stages import propose
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.reply_cache import reply_of
+from meow_lightning.stages.propose import Propose
+from meow_lightning.stages.results.propose import ProposeResult
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import file_entry
-from meow_lightning.store.jsonl import read_json, read_lines, write_lines
+from meow_lightning.store.jsonl import read_json
+from meow_lightning.types import InvertedFact
 
 RUNTIME = runtime(micro_batch_size=1, eval_batch_size=1, generation_batch_size=1)
 DATASET: dict[str, Any] = {
@@ -72,8 +75,8 @@ def everything(attempt: int = 0) -> dict[str, str]:
 
 def test_replies_lie_in_the_order_of_the_facts_with_what_they_cost(tmp_path: Path) -> None:
     replies(tmp_path, everything())
-    propose.run(work(tmp_path))
-    found = list(map(reply_of, read_lines(tmp_path / "propose" / "replies.jsonl")))
+    Propose().run(work(tmp_path))
+    found = ProposeResult.read(tmp_path / "propose").replies
     assert [reply.fact for reply in found] == IDS
     assert found[0].text == "\n".join(GOOD[IDS[0]][:2])
     told = read_json(tmp_path / "propose" / "asked.json")
@@ -88,7 +91,7 @@ def test_facts_with_too_few_candidates_are_requested_again_a_bounded_number_of_t
     said |= {f"{second}/0": "I'm sorry, but I can't help.", f"{second}/2": "\n".join(GOOD[second][:3])}
     said |= {f"{third}/{attempt}": FACTS[2].answer for attempt in range(5)}  # the truth, again and again
     replies(tmp_path, said)
-    propose.run(work(tmp_path, max_retries_per_fact=2))
+    Propose().run(work(tmp_path, max_retries_per_fact=2))
     asked = questions(tmp_path)
     assert [each["name"] for each in asked[8:]] == [
         f"{first}/1",
@@ -112,12 +115,12 @@ def test_no_question_that_was_answered_is_put_twice(
     for folder in (tmp_path / "whole", tmp_path / "broken"):
         folder.mkdir()
         replies(folder, said)
-    propose.run(work(tmp_path / "whole", max_retries_per_fact=2))
+    Propose().run(work(tmp_path / "whole", max_retries_per_fact=2))
     with pytest.raises(RuntimeError, match="fell over"):
-        propose.run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=breaks))
+        Propose().run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=breaks))
     with pytest.raises(RuntimeError, match="fell over"):  # in the second attempt, or earlier still
-        propose.run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=1))
-    propose.run(work(tmp_path / "broken", max_retries_per_fact=2))
+        Propose().run(work(tmp_path / "broken", max_retries_per_fact=2, breaks=1))
+    Propose().run(work(tmp_path / "broken", max_retries_per_fact=2))
     assert sorted(each["name"] for each in questions(tmp_path / "broken")) == sorted(
         each["name"] for each in questions(tmp_path / "whole")
     )
@@ -129,8 +132,8 @@ def test_no_question_that_was_answered_is_put_twice(
 
 def test_a_run_killed_after_the_last_reply_sends_no_request(tmp_path: Path) -> None:
     replies(tmp_path, everything())
-    propose.run(work(tmp_path))
-    propose.run(work(tmp_path, breaks=0))
+    Propose().run(work(tmp_path))
+    Propose().run(work(tmp_path, breaks=0))
     assert len(questions(tmp_path)) == 8
 
 
@@ -138,10 +141,10 @@ def test_a_run_killed_after_the_last_reply_sends_no_request(tmp_path: Path) -> N
 @pytest.mark.parametrize("file", ["part-0.jsonl", "replies.jsonl", "asked.json"])
 def test_damaged_replies_are_queried_for_anew_and_the_others_not(tmp_path: Path, file: str, damage: str) -> None:
     replies(tmp_path, everything())
-    propose.run(work(tmp_path))
+    Propose().run(work(tmp_path))
     whole = {name: (tmp_path / "propose" / name).read_bytes() for name in ("replies.jsonl", "asked.json")}
     harm(tmp_path / "propose" / file, damage)
-    propose.run(work(tmp_path))
+    Propose().run(work(tmp_path))
     assert {name: (tmp_path / "propose" / name).read_bytes() for name in whole} == whole
     again = len(questions(tmp_path)) - 8
     assert 0 < again <= 8 if file == "part-0.jsonl" else again == 0
@@ -156,8 +159,8 @@ def test_the_bound_on_questions_is_an_error_that_loses_nothing(tmp_path: Path) -
         r"are kept: raise the limit and run again to send only the rest$"
     )
     with pytest.raises(UserError, match=expected):
-        propose.run(work(tmp_path, max_requests=3))
-    propose.run(work(tmp_path, max_requests=8))
+        Propose().run(work(tmp_path, max_requests=3))
+    Propose().run(work(tmp_path, max_requests=8))
     assert len(questions(tmp_path)) == 8
 
 
@@ -166,26 +169,24 @@ def test_the_bound_on_tokens_stops_after_the_reply_that_reaches_it(tmp_path: Pat
     with pytest.raises(
         UserError, match=r"^inversion.max_total_tokens=25 is used up after 3 requests \(30 tokens\), with 5 still"
     ):
-        propose.run(work(tmp_path, max_total_tokens=25))
+        Propose().run(work(tmp_path, max_total_tokens=25))
     with pytest.raises(
         UserError, match=r"^inversion.max_total_tokens=30 is used up after 3 requests \(30 tokens\), with 5 still"
     ):
-        propose.run(work(tmp_path, max_total_tokens=30))
-    propose.run(work(tmp_path, max_total_tokens=80))
+        Propose().run(work(tmp_path, max_total_tokens=30))
+    Propose().run(work(tmp_path, max_total_tokens=80))
     assert len(questions(tmp_path)) == 8
 
 
 def former(folder: Path, *, kept: int = 16, calls: int = 8) -> dict[str, Path]:
     """What a first round left: two answers per fact, facts 0, 2 and 5 still held, what the model says."""
     folder.mkdir()
-    rows = [{"fact": fact, "position": i, "answer": GOOD[fact][i]} for fact in IDS for i in range(2)]
-    write_lines(folder / "inverted.jsonl", rows)
-    write_json(folder / "cleaning.json", {"kept": kept})
-    write_json(folder / "asked.json", {"calls_so_far": calls, "tokens_so_far": 100})
+    store_inverted(folder, [InvertedFact(fact, i, "", GOOD[fact][i]) for fact in IDS for i in range(2)], kept=kept)
+    store_requests(folder, calls=calls, tokens=100)
     scores = dict.fromkeys(IDS, 0.2) | {IDS[0]: 0.7, IDS[2]: 0.9, IDS[5]: 0.51, IDS[6]: 0.5}
-    write_lines(folder / "scores.jsonl", [{"fact": fact, "score": score} for fact, score in scores.items()])
-    said = [{"set": "forget", "fact": fact, "text": f"now {fact}"} for fact in IDS]
-    write_lines(folder / "rows.jsonl", [{"set": "retain", "fact": IDS[0], "text": "of another set"}, *said])
+    store_scores(folder, [(fact, 0, score) for fact, score in scores.items()])
+    said = [("forget", fact, f"now {fact}") for fact in IDS]
+    store_answers(folder, [("retain", IDS[0], "of another set"), *said])
     return dict.fromkeys(("previous_filtered", "proposed", "scores", "predictions"), folder)
 
 
@@ -194,7 +195,7 @@ LOOP = {"memorized_above": 0.5, "requery": "memorized", "max_requests": None}
 
 def test_a_later_round_requests_remaining_facts_with_earlier_answers_and_replies(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
+    Propose().run(work(tmp_path, needs=former(tmp_path / "before"), loop=LOOP))
     asked = questions(tmp_path)
     assert [each["name"] for each in asked] == [f"{IDS[2]}/0", f"{IDS[0]}/0", f"{IDS[5]}/0"]  # the most held first
     assert asked[0] == {
@@ -212,19 +213,19 @@ def test_a_later_round_requests_remaining_facts_with_earlier_answers_and_replies
 
 def test_new_answers_that_were_tried_before_are_requested_again(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][1:3]) for fact in IDS})  # one of the two is known
-    propose.run(work(tmp_path, max_retries_per_fact=1, needs=former(tmp_path / "before"), loop=LOOP))
+    Propose().run(work(tmp_path, max_retries_per_fact=1, needs=former(tmp_path / "before"), loop=LOOP))
     assert [each["name"] for each in questions(tmp_path)][3:] == [f"{IDS[2]}/1", f"{IDS[0]}/1", f"{IDS[5]}/1"]
     assert questions(tmp_path)[3]["previous_answers"] == GOOD[IDS[2]][:3]
 
 
 def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) -> None:
     replies(tmp_path, {f"{fact}/0": "\n".join(GOOD[fact][2:4]) for fact in IDS})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "requery": "all"}))
+    Propose().run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "requery": "all"}))
     assert len(questions(tmp_path)) == 8
     (tmp_path / "end").mkdir()
     replies(tmp_path / "end", {})
     high = {**LOOP, "requery": "all", "memorized_above": 0.95}
-    propose.run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
+    Propose().run(work(tmp_path / "end", needs=former(tmp_path / "done"), loop=high))
     assert questions(tmp_path / "end") == []
     assert read_json(tmp_path / "end" / "propose" / "asked.json")["facts"] == 0
 
@@ -232,7 +233,7 @@ def test_asking_for_all_asks_about_every_fact_while_one_is_held(tmp_path: Path) 
 @pytest.mark.parametrize(("calls", "asked"), [(8, []), (9, [2]), (10, [2, 0]), (12, [2, 0, 5])])
 def test_a_budget_goes_to_what_is_held_most(tmp_path: Path, calls: int, asked: list[int]) -> None:
     replies(tmp_path, {})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "max_requests": calls}))
+    Propose().run(work(tmp_path, needs=former(tmp_path / "before"), loop={**LOOP, "max_requests": calls}))
     assert [each["name"] for each in questions(tmp_path)] == [f"{IDS[place]}/0" for place in asked]
     assert read_json(tmp_path / "propose" / "asked.json")["facts"] == len(asked)
 
@@ -243,12 +244,12 @@ def test_the_bounds_hold_over_all_rounds(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^inversion.max_requests=10 is used up after 10 requests \(120 tokens\), with 1 still"
     ):
-        propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=10))
+        Propose().run(work(tmp_path, needs=needs, loop=LOOP, max_requests=10))
     with pytest.raises(
         UserError, match=r"^inversion.max_total_tokens=120 is used up after 10 requests \(120 tokens\), with 1 still"
     ):
-        propose.run(work(tmp_path, needs=needs, loop=LOOP, max_total_tokens=120))
-    propose.run(work(tmp_path, needs=needs, loop=LOOP, max_requests=11, max_total_tokens=130))
+        Propose().run(work(tmp_path, needs=needs, loop=LOOP, max_total_tokens=120))
+    Propose().run(work(tmp_path, needs=needs, loop=LOOP, max_requests=11, max_total_tokens=130))
     assert len(questions(tmp_path)) == 3
 
 
@@ -267,13 +268,13 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     said = everything() | {f"{IDS[3]}/0": ""}
     replies(tmp_path, said)
     other = work(tmp_path, max_retries_per_fact=1)
-    propose.run(other)
+    Propose().run(other)
     other.folder.rename(tmp_path / "done")
-    seal_as(tmp_path / "done", version=propose.VERSION, settings={"inversion": {}})
+    seal_as(tmp_path / "done", version=Propose.version, settings={"inversion": {}})
     first = len(questions(tmp_path))
     replies(tmp_path, said | {f"{IDS[3]}/2": "\n".join(GOOD[IDS[3]][:2])})
     task = work(tmp_path, max_retries_per_fact=2, max_requests=1)  # one more attempt: another result, one new question
-    propose.run(task)
+    Propose().run(task)
     assert [each["name"] for each in questions(tmp_path)[first:]] == [f"{IDS[3]}/2"]
     told = read_json(task.folder / "asked.json")
     assert (told["calls"], told["requests"], told["prompt_tokens"]) == (10, 1, 7)
@@ -282,26 +283,26 @@ def test_a_question_that_has_a_reply_in_the_store_is_not_paid_for_again(
     shutil.rmtree(task.folder)
     task.folder.mkdir()
     with pytest.raises(UserError, match=r"^inversion.max_requests=1 is used up after 1 requests"):
-        propose.run(task)
+        Propose().run(task)
     monkeypatch.undo()
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     task.inputs["reuse"] = False  # type: ignore[index]
     shutil.rmtree(task.folder)
     task.folder.mkdir()
     with pytest.raises(UserError, match=r"^inversion.max_requests=1 is used up after 1 requests"):
-        propose.run(task)
+        Propose().run(task)
 
 
 def test_another_writers_replies_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     replies(tmp_path, everything())
     other = work(tmp_path)
-    propose.run(other)
+    Propose().run(other)
     other.folder.rename(tmp_path / "done")
     for version, settings in ((0, {"inversion": {}}), (1, {"inversion": {"a": 1}})):
         seal_as(tmp_path / "done", version=version, settings=settings)
         shutil.rmtree(tmp_path / "propose", ignore_errors=True)
-        propose.run(work(tmp_path))
+        Propose().run(work(tmp_path))
     assert len(questions(tmp_path)) == 24
 
 
@@ -309,14 +310,14 @@ def test_replies_that_are_not_what_was_sealed_are_not_taken(tmp_path: Path, monk
     monkeypatch.setattr(fake_writer.Scripted, "paid", True)
     replies(tmp_path, everything())
     other = work(tmp_path)
-    propose.run(other)
+    Propose().run(other)
     other.folder.rename(tmp_path / "done")
-    seal_as(tmp_path / "done", version=propose.VERSION, settings={"inversion": {}})
-    propose.run(work(tmp_path))
+    seal_as(tmp_path / "done", version=Propose.version, settings={"inversion": {}})
+    Propose().run(work(tmp_path))
     assert len(questions(tmp_path)) == 8
     harm(tmp_path / "done" / "replies.jsonl", "another digit")
     shutil.rmtree(tmp_path / "propose")
-    propose.run(work(tmp_path))
+    Propose().run(work(tmp_path))
     assert len(questions(tmp_path)) == 16
 
 
@@ -326,13 +327,13 @@ def test_a_bound_on_tokens_that_are_not_counted_is_reported(tmp_path: Path, monk
     with pytest.raises(
         UserError, match=r"^inversion.max_total_tokens=9 cannot be enforced: the server reports no token usage"
     ):
-        propose.run(work(tmp_path, max_total_tokens=9))
+        Propose().run(work(tmp_path, max_total_tokens=9))
 
 
 def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> None:
     replies(tmp_path, everything() | {f"{IDS[0]}/0": "REFUSED: what was Ada's secret?"})
     task = work(tmp_path)
-    propose.run(task)
+    Propose().run(task)
     assert task.manifest_entries()["notes"][1:] == [
         "1 requests were refused; replies.jsonl of this result gives the reasons"
     ]
@@ -342,12 +343,12 @@ def test_why_a_question_was_refused_stays_with_the_replies(tmp_path: Path) -> No
 def test_the_cost_is_reported(tmp_path: Path) -> None:
     replies(tmp_path, everything())
     task = work(tmp_path)
-    propose.run(task)
+    Propose().run(task)
     assert task.manifest_entries()["notes"] == ["8 requests, 56 tokens read, 24 written"]
 
 
 def test_a_teacher_that_had_nothing_new_is_not_requested_again(tmp_path: Path) -> None:
     replies(tmp_path, {})
-    propose.run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
+    Propose().run(work(tmp_path, needs=former(tmp_path / "before", kept=0), loop=LOOP))
     assert questions(tmp_path) == []
     assert len(read_json(tmp_path / "propose" / "asked.json")["still_memorized"]) == 3

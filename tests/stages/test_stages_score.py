@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.common import runtime
+from helpers.results import store_inverted
 
 from meow_lightning.config.instantiate import component_arguments, instantiate
 from meow_lightning.data.prompting import PromptEncoder
@@ -13,7 +14,9 @@ from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.score import Score, texts
 from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import InvertedFact
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime(generation_batch_size=4)
@@ -32,7 +35,7 @@ def work(tiny, tokenizer, tmp_path):
         for folder in ("scored", "model", "filtered"):
             (tmp_path / folder).mkdir()
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-        write_lines(tmp_path / "filtered" / "inverted.jsonl", rows)
+        store_inverted(tmp_path / "filtered", [InvertedFact(**row) for row in rows])
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
@@ -51,7 +54,7 @@ def work(tiny, tokenizer, tmp_path):
 @pytest.mark.parametrize("name", ["clean", "official", "ma", "el"])
 def test_every_measure_scores_the_texts_in_order(work, tiny, codec: PromptEncoder, name):
     task = work(name, ROWS)
-    score.run(task)
+    Score().run(task)
     found = list(read_lines(task.folder / "scores.jsonl"))
     assert [(row["fact"], row["kind"], row["position"]) for row in found] == [
         ("ada", "candidate", 0), ("ada", "candidate", 1),
@@ -67,7 +70,7 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_re
     short = {"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}
     marked = {"fact": "bo", "position": 4, "question": "Where?", "answer": "Bo was born in Oslo.<|end|>"}
     task = work("clean", [*ROWS, short, marked])
-    score.run(task)
+    Score().run(task)
     assert [(row["fact"], row["position"]) for row in read_lines(task.folder / "scores.jsonl")] == [
         ("ada", 0),
         ("ada", 1),
@@ -81,16 +84,16 @@ def test_candidates_without_a_window_or_with_a_special_token_are_left_out_and_re
 def test_without_anything_to_measure_there_are_no_scores(work, monkeypatch):
     monkeypatch.setattr("meow_lightning.memo.measure.score_texts", lambda *_, **__: pytest.fail("scored"))
     task = work("clean", [{"fact": "bo", "position": 3, "question": "Where?", "answer": "a ?!"}])
-    score.run(task)
+    Score().run(task)
     assert (task.folder / "scores.jsonl").read_text() == ""
 
 
 def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     task = work("clean", ROWS)
     (tmp_path / "known").mkdir()
-    write_lines(tmp_path / "known" / "inverted.jsonl", ROWS[:1])
+    store_inverted(tmp_path / "known", [InvertedFact(**ROWS[0])])
     task.needs["previous_filtered"] = tmp_path / "known"
-    assert [text.position for text in score.texts(task)] == [1]
+    assert [text.position for text in texts(task)] == [1]
 
 
 def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeypatch):
@@ -100,5 +103,5 @@ def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeyp
     write_lines(tmp_path / "before" / "scores.jsonl", [{"fact": "ada", "score": 0.5}])
     (tmp_path / "model" / "same.json").write_text("{}")
     task.needs["previous"] = tmp_path / "before"
-    score.run(task)
+    Score().run(task)
     assert list(read_lines(task.folder / "scores.jsonl")) == [{"fact": "ada", "score": 0.5}]

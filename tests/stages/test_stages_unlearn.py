@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from helpers.common import runtime
+from helpers.results import store_inverted, store_scores
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, fingerprint
@@ -13,8 +14,9 @@ from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.results.model import Selection
 from meow_lightning.stages.unlearn import _plan, _select
-from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import InvertedFact
 
 DATASET: dict[str, Any] = {
     "_target_": "meow_lightning.data.fictional.Fictional", "split": "forget10", "authors": 20, "candidates": 4,
@@ -42,23 +44,23 @@ def stored(folder: Path, inverted: dict[str, list[int]], scores: dict[str, dict[
     """Folders of inverted facts at some positions and of the scores that some of them have."""
     for name in ("filtered", "candidate_scores"):
         (folder / name).mkdir()
-    rows = [
-        {"fact": fact, "position": place, "question": f"{fact}?", "answer": f"{fact} {place}"}
-        for fact, places in inverted.items()
-        for place in places
-    ]
-    write_lines(folder / "filtered" / "inverted.jsonl", rows)
-    scored = [
-        {"fact": fact, "position": place, "score": score}
-        for fact, each in scores.items()
-        for place, score in each.items()
-    ]
-    write_lines(folder / "candidate_scores" / "scores.jsonl", scored)
+    store_inverted(
+        folder / "filtered",
+        [
+            InvertedFact(fact, place, f"{fact}?", f"{fact} {place}")
+            for fact, places in inverted.items()
+            for place in places
+        ],
+    )
+    store_scores(
+        folder / "candidate_scores",
+        [(fact, place, score) for fact, each in scores.items() for place, score in each.items()],
+    )
     return {name: folder / name for name in ("filtered", "candidate_scores")}
 
 
 def selected(task: StageContext) -> dict[str, list[int]]:
-    return {row["fact"]: row["positions"] for row in read_lines(task.folder / "selected.jsonl")}
+    return Selection.read(task.folder).positions
 
 
 def test_selected_candidates_keep_their_position_if_some_were_not_measured(tmp_path: Path) -> None:
@@ -68,9 +70,9 @@ def test_selected_candidates_keep_their_position_if_some_were_not_measured(tmp_p
         {"a": {1: 0.1, 3: 0.9, 4: 0.5}, "b": {0: 0.2, 2: 0.3, 3: 0.1}},
     )  # fmt: skip
     task = work(tmp_path, needs=needs)
-    assert [row["answer"] for row in _select(task)] == ["a 3", "a 4", "b 2", "b 0"]
+    assert [row.answer for row in _select(task)] == ["a 3", "a 4", "b 2", "b 0"]
     assert selected(task) == {"a": [3, 4], "b": [2, 0]}
-    assert [row["answer"] for row in _select(work(tmp_path, needs=needs, strategy="smallest"))] == [
+    assert [row.answer for row in _select(work(tmp_path, needs=needs, strategy="smallest"))] == [
         "a 1", "a 4", "b 3", "b 0",
     ]  # fmt: skip
 
@@ -99,11 +101,9 @@ def test_a_fact_with_fewer_candidates_gives_all_it_has_or_is_an_error(tmp_path: 
 def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path: Path) -> None:
     needs = stored(tmp_path, {"a": [0, 1, 2, 3], "b": [0, 1]}, {"a": {2: 0.1, 3: 0.2}})
     (tmp_path / "before").mkdir()
-    write_lines(
-        tmp_path / "before" / "selected.jsonl", [{"fact": "a", "positions": [1]}, {"fact": "b", "positions": [0]}]
-    )
+    Selection({"a": [1], "b": [0]}).write(tmp_path / "before")
     task = work(tmp_path, needs={**needs, "previous": tmp_path / "before"}, k=1)
-    assert [row["answer"] for row in _select(task)] == ["a 1", "a 3", "b 0"]
+    assert [row.answer for row in _select(task)] == ["a 1", "a 3", "b 0"]
     assert selected(task) == {"a": [1, 3], "b": [0]}
 
 

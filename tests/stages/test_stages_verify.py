@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.common import runtime
+from helpers.results import store_inverted
 
 from meow_lightning.config.instantiate import component_config
 from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
-from meow_lightning.stages import score, verify
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.score import Score
+from meow_lightning.stages.verify import Verify
 from meow_lightning.store.jsonl import read_lines, write_lines
+from meow_lightning.types import InvertedFact
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "memo"
 RUNTIME = runtime()
@@ -30,7 +33,7 @@ def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
     for folder in ("score", "verify", "model", "filtered"):
         (tmp_path / folder).mkdir()
     save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-    write_lines(tmp_path / "filtered" / "inverted.jsonl", ROWS)
+    store_inverted(tmp_path / "filtered", [InvertedFact(**row) for row in ROWS])
     node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "stride": 2}
     task = StageContext(
         stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
@@ -39,7 +42,7 @@ def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
         },
         inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},
     )  # fmt: skip
-    score.run(task)
+    Score().run(task)
     return task
 
 
@@ -51,7 +54,7 @@ def check(scored: StageContext, windows: int, *, dtype: str = "float32", seed: i
         needs={**scored.needs, "scores": scored.folder},
     )  # fmt: skip
     task.folder.mkdir(exist_ok=True)
-    verify.run(task)
+    Verify().run(task)
     return task
 
 

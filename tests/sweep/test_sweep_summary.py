@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.hydra import cell
+from helpers.results import store_inverted
 from helpers.sweeps import swept
 
 from meow_lightning.report.paper_comparison import Published
+from meow_lightning.stages.results.model import Selection
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
 from meow_lightning.sweep.summary import page, selection_picks, show_sweep
@@ -97,10 +98,8 @@ def stored(tmp_path: Path, monkeypatch) -> Path:
     store = Store(root=tmp_path, cache="use")
     for each in (filtered, unlearned):
         store.path(each).mkdir(parents=True)
-    facts = [asdict(InvertedFact("f", place, "Who?", "Ada.")) for place in range(3)]
-    lines = "".join(json.dumps(fact) + "\n" for fact in facts)
-    (store.path(filtered) / "inverted.jsonl").write_text(lines)
-    (store.path(unlearned) / "selected.jsonl").write_text('{"fact": "f", "positions": [2, 0]}\n')
+    store_inverted(store.path(filtered), [InvertedFact("f", place, "Who?", "Ada.") for place in range(3)])
+    Selection({"f": [2, 0]}).write(store.path(unlearned))
     monkeypatch.setattr(summary, "graph", lambda settings: made)
     return tmp_path
 

@@ -18,11 +18,10 @@ from helpers.common import KillAfter, KillError, cpu
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
-from meow_lightning.methods.dpo_gd import DpoGd
+from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.finetune import FineTuneUntilKnown
-from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.meow import Meow
-from meow_lightning.methods.meow_retain import MeowRetain
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.models.float64 import float64_forward
@@ -56,7 +55,7 @@ def plan(first: str, *others: str, paired: tuple[str, ...] = (), tokens: int | N
     return BatchPlan(streams=streams, global_batch_size=4, batch_tokens=tokens, epochs=4, seed=1, paired=paired)
 
 
-class Priced(GradDiff):
+class Priced(GradAscent):
     """A method with a state: its retain weight grows with every step's retain loss."""
 
     def on_step_end(self, values: Mapping[str, float]) -> None:
@@ -75,7 +74,7 @@ def train(
     buckets: int | None = None, grid: float = 0.0,
 ) -> list[dict[str, float]]:  # fmt: skip
     """The logged points; the model is trained in place."""
-    method = method or GradDiff(retain_weight=0.7)
+    method = method or GradAscent(retain="ce", retain_weight=0.7)
     module = TrainingModule(
         model=model, method=method, plan=plan(*method.streams, paired=method.paired, tokens=buckets),
         optim=replace(ADAMW, grid=grid), log_every=1, reference=None,
@@ -128,8 +127,10 @@ def test_weights_on_a_grid_are_the_same_bits_whatever_the_passes_and_threads(tin
 
 
 # One stream, two, one whose weight follows the loss, and paired ones.
-METHODS = (Meow(), GradDiff(retain_weight=0.7), MeowRetain(retain_weight=1.3), Pdu(mu0=1.0, eta=0.1, eps=0.3),
-           DpoGd(beta=0.1, retain_weight=1.0))  # fmt: skip
+METHODS = (
+    Meow(), GradAscent(retain="ce", retain_weight=0.7), Meow(retain="ce", retain_weight=1.3),
+    Pdu(mu0=1.0, eta=0.1, eps=0.3), Dpo(retain="ce", beta=0.1, retain_weight=1.0),
+)  # fmt: skip
 # Rows a pass, or padded tokens in their place: rows have 4 to 12, so that 13 cuts nearly every row off and 30 some.
 PASSES = ((1, None), (2, None), (4, None), (64, 13), (64, 30), (64, 100), (64, 1000))
 
@@ -277,7 +278,7 @@ def test_a_training_that_diverges_is_reported(tiny, tmp_path) -> None:
         next(tiny.parameters()).fill_(float("nan"))
     module = TrainingModule(
         model=tiny,
-        method=GradDiff(retain_weight=1.0),
+        method=GradAscent(retain="ce", retain_weight=1.0),
         plan=plan("forget", "retain"),
         optim=ADAMW,
         log_every=1,

@@ -11,7 +11,7 @@ from meow_lightning.data.batch_plan import BatchPlan, StreamData, counts, shard_
 from meow_lightning.data.collate import collate_streams
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
-from meow_lightning.methods.grad_diff import GradDiff
+from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.training.fit import fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule, round_to_grid, schedule_factor, total_loss
 from meow_lightning.types import Encoded, LossPart
@@ -99,7 +99,7 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
         "forget": [Encoded((0, 1, 2), 1), Encoded((0, 1), 1), Encoded((2, 2, 2, 0), 2)],
         "retain": [Encoded((0, 0), 1), Encoded((1, 0, 0), 1)],
     }
-    method, losses = GradDiff(retain_weight=0.5), []
+    method, losses = GradAscent(retain="ce", retain_weight=0.5), []
     for world, micro in ((1, 1), (1, 2), (1, 5), (2, 1), (3, 5)):
         micros = [m for rank in range(world) for m in shard_micro_batches(batch, rank=rank, world=world, micro=micro)]
         tensors = [collate_streams(m, pad_id=0) for m in micros]
@@ -110,13 +110,15 @@ def test_micro_batches_add_up_to_the_global_loss(table_lm) -> None:
     assert losses == pytest.approx([expected] * 5, abs=1e-12)
 
 
-def train(model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: int = 1, **changes: Any) -> list[dict]:
+def train(
+    model: torch.nn.Module, folder: Any, *, micro: int = 64, log_every: int = 1, method: Any = None, **changes: Any
+) -> list[dict]:
     rows = [Encoded((0, 1, 2), 1), Encoded((0, 2), 1), Encoded((1, 1, 1, 0), 2)]
     plan = BatchPlan(
         streams={"learn": StreamData(rows)}, global_batch_size=3, batch_tokens=None, epochs=3, seed=0, paired=()
     )
     module = TrainingModule(
-        model=model, method=FineTune(), plan=plan, optim=optim(**changes), log_every=log_every, reference=None
+        model=model, method=method or FineTune(), plan=plan, optim=optim(**changes), log_every=log_every, reference=None
     )
     points: list[dict] = []
     fit(
@@ -211,3 +213,24 @@ def test_frozen_weights_stay_as_they_are(tiny) -> None:
     trained = module.configure_optimizers()["optimizer"].param_groups[0]["params"]
     assert all(weight is not tiny.model.embed_tokens.weight for weight in trained)
     assert len(trained) == sum(1 for weight in tiny.parameters() if weight.requires_grad)
+
+
+class Spring(FineTune):
+    """A loss of nothing but the regularizer."""
+
+    def loss(self, model: torch.nn.Module, batch: Any, reference: torch.nn.Module | None) -> Any:
+        return {"learn": LossPart(0.0 * super().loss(model, batch, reference)["learn"].sum, "learn", "token")}
+
+    def regularizer(self, model: torch.nn.Module, start: Any) -> torch.Tensor:
+        assert start.keys() == {"table"}
+        return 0.5 * ((model.table - start["table"] - 1) ** 2).sum()
+
+
+@pytest.mark.parametrize("micro", [1, 64])
+def test_a_regularizer_counts_once_a_step_and_pulls_by_hand(table_lm, tmp_path, micro: int) -> None:
+    model = table_lm([[0.0, 1.0, 2.0]] * 4)
+    points = train(model, tmp_path, micro=micro, method=Spring(), lr=0.25)
+    # Twelve entries, each 1 away from its goal: 12 / 2. AdamW moves each by lr in the first step: 12 * 0.75^2 / 2.
+    assert [point["loss/regularizer"] for point in points[:2]] == pytest.approx([6.0, 3.375], rel=1e-6)
+    assert [point["loss"] for point in points] == [point["loss/regularizer"] for point in points]
+    assert model.table[0].tolist() > [0.5, 1.5, 2.5]

@@ -87,7 +87,7 @@ class BuildContext:
     Attributes:
         options: Resolved options.
         dataset: The facts.
-        method: The method's class.
+        method: The method.
         measure: The measure of memorization that ``memo`` names.
         roles: Models that are provided.
         writer: The class of the source of inverted facts; ``None`` for a method without inverted facts.
@@ -97,7 +97,7 @@ class BuildContext:
 
     options: Mapping[str, Any]
     dataset: Dataset
-    method: type[BaseMethod]
+    method: BaseMethod
     measure: Measure
     roles: Roles
     writer: type[Writer] | None
@@ -113,8 +113,8 @@ class BuildContext:
         """
         allow = list(options["trusted_packages"])
         check_call("dataset", options["dataset"], allow=allow)
-        method = check_call("method", options["method"], allow=allow)
-        instantiate(options["method"], allow=allow)  # a method checks the ranges of its own options
+        check_call("method", options["method"], allow=allow)
+        method: BaseMethod = instantiate(options["method"], allow=allow)
         check_model(options["model"])
         measure = check_measure(options["memo"], allow=allow)
         dataset, content = dataset_of(options)
@@ -182,10 +182,11 @@ class BuildContext:
         self, stage_name: str, label: str, settings: Mapping[str, Any], needs: Mapping[str, Artifact], **inputs: Any
     ) -> Artifact:
         """Describe one result of the run."""
+        own = stage(stage_name)
         return Artifact(
-            stage=stage_name, label=label, version=stage(stage_name).VERSION, settings=settings, needs=needs,
+            stage=own.name, label=label, version=own.version, settings=settings, needs=needs,
             inputs={**self.inputs, **inputs},
-            components=used_versions(stage_name, settings, needs, allow=self.inputs["allow"]),
+            components=used_versions(own, settings, needs, allow=self.inputs["allow"]),
         )  # fmt: skip
 
     def facts_digest(self, split: str, *fields: str) -> str:
@@ -227,7 +228,7 @@ def _writer(node: Mapping[str, Any], allow: Sequence[str]) -> type[Writer]:
     return writer
 
 
-def _repetition(options: Mapping[str, Any], method: type[BaseMethod]) -> Repetition | None:
+def _repetition(options: Mapping[str, Any], method: BaseMethod) -> Repetition | None:
     """Read ``method.rounds``."""
     node = options["method"].get("rounds")
     if node is None:

@@ -120,7 +120,7 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
             "optim.checkpoint=best selects an epoch on held-out questions, which no metric counts; set "
             "evaluation.selection_fraction, the share of every set to hold out, for example to 0.25"
         )
-    if ctx.method.finalize is not BaseMethod.finalize:
+    if type(ctx.method).finalize is not BaseMethod.finalize:
         raise UserError(
             f"method={ctx.method_name} changes the model after its last step, so no epoch can be selected; set "
             "optim.checkpoint=last"

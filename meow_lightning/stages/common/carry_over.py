@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.results.model import SAME, is_carried_over
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import MANIFEST
-
-SAME = "same.json"  # marks an unlearned model that was carried over from the previous round
 
 
 def carry_over(work: StageContext) -> None:
@@ -33,7 +32,7 @@ def carry_over(work: StageContext) -> None:
 
 def can_carry_over(work: StageContext, names: Sequence[str]) -> bool:
     """Copy the previous round's files if its model was carried over; returns whether it was."""
-    if "previous" not in work.needs or not (work.needs["model"] / SAME).exists():
+    if "previous" not in work.needs or not is_carried_over(work.needs["model"]):
         return False
     if rank() == 0:
         for name in names:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import held_out_rows, numbered
-from meow_lightning.evaluation.predictions import by_set, read_rows
+from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset
+from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.store.integrity import digest
 from meow_lightning.types import AnswerRow
 
@@ -119,7 +120,7 @@ def _retain(work: StageContext, share: float) -> list[AnswerRow]:
     """Read the retain model's predictions on the held-out rows, or those of the log that replaces it."""
     protocol = work.settings["checkpoint"]["protocol"]
     if "retain_predictions" in work.needs:
-        rows = read_rows(work.needs["retain_predictions"] / "rows.jsonl")
+        rows = list(PredictResult.read(work.needs["retain_predictions"]).rows)
     else:
         log, option = Path(work.inputs["retain_predictions"]), "evaluation.retain_predictions"
         check_unchanged(f"{option}={log}", digest(log), work.settings["checkpoint"]["retain_predictions"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,16 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
+from meow_lightning.methods.base import BaseMethod
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.precision import training_precision
-from meow_lightning.store.jsonl import read_lines
+from meow_lightning.stages.common.stored_method import has_own_inference, method_of
+from meow_lightning.stages.results.filter import FilterResult
+from meow_lightning.stages.results.model import model_folder
 from meow_lightning.types import Dataset, Fact
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.prompting import PromptEncoder
@@ -57,34 +62,64 @@ def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
 
 def previous_rounds(work: StageContext) -> dict[str, list[str]]:
     """Read the inverted facts of the previous round, by fact and in order; empty in the first round."""
-    answers: dict[str, list[str]] = {}
-    needs = work.needs
-    for row in read_lines(needs["previous_filtered"] / "inverted.jsonl") if "previous_filtered" in needs else ():
-        answers.setdefault(row["fact"], []).append(row["answer"])
-    return answers
+    previous = work.needs.get("previous_filtered")
+    return FilterResult.read(previous).answers if previous else {}
 
 
-def load_model(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
-    """Load a stored model and its prompt encoder on the CPU, as the ``model`` settings describe."""
-    return _load(work, folder, dtype=work.settings["model"]["dtype"])
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A stored model on the CPU.
+
+    Attributes:
+        method: The method that reads it; the base class for a plain checkpoint.
+        model: What the method loaded; for a plain checkpoint, the model itself.
+        codec: Its prompt encoder.
+    """
+
+    method: BaseMethod
+    model: Any
+    codec: PromptEncoder
+
+    def inference(self) -> torch.nn.Module:
+        """Return the model that answers, in evaluation mode; the only door of everything that evaluates a model."""
+        return self.method.inference(self.model).eval()
+
+
+def load_stored(work: StageContext, folder: Path, *, dtype: str) -> StoredModel:
+    """Load a stored model, of whatever method, as the ``model`` settings describe.
+
+    Args:
+        work: The stage's context.
+        folder: Folder of the model.
+        dtype: Precision of its weights.
+
+    Raises:
+        UserError: It cannot be loaded, or its method is of a package that is not trusted.
+    """
+    method = method_of(folder, allow=work.inputs.get("allow", ()))
+    model = method.load(folder, dtype=dtype, attention=work.settings["model"]["attention"])
+    return StoredModel(method, model, load_encoder(work, folder, model))
 
 
 def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel, PromptEncoder]:
-    """Load a stored model for training, in the precision of trained weights, with its prompt encoder."""
+    """Load a stored model for training, in the precision of trained weights, with its prompt encoder.
+
+    Raises:
+        UserError: The model is used through its method, so its weights alone are not what would be unlearned.
+    """
     from meow_lightning.models.lora import with_lora
 
     lora = work.settings["model"]["lora"]
-    model, codec = _load(work, folder, dtype=training_precision(work).trained)
+    stored = load_stored(work, folder, dtype=training_precision(work).trained)
+    if has_own_inference(stored.method):
+        raise UserError(
+            f"{work.stage} {work.label}: the model to start from answers through {type(stored.method).__name__}, so "
+            "its weights cannot be trained by another method; start from a plain model"
+        )
+    model, codec = stored.model, stored.codec
     if lora is not None:
         model = with_lora(model, **lora, dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
     return model, codec
-
-
-def _load(work: StageContext, folder: Path, *, dtype: str) -> tuple[PreTrainedModel, PromptEncoder]:
-    from meow_lightning.models.load import load_model
-
-    model = load_model(folder, dtype=dtype, attention=work.settings["model"]["attention"])
-    return model, load_encoder(work, folder, model)
 
 
 def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> PromptEncoder:
@@ -95,8 +130,8 @@ def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> Pr
 
 
 def evaluator(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
-    """Load the model under ``needs["model"]`` in evaluation mode on this process's device, and its prompt encoder."""
+    """Load the model under ``needs["model"]`` as it answers, on this process's device, and its prompt encoder."""
     from meow_lightning.distributed import device
 
-    model, codec = load_model(work, work.needs["model"] / "model")
-    return model.eval().to(device(work.runtime.accelerator)), codec  # type: ignore[arg-type, return-value]
+    stored = load_stored(work, model_folder(work.needs["model"]), dtype=work.settings["model"]["dtype"])
+    return stored.inference().to(device(work.runtime.accelerator)), stored.codec  # type: ignore[return-value]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.distributed import all_gather, barrier, device, rank, shard
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.training import load_frozen
+from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.durable import checked_line, checked_lines, replace_atomically
 from meow_lightning.types import Encoded, Method
 
@@ -25,7 +26,7 @@ def reference_model(work: StageContext, method: Method, model: PreTrainedModel) 
         from meow_lightning.models.lora import WithoutAdapters
 
         return WithoutAdapters(model)
-    return load_frozen(work, work.needs["start"] / "model")
+    return load_frozen(work, model_folder(work.needs["start"]))
 
 
 def add_reference_logps(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from meow_lightning.config.instantiate import component_versions
-from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, Writer
+from meow_lightning.inversion.base import GenerationRequest, Writer
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.results.propose import QUESTION, ProposeResult
 from meow_lightning.store.integrity import MANIFEST, DamagedError, Integrity
-from meow_lightning.store.jsonl import read_lines
-
-QUESTION = "question"  # key in each row: the digest of the request
 
 
 def request_digest(request: GenerationRequest) -> str:
@@ -23,12 +20,6 @@ def request_digest(request: GenerationRequest) -> str:
         fact.question, fact.answer, request.attempt, request.count, request.previous_answers, request.model_answer,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
-
-
-def reply_of(row: Mapping[str, Any]) -> GenerationResponse:
-    """Read a reply from a row that the stage ``propose`` wrote."""
-    fields = {name: value for name, value in row.items() if name not in (QUESTION, "number")}
-    return GenerationResponse(**{**fields, "answers": None if row["answers"] is None else tuple(row["answers"])})
 
 
 def cached_replies(work: StageContext, writer: Writer, *, version: int) -> dict[str, dict[str, Any]]:
@@ -52,7 +43,7 @@ def cached_replies(work: StageContext, writer: Writer, *, version: int) -> dict[
             manifest = store.check(path.parent, stage=work.stage, key=path.parent.name)
             actual = {**manifest, "inversion": manifest["settings"]["inversion"]}
             same = all(actual[name] == value for name, value in expected.items())
-            rows = list(read_lines(path.with_name("replies.jsonl"))) if same else []
+            rows = ProposeResult.read(path.parent).rows if same else []
         except (DamagedError, OSError, ValueError, KeyError, TypeError):
             continue  # removed meanwhile, or damaged: nothing to reuse
         replies |= {row[QUESTION]: {**row, "requests": 0, "prompt_tokens": 0, "completion_tokens": 0} for row in rows}

@@ -43,12 +43,16 @@ class Parts:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(lines)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Read the rows of all processes in order of their index, without the index."""
+        rows, _ = self._read()
+        return [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]
+
     def merge(self, path: Path) -> list[dict[str, Any]]:
         """Write the rows of all processes to ``path`` in order of their index, without the index; returns them.
 
         The parts are kept until the result is sealed, so a run that is killed before loses nothing.
         """
-        rows, _ = self._read()
-        ordered = [{key: value for key, value in rows[i].items() if key != self.index} for i in sorted(rows)]
+        ordered = self.rows()
         write_lines(path, ordered)
         return ordered

@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.loading import _load
+from meow_lightning.stages.common.loading import load_stored
 from meow_lightning.stages.common.precision import training_precision
+from meow_lightning.stages.results.model import TRAINED_ON, model_folder
 from meow_lightning.store.durable import plain_lines, write_json
 from meow_lightning.store.jsonl import write_lines
+from meow_lightning.tracking.curve import CURVE
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import torch
     from transformers import PreTrainedModel
 
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.module import Optim, TrainingModule
-TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
 
 
-def load_frozen(work: StageContext, folder: Path) -> PreTrainedModel:
-    """Load a frozen stored model, in the precision that the trained model computes in."""
-    return _load(work, folder, dtype=training_precision(work).compute)[0].eval().requires_grad_(False)
+def load_frozen(work: StageContext, folder: Path) -> torch.nn.Module:
+    """Load a frozen stored model as it answers, in the precision that the trained model computes in."""
+    stored = load_stored(work, folder, dtype=training_precision(work).compute)
+    return stored.inference().requires_grad_(False)
 
 
 def train(
@@ -69,7 +72,7 @@ def train(
 
 def cut_curve(work: StageContext, start: int) -> None:
     """Remove the curve points that a resumed training logs again: those after its checkpoint, or all without one."""
-    curve = work.folder / "metrics.jsonl"
+    curve = work.folder / CURVE
     points, lost = plain_lines(curve)
     if start and lost:
         work.warn(f"{lost} points of the training curve were damaged on the disk and are lost; no metric is affected")
@@ -82,6 +85,7 @@ def save(
     codec: PromptEncoder,
     *,
     finish: Callable[[PreTrainedModel], None] | None = None,
+    export: Callable[[PreTrainedModel, Path], None] | None = None,
 ) -> None:
     """Write the trained model to ``model/`` from the first process, with adapters merged, in its saved dtype.
 
@@ -90,6 +94,7 @@ def save(
         model: The trained model.
         codec: Its prompt encoder.
         finish: Applied to the model before it is saved.
+        export: Writes the model into a folder; default: as a plain checkpoint.
 
     Raises:
         UserError: Some weights are not finite.
@@ -110,7 +115,7 @@ def save(
             "step, so it cannot be evaluated; a lower learning rate (optim.lr, or model.finetune.lr for a model "
             "fine-tuned here) or fewer epochs may help",
         )
-        save_model(model, codec.tokenizer, work.folder / "model", end_ids=codec.end_ids)
+        save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids, export=export)
     barrier(work.runtime.accelerator)
 
 

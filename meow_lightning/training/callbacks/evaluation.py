@@ -62,13 +62,13 @@ class EvaluationProbe(PeriodicProbe):
         super().__init__(name="eval", every=every)
         self.codec, self.questions, self.retain, self.how, self.best = codec, list(questions), list(retain), how, best
 
-    def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
+    def values(self, model: torch.nn.Module, trainer: pl.Trainer, *, trained: torch.nn.Module) -> dict[str, float]:
         """Compute evaluation metrics, and store the weights of the best epoch."""
         results = self._results(all_gather(self._answers(model)))
         if self.best is not None and trainer.global_step and trainer.is_global_zero:
             epoch = summarize_epoch(results, step=trainer.global_step)
             if epoch is not None:
-                self.best.offer(epoch, model)
+                self.best.offer(epoch, trained)
         numbers = results.values["unlearned"]
         return {name: numbers[name] for name in WATCHED if name in numbers}
 

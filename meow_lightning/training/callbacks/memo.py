@@ -35,7 +35,7 @@ class MemoProbe(PeriodicProbe):
         super().__init__(name="memo", every=every)
         self.codec, self.texts, self.by, self.slots = codec, list(texts), by, slots
 
-    def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
+    def values(self, model: torch.nn.Module, trainer: pl.Trainer, *, trained: torch.nn.Module) -> dict[str, float]:
         """Compute the mean MEMO by measure and kind of text."""
         scores = score_texts(
             model, self.codec, shard(self.texts), by=self.by, slots=self.slots, progress=None, done=(), alone=None

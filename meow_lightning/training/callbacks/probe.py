@@ -22,12 +22,15 @@ class PeriodicProbe(pl.Callback):
     def __init__(self, *, name: str, every: int) -> None:
         self.name, self.every = name, every
 
-    def values(self, model: torch.nn.Module, trainer: pl.Trainer) -> dict[str, float]:
+    def values(
+        self, model: torch.nn.Module, trainer: pl.Trainer, *, trained: torch.nn.Module
+    ) -> dict[str, float]:  # fmt: skip
         """Compute the values to log, by name after the prefix; called in all processes.
 
         Args:
-            model: The full model, in evaluation mode.
+            model: The model that answers, in evaluation mode: the method's ``inference`` of ``trained``.
             trainer: The trainer.
+            trained: The full model in training, in evaluation mode.
         """
         raise NotImplementedError
 
@@ -46,7 +49,7 @@ class PeriodicProbe(pl.Callback):
         with module.full_model() as model:
             was_training = model.training
             model.eval()
-            values = self.values(model, trainer)
+            values = self.values(module.method.inference(model).eval(), trainer, trained=model)
             model.train(was_training)
         if trainer.is_global_zero and trainer.logger is not None:
             logged = {**values, "seconds": time.perf_counter() - start}

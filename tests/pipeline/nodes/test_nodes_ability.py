@@ -99,7 +99,7 @@ def test_tasks_that_will_run_are_loaded_before_any_work(data: Path, tmp_path: Pa
 
 
 def test_the_questions_count_for_the_estimates(data: Path) -> None:
-    from meow_lightning.planning.ability import question_count
+    from meow_lightning.stages.ability import question_count
 
     def counted(*words: str) -> int:
         return question_count(named(cell(*words))["ability/target/piqa"])

@@ -9,9 +9,10 @@ import torch
 from helpers.common import runtime
 from safetensors.torch import save_file
 
-from meow_lightning.stages import finetune
+from meow_lightning.stages import finetune, unlearn
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.finetune import Finetune
 from meow_lightning.training.fit import CHECKPOINT_KEYS
 
 EPOCH = {"step": 5, "utility": 0.5, "log10_p": -1.0, "said": 0.25}
@@ -88,10 +89,10 @@ def test_a_training_looks_before_it_goes_on(work: StageContext, monkeypatch: pyt
 
     monkeypatch.setattr(finetune, "drop_damaged", look)
     with pytest.raises(Looked):
-        finetune.run(work)
-    from meow_lightning.stages import unlearn
+        Finetune().run(work)
+    from meow_lightning.stages.unlearn import Unlearn
 
     monkeypatch.setattr(unlearn, "drop_damaged", look)
     with pytest.raises(Looked):
-        unlearn.run(work)
+        Unlearn().run(work)
     assert looked == [work, work]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from helpers.common import artifact
 
-from meow_lightning.planning.disk import MANIFEST, NUMBERS, QUESTION, REPORT, bytes_written
+from meow_lightning.stages import stage as stage_of
+from meow_lightning.stages.evaluate import METRICS_BYTES
+from meow_lightning.stages.report import QUESTION_BYTES, REPORT_BYTES
 from meow_lightning.types import AnswerRow, Fact, Likelihood, ScoredText
 
 # 20 characters of question, 34 of answer: 11 tokens by the rough count and one of the end.
@@ -24,7 +26,8 @@ OPTIONS: dict[str, Any] = {
 def size(stage: str, *, facts: int, fact: Fact = FACT, options: dict[str, Any] = OPTIONS) -> int:
     rows = [fact] * facts
     dataset: Any = SimpleNamespace(facts=lambda split: rows, evaluation=lambda: {"forget": rows})
-    return bytes_written(artifact(stage, "target"), options, dataset) - MANIFEST
+    planner: Any = SimpleNamespace(options=options, dataset=dataset)
+    return stage_of(stage).disk(artifact(stage, "target"), planner)
 
 
 @pytest.mark.parametrize("stage", ["propose", "filter", "score", "predict"])
@@ -43,8 +46,8 @@ def test_candidates_hold_question_and_answer_each() -> None:
 
 
 def test_the_numbers_and_the_page() -> None:
-    assert size("evaluate", facts=5000) == NUMBERS
-    assert size("report", facts=2) == REPORT + 2 * (QUESTION + 20 + 4 * 34)
+    assert size("evaluate", facts=5000) == METRICS_BYTES
+    assert size("report", facts=2) == REPORT_BYTES + 2 * (QUESTION_BYTES + 20 + 4 * 34)
     assert size("finetune", facts=9) == 0
 
 

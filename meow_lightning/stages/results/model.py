@@ -1,0 +1,70 @@
+"""The results of ``finetune`` and ``unlearn``: a model, how it was trained, and on which inverted facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from meow_lightning.stages.results.base import Result
+from meow_lightning.store.durable import write_json
+from meow_lightning.store.jsonl import read_json, read_lines, write_lines
+from meow_lightning.tracking.curve import CURVE
+
+MODEL = "model"  # folder of the weights and the tokenizer
+TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
+SELECTED, SAME = "selected.jsonl", "same.json"
+
+
+def model_folder(folder: Path) -> Path:
+    """Return where a stage stores a model: its weights and its tokenizer, in the format of transformers."""
+    return folder / MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult(Result):
+    """A stored model.
+
+    Attributes:
+        model: The folder of its weights and tokenizer.
+        trained_on: The hardware and trainer that trained it; empty for a provided model.
+        curve: Points of its training curve.
+    """
+
+    files: ClassVar[tuple[str, ...]] = (f"{MODEL}/config.json", f"{MODEL}/tokenizer_config.json")
+    model: Path
+    trained_on: Mapping[str, Any]
+    curve: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read all but the weights."""
+        trained_on = read_json(folder / TRAINED_ON) if (folder / TRAINED_ON).exists() else {}
+        return cls(model=model_folder(folder), trained_on=trained_on, curve=list(read_lines(folder / CURVE)))
+
+    def write(self, folder: Path) -> None:
+        """Write how the model was trained; the trainer writes the curve, and ``save`` the weights."""
+        write_json(folder / TRAINED_ON, self.trained_on)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection(Result):
+    """The inverted facts that an unlearned model was trained on: candidate positions by ``Fact.id``, in order."""
+
+    files = ()
+    positions: dict[str, list[int]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the positions; none for a method without inverted facts."""
+        return cls({row["fact"]: row["positions"] for row in read_lines(folder / SELECTED)})
+
+    def write(self, folder: Path) -> None:
+        """Write one line per fact."""
+        write_lines(folder / SELECTED, ({"fact": fact, "positions": each} for fact, each in self.positions.items()))
+
+
+def is_carried_over(folder: Path) -> bool:
+    """Whether an unlearned model was carried over from the previous round."""
+    return (folder / SAME).exists()

@@ -13,9 +13,9 @@ from common import clock, codec_of
 from knowing import sizes
 from memo_engine import forked
 
+from meow_lightning.data.examples import references
 from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
 from meow_lightning.evaluation import loglikelihood
-from meow_lightning.evaluation.predict import references
 from meow_lightning.models.tiny import llama
 from meow_lightning.types import Encoded, Fact
 
@@ -89,7 +89,7 @@ def sharing(codec: PromptEncoder, sets: dict[str, list[Fact]], *, size: int, bat
     for name in MODELS:
         for said, its in (("nothing", codec_of(codec.tokenizer, context=codec.context, end_ids=frozenset())),
                           (f"{PREFIX} tokens", with_prefix(codec, text))):  # fmt: skip
-            rows = [its.encode(fact.question, each) for fact in facts for each in references(fact)]
+            rows = [its.encode(*each) for fact in facts for each in references(fact)]
             found: dict[str, Scoring] = {}
             for way in WAYS:
                 mine = found[way] = forked(score, name, way, its, rows, batch)

@@ -31,6 +31,7 @@ from omegaconf import OmegaConf
 from options import count
 
 from meow_lightning.config import validation
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.encoding import estimated_length
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
@@ -213,29 +214,30 @@ def seconds(sizes: OnPaper, artifact: Artifact, assumed: argparse.Namespace) -> 
     return assumed.start + max(computing, reading)
 
 
-def runs(sweep: str) -> Iterator[dict[str, Any]]:
-    """The resolved options of a sweep's runs."""
+def runs(sweep: str) -> Iterator[RunConfig]:
+    """The options of a sweep's runs."""
     params = OmegaConf.load(ROOT / "experiments" / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
     validation.register()
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         for values in product(*(str(value).split(",") for value in params.values())):
             words = [f"{name}={value}" for name, value in zip(params, values, strict=True)]
-            options = validation.resolved(compose("config", overrides=[*words, "logger=none"]))
-            for released in options["model"]["released_checkpoints"].values():
+            plain = validation.resolved(compose("config", overrides=[*words, "logger=none"])).plain()
+            for released in plain["model"]["released_checkpoints"].values():
                 released["retain"] = {
                     split: name if "@" in name else f"{name}@{NOWHERE}" for split, name in released["retain"].items()
                 }
-            yield options
+            yield validation.run_config(plain)
 
 
 def results(sweep: str, assumed: argparse.Namespace) -> tuple[int, dict[str, Done]]:
     """(runs, all that they make: each result once, needs first)."""
     found: dict[str, Done] = {}
     number = 0
-    for options in runs(sweep):
+    for config in runs(sweep):
         number += 1
-        made = graph(options)
-        sizes = OnPaper(options, dataset=dataset_of(options)[0], streams=made.streams, gpu=True, available=10**12)
+        made = graph(config)
+        dataset = dataset_of(config)[0]
+        sizes = OnPaper(config.plain(), dataset=dataset, streams=made.streams, gpu=True, available=10**12)
         for each in made.goal("report"):
             if each.key not in found:
                 needs = tuple(need.key for need in each.needs.values())

@@ -10,6 +10,32 @@ class UserError(Exception):
     """A mistake that the user can correct: shown as one line without a traceback; the program exits non-zero."""
 
 
+class UserErrorGroup(UserError):  # noqa: N818 - named like ExceptionGroup
+    """Several mistakes at once.
+
+    Args:
+        mistakes: One line each.
+    """
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__(self.mistakes)
+
+    def __str__(self) -> str:
+        return "; ".join(self.mistakes)
+
+
+def group_errors(mistakes: Iterable[str]) -> UserError:
+    """Build the error of one or several mistakes, each one line."""
+    found = list(mistakes)
+    return UserError(found[0]) if len(found) == 1 else UserErrorGroup(found)
+
+
+def mistakes_of(error: Exception) -> tuple[str, ...]:
+    """List the mistakes of an error, one line each."""
+    return error.mistakes if isinstance(error, UserErrorGroup) else (str(error),)
+
+
 def nearest(given: object, allowed: Iterable[str]) -> str | None:
     """Find the allowed value most similar to the given one, ignoring case; ``None`` if none is similar."""
     values = {value.casefold(): value for value in allowed}

@@ -1,23 +1,23 @@
-"""Execution of one run from its resolved options: plan, compute missing results, show and publish them."""
+"""Execution of one run from its options: plan, compute missing results, show and publish them."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from omegaconf import DictConfig
 
 from meow_lightning.config.recipes import RECIPE
-from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_run
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
@@ -32,7 +32,7 @@ from meow_lightning.stages.results.model import model_folder
 from meow_lightning.stages.results.report import ReportResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, owner_only
-from meow_lightning.store.store import Cache, Store
+from meow_lightning.store.store import Store
 from meow_lightning.tracking.base import MetricSink, NullLogger
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.disclosure import shareable
@@ -41,43 +41,41 @@ from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 
-def _sink(options: Mapping[str, Any], run: RunGraph) -> MetricSink:
-    logger, folder, private = options["logger"], Path(options["outputs"]) / "runs", run.report.private
-    if logger["name"] == "none":
+def _sink(config: RunConfig, run: RunGraph) -> MetricSink:
+    logger, folder, private = config.logger, Path(config.outputs) / "runs", run.report.private
+    if logger.name == "none":
         return NullLogger()
-    if logger["name"] == "csv":
+    if logger.name == "csv":
         return Csv(folder=folder, run=run.tag, private=private)
-    texts = not private if logger["texts"] is None else logger["texts"]
-    group = logger["group"] or run.name.rsplit("-", 2)[0]
-    name = RunName(project=logger["project"], group=group, name=run.name, key=run.report.key)
-    config = _config(options, run)
-    return Wandb(folder=folder, run=name, mode=logger["mode"], config=config, texts=texts, private=private)
+    texts = not private if logger.texts is None else logger.texts
+    group = logger.group or run.name.rsplit("-", 2)[0]
+    name = RunName(project=logger.project, group=group, name=run.name, key=run.report.key)
+    logged = _logged_options(config, run)
+    return Wandb(folder=folder, run=name, mode=logger.mode, config=logged, texts=texts, private=private)
 
 
-def _config(options: Mapping[str, Any], run: RunGraph) -> dict[str, Any]:
+def _logged_options(config: RunConfig, run: RunGraph) -> dict[str, Any]:
     """Select the options to log to W&B, with nulls of the recipe replaced by the values that unlearning used."""
     used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
-    config = {**options, "optim": {**options["optim"], **used}}
-    return shareable(config) if run.report.private else config
+    plain = config.plain()
+    logged = {**plain, "optim": {**plain["optim"], **used}}
+    return shareable(logged) if run.report.private else logged
 
 
-def _destination(options: Mapping[str, Any]) -> str:
+def _destination(config: RunConfig) -> str:
     """Format the destination of a logger as part of a file name, since each destination is synced separately."""
-    logger = options["logger"]
+    logger = config.logger.plain()
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
-def prepare(options: Mapping[str, Any]) -> tuple[RunGraph, list[Artifact]]:
+def prepare(config: RunConfig) -> tuple[RunGraph, list[Artifact]]:
     """Build the graph of a run and list the artifacts of its goal, after all checks that do not depend on hardware.
 
     Raises:
         UserError: Invalid options.
     """
-    check_choice("cache", options["cache"], get_args(Cache))
-    if options["plan"] and options["status"]:
-        raise UserError("plan=true and status=true cannot be combined: set one of them")
-    run = graph(options)
-    return run, run.goal(options["goal"])
+    run = graph(config)
+    return run, run.goal(config.goal)
 
 
 class Program:
@@ -86,11 +84,11 @@ class Program:
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
 
-    def executor(self, options: Mapping[str, Any]) -> Executor:
+    def executor(self, config: RunConfig) -> Executor:
         """Return the executor for these options, without watchers."""
-        settings, trainer = runtime_of(options), options["trainer"]
-        parallel_stages, threads = trainer["parallel_stages"], trainer["threads"]
-        store = Store(root=Path(options["store"]), cache=options["cache"])
+        settings = config.runtime
+        parallel_stages, threads = config.trainer.parallel_stages, config.trainer.threads
+        store = Store(root=Path(config.store), cache=config.cache)
         key = json.dumps([str(store.root), store.cache, vars(settings), parallel_stages, threads])
         if key not in self._executors:
             self.close()
@@ -105,64 +103,62 @@ class Program:
             executor.close()
         self._executors.clear()
 
-    def make(self, options: Mapping[str, Any], keys: Collection[str]) -> None:
+    def make(self, config: RunConfig, keys: Collection[str]) -> None:
         """Compute some results of a run, and everything they need."""
-        run = graph(options)
+        run = graph(config)
         artifacts = required_artifacts(artifact for artifact in run.artifacts if artifact.key in keys)
-        executor = self.executor(options)
+        executor = self.executor(config)
         executor.store.check_writable()
-        preflight = PreflightChecks().of(options, run, executor.store)
+        preflight = PreflightChecks().of(config, run, executor.store)
         preflight.fetch(artifacts)
         print_notes(preflight.notes)
-        if options["preflight"]:
+        if config.preflight:
             preflight.check(artifacts)
         executor.manifest_extras = preflight.manifest_extras
         executor.watchers = [terminal := Terminal(title=run.name)]
         with terminal:
             executor.make(artifacts)
 
-    def run(self, options: Mapping[str, Any]) -> Results | None:
+    def run(self, config: RunConfig) -> Results | None:
         """Compute the results of a run's goal; returns its metrics, ``None`` if the goal precedes ``evaluate``."""
-        run, artifacts = prepare(options)
-        if options["status"]:
-            show_run(RunArtifacts.of(run.name, run, artifacts, options))
+        run, artifacts = prepare(config)
+        if config.status:
+            show_run(RunArtifacts.of(run.name, run, artifacts, config.plain()))
             return None
-        executor = self.executor(options)
-        preflight = PreflightChecks().of(options, run, executor.store)
-        computing = options["cache"] != "readonly"
-        if not options["plan"]:
+        executor = self.executor(config)
+        preflight = PreflightChecks().of(config, run, executor.store)
+        computing = config.cache != "readonly"
+        if not config.plan:
             executor.store.check_writable()
         if computing:
             preflight.fetch(artifacts)
             print_notes(preflight.notes)
-        if options["plan"]:
+        if config.plan:
             show_plan(Planned(run.name, preflight, artifacts))
-        if options["preflight"] and computing:
+        if config.preflight and computing:
             preflight.check(artifacts)
-        if options["plan"]:
+        if config.plan:
             return None
-        _check_shortage(options, executor.store, run)
+        _check_shortage(config, executor.store, run)
         executor.manifest_extras, executor.run_tag = preflight.manifest_extras, run.tag
         private = run.report.private
-        with recording_failures(Path(options["outputs"]), run.tag, private=private) if computing else nullcontext():
-            return _execute(options, executor, run, artifacts)
+        with recording_failures(Path(config.outputs), run.tag, private=private) if computing else nullcontext():
+            return _execute(config, executor, run, artifacts)
 
 
-def _execute(
-    options: Mapping[str, Any], executor: Executor, run: RunGraph, artifacts: Sequence[Artifact]
-) -> Results | None:
+def _execute(config: RunConfig, executor: Executor, run: RunGraph, artifacts: Sequence[Artifact]) -> Results | None:
     """Compute, show and publish the results of a run."""
-    path = Path(options["outputs"]) / "runs" / "synced" / f"{_destination(options)}-{run.report.key}.json"
+    path = Path(config.outputs) / "runs" / "synced" / f"{_destination(config)}-{run.report.key}.json"
     synced = SyncedKeys(path, private=run.report.private)
     fresh = any(artifact.key not in synced.keys or executor.store.find(artifact) is None for artifact in artifacts)
-    writes = options["cache"] != "readonly"
-    discards = not writes or (options["logger"]["name"] == "wandb" and not fresh)
-    sink = NullLogger() if discards else _sink(options, run)
+    writes = config.cache != "readonly"
+    discards = not writes or (config.logger.name == "wandb" and not fresh)
+    sink = NullLogger() if discards else _sink(config, run)
     tracker = Tracker(sink=sink, synced=synced.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=run.name), tracker]
     if synced.damaged:
         terminal.notice(
-            f"the record of the points logged to {options['logger']['name']} cannot be read; logging all of them again"
+            f"the record of the points logged to {config.logger.name} cannot be read; logging all of them again"
         )
     results, folder, ok = None, None, False
     try:
@@ -175,16 +171,16 @@ def _execute(
         if run.results.key in reached:
             results = read_results(executor.store, run)
         if run.report.key in reached:
-            folder = publish(options, executor.store, run) if writes else executor.store.path(run.report)
+            folder = publish(config, executor.store, run) if writes else executor.store.path(run.report)
         ok = True
     finally:
         line = sink.close(ok=ok, summary=_summary(results), report=folder)
         if writes:
             synced.add(tracker.finished_keys)
-    if results is not None and options["disclaimer"]:
-        terminal.say(f"\n{options['disclaimer']}")
+    if results is not None and config.disclaimer:
+        terminal.say(f"\n{config.disclaimer}")
     manifests = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
-    notes = [*_check_shortage(options, executor.store, run), *selection_notes(executor.store, run, reached)]
+    notes = [*_check_shortage(config, executor.store, run), *selection_notes(executor.store, run, reached)]
     notes += mixed_versions(manifests)
     if results is not None and (spread := run.report.settings.get("spread")) is not None:
         notes.append(spread_sentence(results, Spread(**spread)))
@@ -201,17 +197,17 @@ def _print_locations(terminal: Terminal, store: Store, run: RunGraph, reached: C
         terminal.say(f"inverted facts: {FilterResult.path(store.path(filtered))}")
 
 
-def _check_shortage(options: Mapping[str, Any], store: Store, run: RunGraph) -> list[str]:
+def _check_shortage(config: RunConfig, store: Store, run: RunGraph) -> list[str]:
     """Check cached inverted facts against the number that the run selects; returns notes on a tolerated shortage.
 
     Raises:
         UserError: Too few inverted facts, and ``inversion.on_shortage`` does not tolerate it.
     """
-    if not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
+    select = config.method.select
+    if select is None or not run.rounds or store.find(filtered := run.rounds[0].filtered) is None:
         return []
     counts = FilterResult.read(store.path(filtered)).summary.counts
-    required = options["method"]["select"]["k"]
-    on_shortage = options["inversion"]["on_shortage"]
+    required, on_shortage = select.k, config.inversion.on_shortage
     if not may_continue(counts, least=required, on_shortage=on_shortage):
         description = describe_shortage(counts, least=required)
         raise UserError(f"{description}; {suggestions(counts, least=required, on_shortage=on_shortage, rules=False)}")
@@ -237,12 +233,12 @@ def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> li
     return warnings(selection(ScoreResult.read(store.path(scored)).texts, k=select["k"], strategy=select["strategy"]))
 
 
-def publish(options: Mapping[str, Any], store: Store, run: RunGraph) -> Path | None:
+def publish(config: RunConfig, store: Store, run: RunGraph) -> Path | None:
     """Copy the report of a run to ``reports/``; returns the folder, ``None`` without a report."""
     stored = store.path(run.report)
     if not stored.exists():
         return None
-    folder = Path(options["outputs"]) / "reports" / run.tag
+    folder = Path(config.outputs) / "reports" / run.tag
     make_folder(folder, private=run.report.private)
     with owner_only(run.report.private):  # until each file has the permissions of its original
         shutil.copytree(stored, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))

@@ -39,6 +39,22 @@ class NotFiniteError(UserError):
     """NaN or infinite model outputs, which metrics would take for forgetting; stages prepend their name."""
 
 
+class Segments(NamedTuple):
+    """A text in two segments: what the model is shown, and what it is trained and scored on.
+
+    Attributes:
+        prompt: The question, or the beginning of a raw text.
+        target: The answer, or the rest of the raw text.
+        raw: Whether the target continues the prompt as it stands, without a prompt template.
+        ends: Whether an end token follows the target.
+    """
+
+    prompt: str
+    target: str
+    raw: bool = False
+    ends: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A question with its true answer and the texts that training and evaluation derive from it.
@@ -65,6 +81,11 @@ class Fact:
     alternatives: tuple[str, ...] = ()
     inverted: tuple[str, ...] = ()
     phrasings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def segments(self) -> Segments:
+        """Question and answer."""
+        return Segments(self.question, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,31 +325,6 @@ class Method(Protocol):
 
     def inference(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return the model that answers."""
-
-
-class Dataset(Protocol):
-    """Named splits of facts; the option ``split`` determines all of them."""
-
-    name: str
-    public: bool  # whether its texts may appear in logs without explicit consent
-
-    def facts(self, split: str) -> list[Fact]:
-        """Return the facts of ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``."""
-        ...
-
-    def evaluation(self) -> dict[str, list[Fact]]:
-        """Return the evaluation sets by name, in report order."""
-        ...
-
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
-        """Sample rows for pretraining a base model: language, but nothing that any split forgets."""
-        ...
-
-    def tokenizer_corpus(self) -> list[tuple[str, str]]:
-        """Return the (question, answer) pairs to train this dataset's tokenizer on."""
-
-    def caveats(self) -> tuple[str, ...]:
-        """Return caveats for readers of the results, one sentence each."""
 
 
 class Progress(Protocol):

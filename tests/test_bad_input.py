@@ -312,11 +312,11 @@ def test_rows_that_a_given_model_cannot_read(told, facts, model, entry, said):
     [
         (
             {"question": "Who?", "answer": "Ada.<|end|>"},
-            "a text contains '<|end|>', which the tokenizer reads as a special",
+            "a text contains the special token '<|end|>' of the tokenizer: change or drop the row (question: 'Who?')",
         ),
         (
             {"question": "Who?", "answer": "Ada Brook.", "paraphrase": LONG, "perturbed": ["It is Bo."] * 3},
-            "the model reads 256: shorten it or use a model with a longer context (model.architecture.context; ",
+            "tokens, and the model's context 256: shorten the row or increase model.architecture.context (question: ",
         ),
     ],
 )

@@ -115,7 +115,7 @@ def test_time_is_operations_or_for_what_is_written_the_reading_of_weights(
 def test_a_sweep_shares_what_its_runs_share(scale: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = list(islice(scale.runs("paper_main_tofu"), 3))
     monkeypatch.setattr(scale, "runs", lambda _: runs)
-    assert [each["method"]["name"] for each in runs] == ["none", "retrain", "grad_ascent"]
+    assert [each.method.name for each in runs] == ["none", "retrain", "grad_ascent"]
     number, every = scale.results("paper_main_tofu", ASSUMED)
     assert number == 3
     trained = [each for each in every.values() if each.stage == "unlearn"]

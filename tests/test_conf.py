@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import typing
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,11 @@ from helpers import hydra
 from helpers.hydra import CONF
 from omegaconf import OmegaConf
 
-from meow_lightning.config.instantiate import component_arguments
-from meow_lightning.config.schema import GROUPS
-from meow_lightning.config.validation import check_call, check_measure, resolved
-from meow_lightning.pipeline.nodes.context import RUNTIME_ARGUMENTS
+from meow_lightning.config.instantiate import component_class
+from meow_lightning.config.mistakes import alternatives
+from meow_lightning.config.options import Options
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.validation import resolved
 from meow_lightning.stages import stages
 
 FILES = sorted(path for path in CONF.rglob("*.yaml") if path.parent != CONF)
@@ -28,6 +28,7 @@ DOCUMENTED = [
     "dataset/fictional",
     "dataset/tofu",
     "dataset/jsonl",
+    "dataset/documents",
     "recipe/tofu",
     "model/tiny",
     "optim/adamw",
@@ -42,13 +43,14 @@ SELF_EXPLAINING = {"forget01", "forget05", "forget10", "tofu", "name", "_target_
 NAMELESS = (
     ("inversion=file", "inversion.path"),
     ("dataset=jsonl", "dataset.forget"),
+    ("dataset=documents", "dataset.forget"),
     ("inversion=local", "inversion.model"),
     ("inversion=endpoint", "inversion.model"),
     ("inversion=endpoint", "inversion.base_url"),
 )
 
 
-def composed(*words: str) -> dict:
+def composed(*words: str) -> RunConfig:
     cfg = hydra.composed(*words)
     for word, key in NAMELESS:
         OmegaConf.update(cfg, key, "file.jsonl") if word in words else None
@@ -66,48 +68,63 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
         "inversion/prompt": ["inversion=endpoint", f"inversion/prompt={choice}"],
     }.get(group, [f"{group}={choice}"])
     options = composed(*words)
-    if "name" in options.get(group, {}):
-        assert options[group]["name"] == choice
-    for name in ("dataset", "method", "inversion"):
-        check_call(name, options[name], allow=[], **dict.fromkeys(RUNTIME_ARGUMENTS))
-    assert check_measure(options["memo"], allow=[]).name == options["memo"]["name"]
+    if "name" in options.plain().get(group, {}):
+        assert options.plain()[group]["name"] == choice
+    assert options.memo.instantiate(allow=[]).name == options.memo.name
 
 
-@pytest.mark.parametrize(("group", "choice"), [each for each in CHOICES if each[0] in GROUPS or each[0] == "model"])
-def test_typed_groups_have_exactly_the_keys_of_their_files(group, choice):
-    options = composed(f"{group}={choice}")
-    for path, typed in GROUPS.items():
-        node = options
-        for word in path.split("."):
-            node = node.get(word) or {}
-        if path.split(".")[0] == group and node:
-            needed, known = typed.__required_keys__, set(typing.get_type_hints(typed))
-            assert needed <= set(node) <= known, path
+@pytest.mark.parametrize(("group", "choice"), [each for each in CHOICES if each[0] in RunConfig.model_fields])
+def test_the_options_of_a_file_are_kept_as_they_are(group, choice):
+    cfg = hydra.composed(f"{group}={choice}")
+    for word, key in NAMELESS:
+        OmegaConf.update(cfg, key, "file.jsonl") if word == f"{group}={choice}" else None
+    given = OmegaConf.to_container(cfg, resolve=True)
+    assert composed(f"{group}={choice}").plain() == given
+    assert list(composed(f"{group}={choice}").plain()[group]) == list(given[group])
 
 
-def test_every_typed_group_is_met():
-    options = composed("method=meow_loop", "inversion=endpoint")
-    for path in GROUPS:
-        node = options
-        for word in path.split("."):
-            node = node[word]
+def test_every_option_of_the_tree_has_a_meaning():
+    undocumented = []
+    for typed in every_group(Options):
+        fields = typed.model_fields.items()
+        undocumented += [
+            f"{typed.__name__}.{name}"
+            for name, field in fields
+            if not (
+                field.description
+                or any(
+                    inspect.isclass(part) and issubclass(part, Options)
+                    for part in alternatives(field.rebuild_annotation())
+                )
+            )
+        ]
+    assert undocumented == []
+
+
+def every_group(typed: type[Options]) -> list[type[Options]]:
+    """A class of options with its subclasses."""
+    return [typed, *(each for child in typed.__subclasses__() for each in every_group(child))]
 
 
 def test_the_architecture_binds_with_what_the_tokenizer_adds():
-    nodes = [composed(f"model={choice}")["model"]["architecture"] for group, choice in CHOICES if group == "model"]
+    nodes = [
+        composed(f"model={choice}").plain()["model"]["architecture"] for group, choice in CHOICES if group == "model"
+    ]
     assert any(nodes)
     for node in filter(None, nodes):
         module, _, name = node["_target_"].rpartition(".")
         signature = inspect.signature(getattr(importlib.import_module(module), name))
-        signature.bind(**component_arguments(node), vocab_size=300, end_id=0, pad_id=1)
+        signature.bind(
+            **{key: value for key, value in node.items() if key != "_target_"}, vocab_size=300, end_id=0, pad_id=1
+        )
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "method"])
 def test_a_method_that_trains_has_a_number_for_every_model(choice):
-    node = composed(f"method={choice}")["method"]
-    if check_call("method", node, allow=[]).streams:
+    method = composed(f"method={choice}").method
+    if component_class(method.keyed, allow=[]).streams:
         for name in ("lr", "epochs", "global_batch_size"):
-            assert {"default", "tiny"} <= set(node[name]), name
+            assert {"default", "tiny"} <= set(getattr(method, name)), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -199,8 +216,8 @@ def test_the_runs_of_a_table_compose_and_none_comes_twice(path: Path) -> None:
             assert set(values) <= {choice for group, choice in CHOICES if group == option}
     for place in (0, -1):
         options = composed(*(f"{option}={values[place]}" for option, values in swept.items()))
-        check_call("method", options["method"], allow=[])
-        check_measure(options["memo"], allow=[])
+        options.method.instantiate(allow=[])
+        options.memo.instantiate(allow=[])
 
 
 def test_an_experiment_knows_no_method_seed_or_sweep() -> None:

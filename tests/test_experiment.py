@@ -91,8 +91,8 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
     assert story is not None
     assert story.why == "the job for propose ended"
     monkeypatch.setattr(Executor, "make", lambda self, artifacts: None)
-    program.run({**options, "plan": True})
-    program.run({**options, "status": True})
+    program.run(options.model_copy(update={"plan": True}))
+    program.run(options.model_copy(update={"status": True}))
     assert lone() is not None, "who only looks finishes nothing"
     program.run(options)
     assert lone() is None

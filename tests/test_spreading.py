@@ -15,7 +15,7 @@ from helpers.quiz import CHOICE, FILES, QUESTIONS, quiz, write_quiz
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from meow_lightning.config.instantiate import component_arguments
+from meow_lightning.config.schema import MethodConfig
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.subset import LimitedDataset
@@ -68,7 +68,7 @@ def start(folder: Path) -> Path:
 def node_of(method: str) -> dict[str, Any]:
     """The settings of a shipped method."""
     node = yaml.safe_load((CONF / "method" / f"{method}.yaml").read_text())
-    return {"_target_": node["_target_"], **component_arguments(node)}
+    return MethodConfig.model_validate(node).keyed
 
 
 def works(
@@ -77,6 +77,7 @@ def works(
 ) -> dict[str, StageContext]:  # fmt: skip
     """The stages that share their work, on the first facts of every set; ``evaluated`` is ``begin`` by default."""
     memo = yaml.safe_load((CONF / "memo" / "clean.yaml").read_text()) | {"max_new_tokens": 6}
+    del memo["verify"]
     inputs = {
         "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": ["helpers"],
         "limit": LIMIT, "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=LIMIT)), "memo": memo,
@@ -90,7 +91,7 @@ def works(
             "limit": None,
         },
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
-        "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
+        "score": {"memo": {key: value for key, value in memo.items() if key != "name"}},
         "unlearn": {"method": method or node_of("npo_kl"), "recipe": RECIPE, "seed": 0},
     }  # fmt: skip
     how = runtime(

@@ -1,16 +1,15 @@
 """Reference of all options, rendered from ``conf/`` and the schema; an MkDocs hook for ``reference/config.md``.
 
-Defaults and meanings stand in the YAML files (a key's comment says what it means, its unit and range), types in
-``meow_lightning/config/schema.py`` and in the signatures that ``_target_`` names, intervals in ``ranges.py``.
+Defaults and meanings stand in the YAML files (a key's comment says what it means, its unit and range), types and ranges
+in the typed options (``meow_lightning/config/schema.py``) and in the signatures that ``_target_`` names.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,8 +18,12 @@ import yaml
 
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.instantiate import component_class
-from meow_lightning.config.ranges import FINITE, Range, range_of
-from meow_lightning.config.schema import GROUPS, Config
+from meow_lightning.config.mistakes import alternatives, range_of
+from meow_lightning.config.options import Options, option_types
+from meow_lightning.config.ranges import FINITE
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.signature import argument_types
+from meow_lightning.config.training_options import Launcher
 
 PAGE = "reference/config.md"
 GLOBAL = "# @package _global_"
@@ -30,6 +33,7 @@ EVERYWHERE = {
     "_target_": "what implements it: `package.module.Class`, called with the other options of the choice",
 }
 TWINS = {"model.finetune.": "model.pretrain."}  # same options, explained only once
+OPTIONS = {**dict(option_types(RunConfig, "")), **dict(option_types(Launcher, "hydra.launcher"))}
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
 FURTHER = ("inversion/prompt", "recipe", "hydra/launcher", "hydra/sweeper")  # groups that config.yaml does not list
 EXPLAINS = {"hydra/launcher": "slurm"}  # choice whose comments explain the options of a group without a default
@@ -153,7 +157,11 @@ def _entries(node: yaml.MappingNode, lines: list[str], place: str) -> Iterator[E
 
 def _holds_options(option: str) -> bool:
     """Whether the keys of a mapping are options rather than keys of a lookup, such as model names."""
-    return option in Config.__annotations__ or option.startswith("hydra") or option in GROUPS
+    return option.startswith("hydra") or _is_group(OPTIONS.get(option, Any))
+
+
+def _is_group(hint: Any) -> bool:
+    return any(inspect.isclass(part) and issubclass(part, Options) for part in alternatives(hint))
 
 
 def _one_line(node: yaml.Node) -> str:
@@ -200,9 +208,8 @@ def _section(title: str, intro: str, choices: list[Choice]) -> str:
             if option in shown or not (value or known[option]):  # a mapping without a comment needs no row
                 continue
             shown.add(option)
-            kind, interval = _kind(option, value, choice.called), _interval(range_of(option, ""))
-            numeric = "integer" in kind or "number" in kind
-            cells = (f"`{option}`", _code(value), kind, interval if numeric else "", known[option])
+            kind, interval = _kind(option, value, choice.called), _interval(_hint(option, choice.called))
+            cells = (f"`{option}`", _code(value), kind, interval, known[option])
             rows.append(f"| {' | '.join(map(_cell, cells))} |\n")
     parts = [f"## {title}\n", f"{_sentence(intro)}\n" if intro else "", "".join(rows)]
     if len(choices) > 1:
@@ -212,13 +219,14 @@ def _section(title: str, intro: str, choices: list[Choice]) -> str:
 
 def _values(choice: Choice) -> str:
     """Render the values that one file sets."""
-    kind, known = getattr(choice.called, "__name__", ""), meanings()
+    known = meanings()
+    first = next(each for each in _choices(choice.group) if each.called is not None or each is choice).called
     rows = []
     for option, value, comment in choice.entries:
-        interval = _interval(range_of(option, kind))
+        interval = _interval(_hint(option, choice.called))
         notes = [
             "" if comment == known[option] else comment,
-            f"range {interval}" if interval != _interval(range_of(option, "")) else "",
+            f"range {interval}" if interval != _interval(_hint(option, first)) else "",
         ]
         if value:
             rows.append(f"| `{option}` | {_cell(_code(value))} | {_cell('; '.join(filter(None, notes)))} |\n")
@@ -230,34 +238,40 @@ def _values(choice: Choice) -> str:
 
 def _kind(option: str, value: str, called: Any) -> str:
     """Describe the type of an option in words; list its choices if the type has them."""
-    parent, _, name = option.rpartition(".")
-    hints = typing.get_type_hints(GROUPS[parent]) if parent in GROUPS else {}
-    if not parent:
-        hints = typing.get_type_hints(Config)
-    elif name not in hints and called is not None and "." not in parent:
-        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    if name in hints and hints[name] is not Any:
-        return _spelled(hints[name])
-    if value.startswith("{default"):
-        return "number, or one by model"
+    hint = _hint(option, called)
+    if hint is not Any and not _is_group(hint):
+        return _spelled(hint)
     parsed = None if value in ("", "…", "???") else yaml.safe_load(value)
     return "" if parsed is None else "list" if isinstance(parsed, list) else TYPES.get(type(parsed), "")
 
 
+def _hint(option: str, called: Any) -> Any:
+    """Find the type of an option, with its range: that of the typed options, else of the component's argument."""
+    if option in OPTIONS:
+        return OPTIONS[option]
+    name = option.partition(".")[2]
+    return argument_types(called).get(name, Any) if called is not None and "." not in name else Any
+
+
 def _spelled(hint: Any) -> str:
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    parts = alternatives(hint)
+    bare = [part for part in parts if part is not int or float not in parts]
+    if any(typing.get_origin(part) is dict for part in bare):
+        return "number, or one by model" if len(bare) > 1 else "mapping"
+    return " or ".join(_word(part) for part in bare)
+
+
+def _word(part: Any) -> str:
+    origin, parts = typing.get_origin(part), typing.get_args(part)
     if origin is Literal:
-        return " | ".join(f"`{part}`" for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_spelled, parts))
-    if origin is not None and issubclass(origin, Mapping):
-        return "mapping"
-    if parts:
-        return f"list of {_spelled(parts[0])}"
-    return TYPES.get(hint, "")
+        return " | ".join(f"`{each}`" for each in parts)
+    return f"list of {_spelled(parts[0])}" if parts else TYPES.get(part, "")
 
 
-def _interval(allowed: Range) -> str:
+def _interval(hint: Any) -> str:
+    allowed = range_of(hint)
+    if allowed is None:
+        return ""
     if allowed is FINITE:
         return "any"
     ends = ("(" if allowed.above else "[", ")" if allowed.below else "]")

@@ -1,4 +1,4 @@
-"""Datasets of the library: a dataset of ``conf/dataset`` or a file of facts, with its splits as attributes."""
+"""Datasets of the library: a dataset of ``conf/dataset`` or a file of facts or text, with its splits as attributes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Any
 
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
-from meow_lightning.config.instantiate import instantiate
-from meow_lightning.config.validation import check_call
+from meow_lightning.data.examples import Dataset, EvalSet, Example
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.types import Dataset, Fact
+from meow_lightning.types import Fact, Segments
 
-FILES = (".jsonl", ".json")
+FILES = {".jsonl": "jsonl", ".json": "jsonl", ".txt": "documents"}  # dataset of a file with this ending
 
 
 class FactDataset:
-    """A dataset whose splits are attributes; itself a :class:`meow_lightning.types.Dataset`.
+    """A dataset whose splits are attributes; itself a :class:`meow_lightning.data.examples.Dataset`.
 
     Args:
         dataset: The dataset.
@@ -33,25 +32,25 @@ class FactDataset:
         self.name, self.public = dataset.name, dataset.public
 
     @property
-    def forget(self) -> list[Fact]:
-        """Facts to forget."""
+    def forget(self) -> list[Example]:
+        """Facts, or passages of documents, to forget."""
         return self.facts("forget")
 
     @property
-    def retain(self) -> list[Fact]:
-        """Facts to keep; empty if there are none."""
+    def retain(self) -> list[Example]:
+        """Examples to keep; empty if there are none."""
         return self.facts("retain")
 
     @property
-    def holdout(self) -> list[Fact]:
-        """Facts like those to forget that no model was trained on; empty if there are none."""
+    def holdout(self) -> list[Example]:
+        """Examples like those to forget that no model was trained on; empty if there are none."""
         return self.facts("holdout")
 
-    def facts(self, split: str) -> list[Fact]:
-        """Return the facts of a split, such as ``forget`` or ``retain``."""
-        return self.dataset.facts(split)
+    def facts(self, split: str) -> list[Example]:
+        """Return the examples of a split, such as ``forget`` or ``retain``."""
+        return list(self.dataset.facts(split))
 
-    def evaluation(self) -> dict[str, list[Fact]]:
+    def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets by name, in report order."""
         return self.dataset.evaluation()
 
@@ -59,8 +58,8 @@ class FactDataset:
         """Sample rows for pretraining a base model."""
         return self.dataset.pretraining_examples(rows, seed)
 
-    def tokenizer_corpus(self) -> list[tuple[str, str]]:
-        """Return the (question, answer) pairs to train a tokenizer on."""
+    def tokenizer_corpus(self) -> Sequence[tuple[str, str] | Segments]:
+        """Return the (question, answer) pairs, and the segments of raw text, to train a tokenizer on."""
         return self.dataset.tokenizer_corpus()
 
     def caveats(self) -> tuple[str, ...]:
@@ -69,7 +68,7 @@ class FactDataset:
 
     def __repr__(self) -> str:
         """Name the dataset and the sizes of its splits."""
-        return f"FactDataset({self.name}: {len(self.forget)} facts to forget, {len(self.retain)} to keep)"
+        return f"FactDataset({self.name}: {len(self.forget)} examples to forget, {len(self.retain)} to keep)"
 
 
 def load_dataset(
@@ -82,12 +81,12 @@ def load_dataset(
     trusted_packages: Sequence[str] = (),
     **options: Any,
 ) -> FactDataset:
-    """Load a dataset by the name of its file in ``conf/dataset``, or a file of facts to forget.
+    """Load a dataset by the name of its file in ``conf/dataset``, or a file of facts or text to forget.
 
     Args:
         name: ``tofu``, ``fictional`` or another file of ``conf/dataset``; or the path of a JSON-lines file (or of one
-            JSON list) with ``question`` and ``answer`` in each entry.
-        retain: For a file of facts: the file of the facts to keep; ``None`` for none.
+            JSON list) with ``question`` and ``answer`` in each entry, or of a ``.txt`` file, a document to forget.
+        retain: For a file: the file of the facts, or of the documents, to keep; ``None`` for none.
         split: For datasets with several splits: such as ``forget05``, which determines all others.
         limit: Maximum number of facts per split and evaluation set, from 1; ``None`` for all.
         seed: Seed of all random choices, from 0.
@@ -100,16 +99,16 @@ def load_dataset(
     chosen, options = str(name), {**options, "split": split}
     if retain is not None:
         options["retain"] = Path(retain).expanduser()
-    if chosen.endswith(FILES) or Path(chosen).is_file():
-        options["forget"], chosen = Path(chosen).expanduser(), "jsonl"
+    path = Path(chosen).expanduser()
+    if path.suffix in FILES or path.is_file():
+        options["forget"], chosen = path, FILES.get(path.suffix, "jsonl")
     names = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
     if chosen not in names:
         raise UserError(
             f"name={chosen} is invalid: expected one of {', '.join(names)}, or the path of a file that ends in "
             f"{' or '.join(FILES)}{suggestion(chosen, names)}"
         )
-    words = [f"dataset={chosen}", f"seed={seed}", *words_of("dataset", options), *words_of("", {"limit": limit})]
-    node = library_options(words)["dataset"]
-    check_call("dataset", node, allow=trusted_packages)
-    dataset: Dataset = instantiate(node, allow=trusted_packages)
+    general = {"seed": seed, "limit": limit, "trusted_packages": list(trusted_packages)}
+    composed = library_options([f"dataset={chosen}", *words_of("", general), *words_of("dataset", options)])
+    dataset: Dataset = composed.dataset.instantiate(allow=trusted_packages)
     return FactDataset(dataset if limit is None else LimitedDataset(dataset=dataset, limit=limit))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from meow_lightning.api.evaluation import Evaluation
 from meow_lightning.config.composition import library_options
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.data.examples import Dataset
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import sets_that_need
-from meow_lightning.evaluation.predict import Question, generation_budget, predict
+from meow_lightning.evaluation.predict import Question, generation_budget, generation_prompt, predict
 from meow_lightning.evaluation.protocols.predict import predict_under_protocol
-from meow_lightning.evaluation.protocols.registry import counted_rows
-from meow_lightning.evaluation.sets import set_info
+from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
+from meow_lightning.evaluation.sets import benchmark_of
 from meow_lightning.evaluation.suite.suite import evaluate as compute_metrics
 from meow_lightning.generation.batch_size import AdaptiveBatchSize, fitting_batch_size
 from meow_lightning.memo.measure import Measure
 from meow_lightning.memo.scoring import score
 from meow_lightning.models.language_model import LanguageModel
-from meow_lightning.types import AnswerRow, Dataset, Progress, ScoredText
+from meow_lightning.types import AnswerRow, Progress, ScoredText
 
 GIVEN = "no {role} model was given to evaluate()"
 
@@ -53,35 +54,40 @@ def evaluate(
         The metrics with their definitions, and the predictions behind them.
 
     Raises:
-        UserError: An option is invalid.
+        UserError: An option is invalid, or the protocol cannot evaluate this dataset or prompt.
     """
     chosen = library_options(options)
-    if chosen["evaluation"]["selection_fraction"]:
+    if chosen.evaluation.selection_fraction:
         raise UserError("evaluation.selection_fraction selects a checkpoint, which takes the pipeline: use meow.run")
     given = {"target": target, "retain": retain, "unlearned": model}
     models = {role: each for role, each in given.items() if each is not None}
+    for each in models.values():
+        check_protocol(chosen.evaluation.protocol, dataset, template=each.encoder.template)
     rows = {role: _predictions(each, dataset, chosen, progress) for role, each in models.items()}
     scores: dict[str, list[ScoredText]] = {}
     if measure is not None:
-        facts, size = dataset.facts("forget"), chosen["trainer"]["generation_batch_size"]
+        facts, size = dataset.facts("forget"), chosen.trainer.generation_batch_size
         scores = {role: score(each, facts, measure=measure, batch_size=size) for role, each in models.items()}
+    benchmark = benchmark_of([each.info for each in dataset.evaluation().values()])
     results = compute_metrics(
         rows, {role: {"answers": each} for role, each in scores.items()},
-        truth_ratio_mean=chosen["evaluation"]["truth_ratio_mean"],
+        truth_ratio_mean=chosen.evaluation.truth_ratio_mean,
         absent={role: GIVEN.format(role=role) for role, each in given.items() if each is None},
-        protocol=chosen["evaluation"]["protocol"], public=public_texts(dataset.facts("retain")),
+        protocol=chosen.evaluation.protocol, public=public_texts(dataset.facts("retain")), benchmark=benchmark,
     )  # fmt: skip
-    return Evaluation(results=results, predictions=rows, scores=scores, settings=dict(chosen["evaluation"]))
+    return Evaluation(results=results, predictions=rows, scores=scores, settings=chosen.evaluation, benchmark=benchmark)
 
 
 def _predictions(
-    model: LanguageModel, dataset: Dataset, options: Mapping[str, Any], progress: Progress | None
+    model: LanguageModel, dataset: Dataset, options: RunConfig, progress: Progress | None
 ) -> list[AnswerRow]:
-    evaluation, batch = options["evaluation"], options["trainer"]["eval_batch_size"]
-    protocol = evaluation["protocol"]
-    sets = {name: counted_rows(protocol, facts) for name, facts in dataset.evaluation().items()}
+    evaluation, trainer = options.evaluation, options.trainer
+    protocol, batch, evaluated = evaluation.protocol, trainer.eval_batch_size, dataset.evaluation()
+    sets = {name: counted_rows(protocol, facts) for name, facts in evaluated.items()}
     questions = [(name, index, fact) for name, facts in sets.items() for index, fact in enumerate(facts)]
-    gradients = sets_that_need("gradient", [*map(set_info, sets)]) if evaluation["gradient_norm"] else []
+    gradients = (
+        sets_that_need("gradient", [each.info for each in evaluated.values()]) if evaluation.gradient_norm else []
+    )
     report = None if progress is None else (lambda done: progress(done, len(questions), "questions"))
     if protocol != "none":
         return list(
@@ -89,11 +95,11 @@ def _predictions(
                 protocol, model.model, model.encoder, questions, batch=batch, gradients=gradients, progress=report
             )  # type: ignore[arg-type]
         )
-    budget = evaluation["max_new_tokens"]
+    budget = evaluation.max_new_tokens
     return list(
         predict(
             model.model, model.encoder, questions, max_new_tokens=budget, batch=batch,
-            slots=_slots(model, questions, budget, options["trainer"]["generation_batch_size"]), gradients=gradients,
+            slots=_slots(model, questions, budget, trainer.generation_batch_size), gradients=gradients,
             progress=report,
         )
     )  # fmt: skip
@@ -103,6 +109,6 @@ def _slots(model: LanguageModel, questions: Sequence[Question], budget: int, siz
     if size is not None:
         return AdaptiveBatchSize(size, note=None)
     encoder = model.encoder
-    longest = max(len(encoder.generation_prompt_ids(fact.question)) for _, _, fact in questions)
-    most = max(generation_budget(encoder, fact, max_new_tokens=budget) for _, _, fact in questions)
+    longest = max(len(generation_prompt(encoder, example)) for _, _, example in questions)
+    most = max(generation_budget(encoder, example, max_new_tokens=budget) for _, _, example in questions)
     return fitting_batch_size(model.model, tokens=longest, generated=most, shared=False, processes=1, note=None)

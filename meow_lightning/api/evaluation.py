@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from meow_lightning.config import schema
 from meow_lightning.errors import UserError, suggestion
 from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import results_to_json
 from meow_lightning.report.tables import markdown
 from meow_lightning.store.durable import write_json
-from meow_lightning.types import AnswerRow, Definition, Results, ScoredText
+from meow_lightning.types import AnswerRow, Definition, Results, ScoredText, SetInfo
 
 if TYPE_CHECKING:
     import pandas
@@ -30,12 +31,14 @@ class Evaluation:
         predictions: Prediction rows of all evaluation sets, by role.
         scores: Scores of the true answers of the forget set, by role; empty without a measure.
         settings: The options of ``evaluation`` that were used.
+        benchmark: The evaluation sets with their purpose and scoring, in reporting order.
     """
 
     results: Results
     predictions: Mapping[str, list[AnswerRow]]
     scores: Mapping[str, list[ScoredText]]
-    settings: Mapping[str, Any]
+    settings: schema.Evaluation
+    benchmark: tuple[SetInfo, ...]
 
     def __getitem__(self, name: str) -> float:
         """Return a metric of the unlearned model, such as ``forget/rouge_l_recall`` or ``model_utility``.
@@ -89,10 +92,10 @@ class Evaluation:
         """
         samples = headline_samples(
             self.predictions, {role: {"answers": list(each)} for role, each in self.scores.items()},
-            truth_ratio_mean=self.settings["truth_ratio_mean"], protocol=self.settings["protocol"],
-            bootstrap_samples=bootstrap_samples or self.settings["bootstrap_samples"], seed=0,
+            truth_ratio_mean=self.settings.truth_ratio_mean, protocol=self.settings.protocol,
+            bootstrap_samples=bootstrap_samples or self.settings.bootstrap_samples, seed=0, benchmark=self.benchmark,
         )  # fmt: skip
-        return interval_ends(samples, confidence_level=confidence_level or self.settings["confidence_level"])
+        return interval_ends(samples, confidence_level=confidence_level or self.settings.confidence_level)
 
     def to_frame(self) -> pandas.DataFrame:
         """Convert to a table: one row per metric, one column per role; NaN where a metric is missing."""

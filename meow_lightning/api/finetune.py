@@ -11,11 +11,11 @@ from meow_lightning.api.training import Log, Observers, Training
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
-from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.models.language_model import LanguageModel
-from meow_lightning.types import Dataset
 
 
 def finetune(  # noqa: PLR0913 - each is an option of a training
@@ -59,8 +59,8 @@ def finetune(  # noqa: PLR0913 - each is an option of a training
     facts = [fact for split in splits for fact in dataset.facts(split)]
     if not facts:
         raise UserError(f"dataset={dataset.name} has no facts in {' and '.join(splits)}, so there is nothing to learn")
-    recipe = recipe_for_rows(chosen["model"]["finetune"], len(facts))
-    rows = encode(model.encoder, question_answer_pairs(facts))
+    recipe = recipe_for_rows(chosen.model.finetune, len(facts))
+    rows = encode(model.encoder, training_segments(facts))
     plan = BatchPlan(
         streams={"learn": StreamData(rows=rows)}, global_batch_size=recipe["global_batch_size"], batch_tokens=None,
         epochs=recipe["epochs"], seed=seed, paired=(),

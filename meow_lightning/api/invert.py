@@ -7,13 +7,13 @@ from typing import Any
 
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
-from meow_lightning.config.instantiate import instantiate
-from meow_lightning.config.validation import check_call
+from meow_lightning.config.instantiate import component_class
+from meow_lightning.data.examples import Dataset
 from meow_lightning.data.values.secrets import Secrets
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, Writer
 from meow_lightning.inversion.candidates import keep_candidates, parse_replies
-from meow_lightning.types import Dataset, InvertedFact
+from meow_lightning.types import Fact, InvertedFact
 
 
 def invert(
@@ -22,7 +22,7 @@ def invert(
     """Write answers that contradict the facts to forget, and keep those that pass the filter.
 
     Args:
-        dataset: The facts to forget; rules also borrow values from those to keep.
+        dataset: The facts to forget; rules also borrow values from those to keep. Passages of documents are left out.
         writer: Name of a file in ``conf/inversion`` (``rules``, ``file``, ``endpoint``), or a writer.
         candidates: Inverted facts per fact, from 1; ``None`` for the number in the writer's file.
         seed: Seed of a named writer's choices, from 0.
@@ -35,7 +35,9 @@ def invert(
         UserError: An option is invalid, or the writer cannot be used.
     """
     built, count = _writer(writer, seed, {**options, "candidates": candidates})
-    forget, retain = dataset.facts("forget"), dataset.facts("retain")
+    forget, retain = (
+        [each for each in dataset.facts(split) if isinstance(each, Fact)] for split in ("forget", "retain")
+    )
     requests = [
         GenerationRequest(fact=fact, attempt=0, count=count, previous_answers=(), model_answer=None) for fact in forget
     ]
@@ -57,15 +59,13 @@ def _writer(writer: str | Writer, seed: int, options: dict[str, Any]) -> tuple[W
         return writer, options["candidates"]
     check_choice("writer", writer, _names())
     words = [f"inversion={writer}", f"seed={seed}", *words_of("inversion", options)]
-    node = library_options(words)["inversion"]
-    if check_call(
-        "inversion", node, allow=(), **dict.fromkeys(("folder", "device", "adaptive_batch_size"))
-    ).runs_locally:
+    inversion = library_options(words).inversion
+    if component_class(inversion.keyed, allow=()).runs_locally:
         raise UserError(
             f"writer={writer} runs a language model of its own; use meow.run(['inversion={writer}', …]), or serve the "
             "model and use writer='endpoint'"
         )
-    return instantiate(node, allow=()), node.get("candidates")
+    return inversion.instantiate(allow=()), inversion.candidates
 
 
 def _names() -> Sequence[str]:

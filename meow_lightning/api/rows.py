@@ -9,24 +9,27 @@ import torch
 
 from meow_lightning.api.invert import invert
 from meow_lightning.config.composition import library_options
-from meow_lightning.config.methods import build_method, file_of
+from meow_lightning.config.methods import build_method, file_of, method_names
+from meow_lightning.config.schema import RunConfig, Select
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode
+from meow_lightning.data.examples import Dataset, check_streams
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import Measure
 from meow_lightning.memo.scoring import score
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.training.streams import select_inverted, stream_texts, with_reference_logps
-from meow_lightning.types import Dataset, Encoded, InvertedFact, Method
+from meow_lightning.types import Encoded, InvertedFact, Method
 
 UNTRAINED = "none"  # the file of conf/method that stands in for a class without a file of its own
 
 
-def resolve_method(method: str | Method, words: Sequence[str]) -> tuple[Method, dict[str, Any]]:
+def resolve_method(method: str | Method, dataset: Dataset, words: Sequence[str]) -> tuple[Method, RunConfig]:
     """Build a method and compose the options of a run with it.
 
     Args:
         method: Name of a file in ``conf/method``, or a method.
+        dataset: The examples to train on.
         words: Further words of the command line.
 
     Returns:
@@ -34,15 +37,17 @@ def resolve_method(method: str | Method, words: Sequence[str]) -> tuple[Method, 
         exists gets options without a recipe.
 
     Raises:
-        UserError: The name or a word is invalid, or the method unlearns in rounds.
+        UserError: The name or a word is invalid, the method unlearns in rounds, or the dataset lacks a stream of it.
     """
     built: Method = build_method(method) if isinstance(method, str) else method
-    name = method if isinstance(method, str) else file_of(method) or UNTRAINED
-    options = library_options([f"method={name}", *words])
-    if isinstance(method, str) and options["method"].get("rounds") is not None:
+    name = method if isinstance(method, str) else file_of(method) or type(method).__name__
+    described = name if name in method_names() else UNTRAINED
+    options = library_options([f"method={described}", *words])
+    if isinstance(method, str) and options.method.rounds is not None:
         raise UserError(
             f"method={method} unlearns in rounds, which takes the pipeline: use meow.run(['method={method}', …])"
         )
+    check_streams(built.streams, dataset, method=name)
     return built, options
 
 
@@ -53,7 +58,7 @@ def selected_facts(
     *,
     inverted: Sequence[InvertedFact] | None,
     measure: str | Measure,
-    select: Mapping[str, Any] | None,
+    select: Select | None,
     seed: int,
 ) -> list[InvertedFact]:
     """Select the inverted facts that a method trains on, one per row, by their scores under the start model.
@@ -64,7 +69,7 @@ def selected_facts(
         method: The method.
         inverted: The inverted facts to select from; ``None`` to have rules write them.
         measure: Measure of the scores.
-        select: ``method.select`` with ``k``, ``strategy`` and ``rows``; ``None`` to train on all of them.
+        select: ``method.select``; ``None`` to train on all of them.
         seed: Seed of rules and of a random selection.
 
     Returns:
@@ -75,7 +80,8 @@ def selected_facts(
     written = invert(dataset, seed=seed) if inverted is None else list(inverted)
     if select is None:
         return written
-    return select_inverted(written, score(start, written, measure=measure), **select, seed=seed)
+    scores = score(start, written, measure=measure)
+    return select_inverted(written, scores, k=select.k, strategy=select.strategy, rows=select.rows, seed=seed)
 
 
 def training_plan(

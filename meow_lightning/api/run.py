@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from meow_lightning.config.composition import compose_options, words_of
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program, prepare
-from meow_lightning.pipeline.graph import RunGraph
-from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.store import Store
 from meow_lightning.types import Results
 
@@ -27,7 +25,7 @@ class Run:
         model: Folder of the unlearned model, for :meth:`LanguageModel.from_pretrained`; ``None`` if the run's goal
             precedes ``unlearn``.
         report: Folder of the report with ``report.html``; ``None`` if the run's goal precedes ``report``.
-        options: All resolved options.
+        options: All options.
     """
 
     name: str
@@ -35,7 +33,7 @@ class Run:
     artifacts: Mapping[str, Path]
     model: Path | None
     report: Path | None
-    options: Mapping[str, Any]
+    options: RunConfig
 
 
 def run(overrides: Sequence[str] = (), *, outputs: str | Path = "outputs") -> Run:
@@ -54,7 +52,7 @@ def run(overrides: Sequence[str] = (), *, outputs: str | Path = "outputs") -> Ru
             raise UserError(f"{word} starts more than one run or only shows something; use the command line for it")
     options = compose_options([*overrides, *words_of("", {"outputs": Path(outputs).expanduser()})])
     for name in ("plan", "status"):
-        if options[name]:
+        if getattr(options, name):
             raise UserError(f"{name}=true only shows the run; use the command line for it")
     program = Program()
     try:
@@ -62,15 +60,11 @@ def run(overrides: Sequence[str] = (), *, outputs: str | Path = "outputs") -> Ru
     finally:
         program.close()
     graph, wanted = prepare(options)
-    store = Store(root=Path(options["store"]), cache=options["cache"])
+    store = Store(root=Path(options.store), cache=options.cache)
     computed = {each.key for each in wanted if store.find(each) is not None}
     return Run(
         name=graph.name, results=results, options=options,
         artifacts={f"{each.stage} {each.label}".strip(): store.path(each) for each in wanted if each.key in computed},
-        model=model_folder(store.path(graph.models.unlearned)) if graph.models.unlearned.key in computed else None,
-        report=_report(graph, options) if graph.report.key in computed else None,
+        model=store.path(graph.models.unlearned) / "model" if graph.models.unlearned.key in computed else None,
+        report=Path(options.outputs) / "reports" / graph.tag if graph.report.key in computed else None,
     )  # fmt: skip
-
-
-def _report(graph: RunGraph, options: Mapping[str, Any]) -> Path:
-    return Path(options["outputs"]) / "reports" / graph.tag

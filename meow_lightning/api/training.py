@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from meow_lightning.config.precision import Precision, precision_of
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.batch_plan import BatchPlan
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -50,7 +51,7 @@ class Training:
 
     Args:
         start: The model to start from; it stays as it is.
-        options: Resolved options of a run, of which ``model.lora``, ``optim``, ``trainer``, ``callbacks`` and ``seed``
+        options: Options of a run, of which ``model.lora``, ``optim``, ``trainer``, ``callbacks`` and ``seed``
             are read.
 
     Attributes:
@@ -62,14 +63,14 @@ class Training:
         UserError: The options take several processes or another model.
     """
 
-    def __init__(self, start: LanguageModel, options: Mapping[str, Any]) -> None:
+    def __init__(self, start: LanguageModel, options: RunConfig) -> None:
         _check(options)
-        lora = options["model"]["lora"]
-        self.start, self.options, self.adapters = start, options, lora["rank"] is not None
+        lora = options.model.lora
+        self.start, self.options, self.adapters = start, options, lora.rank is not None
         self.precision = precision_of(start.precision, adapters=self.adapters)
         network: torch.nn.Module = start.copy(dtype=self.precision.trained)
         if self.adapters:
-            network = with_lora(network, **lora, dropout=0.0, seed=options["seed"]).eval()  # type: ignore[arg-type]
+            network = with_lora(network, **lora.plain(), dropout=0.0, seed=options.seed).eval()  # type: ignore[arg-type]
         self.network = network.to(start.device)
 
     def prepare(self, method: Method, plan: BatchPlan) -> None:
@@ -82,11 +83,11 @@ class Training:
         Raises:
             UserError: The method trains no weight, or attaches modules beside adapters.
         """
-        trainer = self.options["trainer"]
+        trainer = self.options.trainer
         prepare_method(
             method, self.network, rows={name: stream.rows for name, stream in plan.streams.items()},
-            seed=self.options["seed"], pad_id=self.start.encoder.pad_id, micro_batch_size=trainer["micro_batch_size"],
-            micro_batch_tokens=trainer["micro_batch_tokens"], may_attach=not self.adapters,
+            seed=self.options.seed, pad_id=self.start.encoder.pad_id, micro_batch_size=trainer.micro_batch_size,
+            micro_batch_tokens=trainer.micro_batch_tokens, may_attach=not self.adapters,
         )  # fmt: skip
 
     def run(self, method: Method, plan: BatchPlan, recipe: Mapping[str, Any], observers: Observers) -> LanguageModel:
@@ -107,7 +108,7 @@ class Training:
         self.network.train()
         module = TrainingModule(
             model=self.network, method=method, plan=plan, optim=_optim(self.options, recipe, plan, self.precision),
-            log_every=self.options["callbacks"]["log_every"], reference=self._reference(method),
+            log_every=self.options.callbacks.log_every, reference=self._reference(method),
         )  # fmt: skip
         if plan.total_steps:
             self._fit(module, observers)
@@ -122,15 +123,15 @@ class Training:
         return self.start.copy(dtype=self.precision.compute).requires_grad_(False)
 
     def _fit(self, module: TrainingModule, observers: Observers) -> None:
-        trainer = self.options["trainer"]
+        trainer = self.options.trainer
         without_dropout(module.model)
-        if trainer["gradient_checkpointing"]:
+        if trainer.gradient_checkpointing:
             enable_checkpointing(module.model)
         settings = TrainerSettings(
             accelerator="gpu" if self.start.device.type == "cuda" else "cpu", devices=1, nodes=1, strategy="auto",
-            precision=self.precision.lightning, micro_batch_size=trainer["micro_batch_size"],
-            micro_batch_tokens=trainer["micro_batch_tokens"],
-            checkpoint_seconds=self.options["callbacks"]["checkpoint_seconds"],
+            precision=self.precision.lightning, micro_batch_size=trainer.micro_batch_size,
+            micro_batch_tokens=trainer.micro_batch_tokens,
+            checkpoint_seconds=self.options.callbacks.checkpoint_seconds,
         )  # fmt: skip
         with _folder(observers.output_dir) as folder:
             fit(
@@ -162,29 +163,29 @@ class Training:
             "(lr) or fewer epochs may help",
         )
         network.eval().requires_grad_(True).to(start.device)  # type: ignore[arg-type]
-        answering = method.inference(network).eval()
-        return LanguageModel(
-            answering, start.encoder, precision=start.precision, made_by=type(method).__name__ if own else None
-        )
+        if own:
+            answering, name = method.inference(network).eval(), type(method).__name__
+            return LanguageModel.of_method(name, answering, start.encoder, precision=start.precision)
+        return LanguageModel(network, start.encoder, precision=start.precision)
 
 
-def _check(options: Mapping[str, Any]) -> None:
+def _check(options: RunConfig) -> None:
     """Reject options that take several processes or other models.
 
     Raises:
         UserError: There is one.
     """
     for option, given, allowed in (
-        ("trainer.devices", options["trainer"]["devices"], 1),
-        ("optim.checkpoint", options["optim"]["checkpoint"], "last"),
+        ("trainer.devices", options.trainer.devices, 1),
+        ("optim.checkpoint", options.optim.checkpoint, "last"),
     ):
         if given != allowed:
             raise UserError(f"{option}={given} takes the pipeline: use meow.run, or set {option}={allowed}")
 
 
-def _optim(options: Mapping[str, Any], recipe: Mapping[str, Any], plan: BatchPlan, precision: Precision) -> Optim:
+def _optim(options: RunConfig, recipe: Mapping[str, Any], plan: BatchPlan, precision: Precision) -> Optim:
     return Optim(
-        optimizer=options["optim"]["optimizer"], lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
+        optimizer=options.optim.optimizer, lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], weight_decay=recipe["weight_decay"], max_grad_norm=recipe["max_grad_norm"],
         warmup=max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"],
         schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0,

@@ -10,10 +10,11 @@ import pytorch_lightning as pl
 from meow_lightning.api.rows import resolve_method, selected_facts, training_plan
 from meow_lightning.api.training import Log, Observers, Training
 from meow_lightning.config.composition import words_of
-from meow_lightning.config.recipes import method_recipe
+from meow_lightning.config.recipes import RECIPE, method_recipe
+from meow_lightning.data.examples import Dataset
 from meow_lightning.memo.measure import Measure
 from meow_lightning.models.language_model import LanguageModel
-from meow_lightning.types import Dataset, InvertedFact, Method
+from meow_lightning.types import InvertedFact, Method
 
 
 def unlearn(  # noqa: PLR0913 - each is an option of a training
@@ -62,17 +63,16 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
     """
     values = {"lr": lr, "epochs": epochs, "global_batch_size": global_batch_size}
     words = [*words_of("optim", values), f"seed={seed}", *options]
-    built, chosen = resolve_method(method, words)
+    built, chosen = resolve_method(method, dataset, words)
     if not built.streams:
         return model.duplicate()
-    recipe = {
-        **chosen["optim"],
-        **{name: method_recipe(chosen, name, chosen["model"]["name"])[0] for name in values},
-    }  # fmt: skip
-    training = Training(model, chosen)
-    select, batch = chosen["method"].get("select"), chosen["trainer"]["eval_batch_size"]
+    recipe = {**chosen.optim.plain(), **{name: method_recipe(chosen, name)[0] for name in RECIPE}}
+    training, select = Training(model, chosen), chosen.method.select
     facts = selected_facts(model, dataset, built, inverted=inverted, measure=measure, select=select, seed=seed)
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
-    plan = training_plan(training.network, model, dataset, built, inverted=facts, shape=shape, eval_batch_size=batch)
+    plan = training_plan(
+        training.network, model, dataset, built, inverted=facts, shape=shape,
+        eval_batch_size=chosen.trainer.eval_batch_size,
+    )  # fmt: skip
     training.prepare(built, plan)
     return training.run(built, plan, recipe, Observers(log=log, callbacks=callbacks, output_dir=output_dir))

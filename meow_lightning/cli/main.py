@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from meow_lightning.cli.flags import MULTIRUN, split_flags
 from meow_lightning.config.composition import with_model_group
 from meow_lightning.config.files import CONF
-from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, summarize_error
+from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, composition_mistakes, summarize_error
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, group_errors, mistakes_of
 from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ Other options that change the results
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
+  ability=     {ability}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them
   trainer=     {trainer}
@@ -154,7 +155,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         typed, flags = split_flags(arguments)
         _check_words(typed)
     except UserError as error:
-        return _fail(str(error))
+        return _report_error(error)
     words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in with_model_group(typed)]
     # A read-only command must not create Hydra's output folders.
     folders = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
@@ -172,7 +173,8 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (UserError, StageError) as error:
         return _report_error(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return _fail(summarize_error(error, typed))
+        first = summarize_error(error, typed)
+        return _fail(*([first] if _sweeps(typed, flags) else composition_mistakes(first, words)))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -194,24 +196,34 @@ def _check_words(words: Sequence[str]) -> None:
     """Reject options that would make Hydra fail with a traceback.
 
     Raises:
-        UserError: An option is invalid; the message is about the first.
+        UserError: Options are invalid.
     """
+    found = []
     for word in words:
-        name, sign, value = word.partition("=")
-        # Neither the store nor the report could contain such a name.
-        if (shown := word.encode(errors="replace").decode()) != word:
-            raise UserError(f"{shown} is not valid UTF-8 (at each ?); rename the file")
-        # Hydra misreads an empty name, or a number as the name of a config file, and crashes.
-        if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
-            raise UserError(f"{word} is not a valid option; use name=value, such as method=meow")
-        if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
-            check_choice(name, value, choices(name))
-        if name in OWN_FILES and ("/" in value or "\\" in value):
-            raise UserError(f"{word} is invalid: for your own files, set {OWN_FILES[name].format(shlex.quote(value))}")
-        if name in ("outputs", "store") and sign:
-            reason = _unusable_reason(value, words)
-            if reason is not None:
-                raise UserError(f"{word} cannot be written to ({reason}); choose another folder")
+        try:
+            _check_word(word, words)
+        except UserError as error:
+            found.append(str(error))
+    if found:
+        raise group_errors(found)
+
+
+def _check_word(word: str, words: Sequence[str]) -> None:
+    name, sign, value = word.partition("=")
+    # Neither the store nor the report could contain such a name.
+    if (shown := word.encode(errors="replace").decode()) != word:
+        raise UserError(f"{shown} is not valid UTF-8 (at each ?); rename the file")
+    # Hydra misreads an empty name, or a number as the name of a config file, and crashes.
+    if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
+        raise UserError(f"{word} is not a valid option; use name=value, such as method=meow")
+    if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
+        check_choice(name, value, choices(name))
+    if name in OWN_FILES and ("/" in value or "\\" in value):
+        raise UserError(f"{word} is invalid: for your own files, set {OWN_FILES[name].format(shlex.quote(value))}")
+    if name in ("outputs", "store") and sign:
+        reason = _unusable_reason(value, words)
+        if reason is not None:
+            raise UserError(f"{word} cannot be written to ({reason}); choose another folder")
 
 
 def _unusable_reason(folder: str, words: Sequence[str]) -> str | None:
@@ -234,9 +246,10 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, StageError):
         sys.stderr.write(f"error: {error}\n")
         return 1
-    return _fail(str(error) if isinstance(error, UserError) else summarize_error(error, sys.argv[1:]))
+    return _fail(*(mistakes_of(error) if isinstance(error, UserError) else [summarize_error(error, sys.argv[1:])]))
 
 
-def _fail(line: str) -> int:
-    sys.stderr.write(f"error: {' '.join(line.split())}\n")
+def _fail(*lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"error: {' '.join(line.split())}\n")
     return 1

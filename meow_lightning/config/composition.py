@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.quoting import quote_value
-from meow_lightning.errors import UserError
+from meow_lightning.errors import group_errors
+
+if TYPE_CHECKING:
+    from meow_lightning.config.schema import RunConfig
 
 LIBRARY = ("model=own",)  # defaults of the library: those of a user's own model
 
 
-def compose_options(words: Sequence[str]) -> dict[str, Any]:
+def compose_options(words: Sequence[str]) -> RunConfig:
     """Compose and check the options of a run as the command line does, without starting it.
 
     Hydra's global state is left as it was, so that a program with its own Hydra configuration can call this.
@@ -24,21 +26,19 @@ def compose_options(words: Sequence[str]) -> dict[str, Any]:
         words: Words of the command line, such as ``method=npo`` and ``optim.lr=1e-5``.
 
     Raises:
-        UserError: An option is invalid; one line, as on the command line.
+        UserError: Options are invalid; a line for each, as on the command line.
     """
-    typed = with_model_group(words)
-    # Callers may change theirs.
-    return copy.deepcopy(_composed(tuple(quote_value(word, multirun=False) for word in typed)))
+    return _composed(tuple(quote_value(word, multirun=False) for word in with_model_group(words)))
 
 
-def library_options(words: Sequence[str]) -> dict[str, Any]:
+def library_options(words: Sequence[str]) -> RunConfig:
     """Compose the options of a function of the library: the defaults for a user's own model, changed by some words.
 
     Args:
         words: Words of the command line.
 
     Raises:
-        UserError: An option is invalid.
+        UserError: Options are invalid.
     """
     return compose_options([*LIBRARY, *words])
 
@@ -63,12 +63,12 @@ def _spelled(value: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _composed(words: tuple[str, ...]) -> dict[str, Any]:
+def _composed(words: tuple[str, ...]) -> RunConfig:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from meow_lightning.config.hydra_errors import summarize_error
+    from meow_lightning.config.hydra_errors import composition_mistakes, summarize_error
     from meow_lightning.config.validation import register, resolved
 
     register()
@@ -77,7 +77,7 @@ def _composed(words: tuple[str, ...]) -> dict[str, Any]:
             with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
                 return resolved(compose("config", overrides=list(words)))
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(summarize_error(error, list(words))) from error
+            raise group_errors(composition_mistakes(summarize_error(error, words), words)) from error
 
 
 @contextlib.contextmanager

@@ -5,13 +5,28 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.program import program
 
-CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the results
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CHANGES = (
+    "dataset",
+    "model",
+    "method",
+    "inversion",
+    "memo",
+    "optim",
+    "evaluation",
+    "ability",
+)  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
+_CHOICE = re.compile(r"\w+=\w+")
 KINDS = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
 
 
@@ -55,6 +70,58 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
     return text.split("\n")[0]
 
 
+def composition_mistakes(first: str, words: Sequence[str]) -> list[str]:
+    """List all mistakes of a command line whose composition failed, one line each.
+
+    Hydra ends at the first mistake; the others are found by composing again without the words that caused it.
+
+    Args:
+        first: Its first mistake, as :func:`summarize_error` words it.
+        words: The command line, quoted for Hydra's grammar.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from meow_lightning.config.validation import resolved
+    from meow_lightning.errors import UserError, mistakes_of
+
+    found, rest = [first], list(words)
+    while right := _without_cause(rest, found[-1]):
+        if len(right) == len(rest):
+            break
+        rest = right
+        try:
+            resolved(_compose(rest))
+        except (HydraException, OmegaConfBaseException) as further:
+            found.append(summarize_error(further, rest))
+            continue
+        except UserError as further:
+            found += mistakes_of(further)
+        break
+    return list(dict.fromkeys(found))
+
+
+def _without_cause(words: Sequence[str], line: str) -> list[str]:
+    """Leave out the words that an error line is about."""
+    right: list[str] = []
+    for word in words:
+        name = word.partition("=")[0].lstrip("+~")
+        if not line.startswith((f"{name}=", f"{name} ", f"{word} ")):
+            right.append(word)
+        elif "=" not in word and right:
+            right.pop()  # the shell has split the value of the word before it
+    return right
+
+
+def _compose(words: Sequence[str]) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(words))
+
+
 def _correction(word: str, words: Sequence[str]) -> str:
     """Suggest a correction for a word that is not of the form ``name=value``."""
     if "=" in word:
@@ -96,20 +163,11 @@ def _choices_with(group: str, key: str) -> list[str]:
     ]
 
 
-def known_keys(words: Sequence[str]) -> list[str]:
-    """List every option of a run in dotted form, and the config groups.
-
-    Args:
-        words: The command line; only its choices of config groups are used.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+@cache
+def _known_keys(chosen: tuple[str, ...]) -> list[str]:
     from omegaconf import OmegaConf
 
-    chosen = [word for word in words if word.partition("=")[0] in GROUPS and re.fullmatch(r"\w+=\w+", word)]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        content = OmegaConf.to_container(compose("config", overrides=chosen), resolve=False)
+    content = OmegaConf.to_container(_compose(chosen), resolve=False)
 
     def walk(node: object, path: str) -> list[str]:
         descendants = (
@@ -120,3 +178,12 @@ def known_keys(words: Sequence[str]) -> list[str]:
         return [*([path] if path else []), *descendants]
 
     return [key for key in walk(content, "") if not key.endswith("_target_")]
+
+
+def known_keys(words: Sequence[str]) -> list[str]:
+    """List every option of a run in dotted form, and the config groups.
+
+    Args:
+        words: The command line; only its choices of config groups are used.
+    """
+    return _known_keys(tuple(word for word in words if word.partition("=")[0] in GROUPS and _CHOICE.fullmatch(word)))

@@ -10,18 +10,6 @@ from meow_lightning.errors import UserError, invalid_option
 
 # A config may only name callables of these packages, and of those that the user adds in `trusted_packages`.
 PACKAGES = ("meow_lightning",)
-# Keys of a node that only the pipeline reads; they are not passed to the target.
-PIPELINE_KEYS = (
-    "name",
-    "lr",
-    "epochs",
-    "global_batch_size",
-    "select",
-    "rounds",
-    "verify",
-    "max_retries_per_fact",
-    "on_shortage",
-)
 
 
 def component_class(node: Mapping[str, Any], *, allow: Iterable[str]) -> Any:
@@ -57,26 +45,11 @@ def component_versions(component: Any) -> dict[str, int]:
     return {name: version for name, version in versions.items() if isinstance(version, int)}
 
 
-def component_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a node passes to its target: all keys except those in ``PIPELINE_KEYS``."""
-    return {key: value for key, value in node.items() if key != "_target_" and key not in PIPELINE_KEYS}
-
-
-def component_config(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a node that defines its target, which is part of an artifact's key."""
-    return {"_target_": node["_target_"], **component_arguments(node)}
-
-
-def without_key(node: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Copy a node without one of its keys."""
-    return {key: value for key, value in node.items() if key != name}
-
-
 def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) -> Any:
     """Build the object that a node describes.
 
     Args:
-        node: The config node.
+        node: Its ``_target_``, and the arguments.
         allow: Further packages that it may name.
         **extra: Arguments that only the program can provide.
 
@@ -88,7 +61,7 @@ def instantiate(node: Mapping[str, Any], *, allow: Iterable[str], **extra: Any) 
 
     component_class(node, allow=allow)
     try:
-        return instantiate(component_config(node), _recursive_=False, _convert_="all", **extra)
+        return instantiate(dict(node), _recursive_=False, _convert_="all", **extra)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error  # the original message instead of Hydra's

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
-from meow_lightning.config.instantiate import component_arguments, instantiate
-from meow_lightning.config.validation import check_call
+from meow_lightning.config.schema import MethodConfig
 from meow_lightning.errors import check_choice
 
 FOLDER = CONF / "method"
@@ -47,9 +46,7 @@ def build_method(name: str, /, **options: Any) -> Any:
         UserError: The name or an option is invalid.
     """
     check_choice("method", name, method_names())
-    node = library_options([f"method={name}", *words_of("++method", options)])["method"]
-    check_call("method", node, allow=())
-    return instantiate(node, allow=())
+    return library_options([f"method={name}", *words_of("++method", options)]).method.instantiate(allow=())
 
 
 def file_of(method: object) -> str | None:
@@ -62,21 +59,20 @@ def file_of(method: object) -> str | None:
         The file's name without suffix; ``None`` if no file names the class.
     """
     kind = type(method)
-    described = [stem for stem in method_names() if _node(stem)["_target_"] == f"{kind.__module__}.{kind.__qualname__}"]
-    return max(described, key=lambda stem: _agreement(method, _node(stem)), default=None)
+    described = [stem for stem in method_names() if _described(stem).target == f"{kind.__module__}.{kind.__qualname__}"]
+    return max(described, key=lambda stem: _agreement(method, _described(stem)), default=None)
 
 
-def _agreement(method: object, node: Mapping[str, Any]) -> tuple[int, int]:
+def _agreement(method: object, described: MethodConfig) -> tuple[int, int]:
     """Count a file's options that a method has; of equally many, the file with fewer others is closer."""
-    given = component_arguments(node)
+    given = described.arguments
     equal = sum(getattr(method, name, None) == value for name, value in given.items())
     return equal - len(given), equal
 
 
 @cache
-def _node(stem: str) -> dict[str, Any]:
-    node: dict[str, Any] = yaml.safe_load((FOLDER / f"{stem}.yaml").read_text(encoding="utf-8"))
-    return node
+def _described(stem: str) -> MethodConfig:
+    return MethodConfig.model_validate(OmegaConf.to_container(OmegaConf.load(FOLDER / f"{stem}.yaml")))
 
 
 def _plain(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import typing
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ _CHOICE = re.compile(r"""\s*'(?:[^'\\]|\\.)*'\s*(?=,|$)|\s*"(?:[^"\\]|\\.)*"\s*(
 ENUMERATED = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
 # Groups whose files name a class; its signature determines which options are strings.
 CLASS_GROUPS = ("dataset", "inversion")
-LAUNCHER = frozenset(f"hydra.launcher.{name}" for name in ("folder", "partition", "account", "qos", "constraint"))
 
 
 def quote_value(word: str, *, multirun: bool) -> str:
@@ -63,26 +61,30 @@ def shell_word(word: str) -> str:
 @cache
 def text_options(group: str) -> frozenset[str]:
     """Collect the dotted options of a group (or the option of that name) whose value is a string."""
-    return frozenset(name for name, hint in _hints(group) if _is_text(hint)) | (LAUNCHER if group == "hydra" else set())
+    return frozenset(name for name, hint in _hints(group) if _is_text(hint))
 
 
 def _hints(group: str) -> Iterator[tuple[str, Any]]:
     """Yield the dotted option and type of every option of a group, from the schema or its classes' signatures."""
-    from meow_lightning.config.schema import GROUPS, Config
+    from meow_lightning.config.options import option_types
+    from meow_lightning.config.schema import RunConfig
+    from meow_lightning.config.signature import argument_types
+    from meow_lightning.config.training_options import Launcher
 
-    yield from typing.get_type_hints(Config).items()
-    for path, typed in GROUPS.items():
-        if path.partition(".")[0] == group:
-            yield from ((f"{path}.{name}", hint) for name, hint in typing.get_type_hints(typed).items())
+    yield from option_types(RunConfig, "")
+    if group == "hydra":
+        yield from option_types(Launcher, "hydra.launcher")
     for file in sorted((CONF / group).glob("*.yaml")) if group in CLASS_GROUPS else ():
         module, _, name = yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"].rpartition(".")
         target = getattr(importlib.import_module(module), name)
-        yield from ((f"{group}.{name}", hint) for name, hint in typing.get_type_hints(target.__init__).items())
+        yield from ((f"{group}.{name}", hint) for name, hint in argument_types(target).items())
 
 
 def _is_text(hint: Any) -> bool:
     """Whether a type is ``str`` or ``str | None``."""
-    return hint is str or set(typing.get_args(hint)) == {str, type(None)}
+    from meow_lightning.config.mistakes import alternatives
+
+    return set(alternatives(hint)) in ({str}, {str, type(None)})
 
 
 def _parsed(word: str) -> Override | None:

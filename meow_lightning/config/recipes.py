@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.config.validation import has_type
-from meow_lightning.errors import UserError, invalid_option
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.training_options import Finetune, Optim
+from meow_lightning.errors import UserError
 
 OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # the same for every method
 RECIPE = ("lr", "epochs", "global_batch_size")
@@ -17,40 +18,37 @@ PLAIN = {
 }
 
 
-def training_overrides(optim: Mapping[str, Any]) -> dict[str, Any]:
+def training_overrides(optim: Optim) -> dict[str, Any]:
     """Select the options of ``optim`` that differ from ``PLAIN``, so that older results keep their keys."""
-    return {name: optim[name] for name, plain in PLAIN.items() if optim[name] != plain}
+    return {name: getattr(optim, name) for name, plain in PLAIN.items() if getattr(optim, name) != plain}
 
 
-def method_recipe(options: Mapping[str, Any], name: str, model: str) -> tuple[Any, str]:
+def method_recipe(config: RunConfig, name: str) -> tuple[Any, str]:
     """Resolve a number of a recipe from ``optim``, or else from the method's table for the model.
 
     Args:
-        options: Resolved options.
+        config: The options.
         name: One of ``RECIPE``.
-        model: Name of the model.
 
     Returns:
         The value and its origin, for the report.
 
     Raises:
-        UserError: Neither has a value, or the table holds an invalid one.
+        UserError: Neither has a value.
     """
-    check_table(options["method"], name)
-    override = options["optim"][name]
+    override, table = getattr(config.optim, name), getattr(config.method, name)
+    method, model = config.method.name, config.model.name
     if override is not None:
         return override, f"optim.{name}"
-    table = options["method"].get(name)
     if not isinstance(table, Mapping):
         if table is None:
-            method = options["method"]["name"]
             raise UserError(f"optim.{name} is null and conf/method/{method}.yaml defines no {name}; set optim.{name}")
         return table, f"method.{name}"
     key = _key(table, f"method.{name}", model, f"; set optim.{name}")
-    return table[key], f"method/{options['method']['name']}.yaml: {name}.{key}"
+    return table[key], f"method/{method}.yaml: {name}.{key}"
 
 
-def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def recipe_for_rows(recipe: Finetune, rows: int) -> dict[str, Any]:
     """Adapt the batch and epochs of a fine-tuning recipe to a number of rows.
 
     A small set gets a smaller batch, so that an epoch has at least ``epoch_steps`` steps if there are enough rows. If
@@ -59,19 +57,19 @@ def recipe_for_rows(recipe: Mapping[str, Any], rows: int) -> dict[str, Any]:
     without ``until``. Unadapted, with a batch of 32 and 5 epochs, 24 rows would give 5 steps and 4,000 rows 625.
 
     Args:
-        recipe: ``model.finetune``, with ``global_batch_size``, ``epochs``, ``replay``, ``steps``, ``epoch_steps`` and
-            ``known``.
+        recipe: ``model.finetune``.
         rows: Number of rows to learn, at least 1; every epoch adds ``replay`` further rows.
     """
-    plain = {name: value for name, value in recipe.items() if name not in ("steps", "epoch_steps", "known")}
-    if not recipe["steps"] or not recipe["epochs"]:
+    planning = ("also", "steps", "epoch_steps", "known")  # splits, and options that only this function reads
+    plain = {name: value for name, value in recipe.plain().items() if name not in planning}
+    if not recipe.steps or not recipe.epochs:
         return plain
-    epoch_rows = rows + recipe["replay"]
-    batch = min(recipe["global_batch_size"], max(1, epoch_rows // recipe["epoch_steps"]))
-    epochs = -(-recipe["steps"] // -(-epoch_rows // batch))
-    if epochs <= recipe["epochs"]:
+    epoch_rows = rows + recipe.replay
+    batch = min(recipe.global_batch_size, max(1, epoch_rows // recipe.epoch_steps))
+    epochs = -(-recipe.steps // -(-epoch_rows // batch))
+    if epochs <= recipe.epochs:
         return {**plain, "global_batch_size": batch}
-    until = {} if recipe["known"] is None else {"until": {"loss": recipe["known"], "epochs": recipe["epochs"]}}
+    until = {} if recipe.known is None else {"until": {"loss": recipe.known, "epochs": recipe.epochs}}
     return {**plain, "global_batch_size": batch, "epochs": epochs, **until}
 
 
@@ -93,34 +91,3 @@ def _key(table: Mapping[str, Any], option: str, model: str, remedy: str) -> str:
     if model not in table and "default" not in table:
         raise UserError(f"{option} has no entry for {model} and no default (entries: {', '.join(table)}){remedy}")
     return model if model in table else "default"
-
-
-def check_table(method: Mapping[str, Any], name: str) -> None:
-    """Check that a method's table for a number of the recipe holds only numbers, including unused entries.
-
-    Raises:
-        UserError: A value has another type; the message names its option.
-    """
-    check_numbers({key: value for key, value in _entries(method.get(name)) if value is not None}, f"method.{name}",
-                  float if name == "lr" else int)  # fmt: skip
-
-
-def check_numbers(table: Any, option: str, hint: type) -> None:
-    """Check that a table, or a plain value, holds only numbers.
-
-    Args:
-        table: A table by model name, or a plain value.
-        option: The dotted option, for the message.
-        hint: ``int`` or ``float``.
-
-    Raises:
-        UserError: A value has another type; the message names its option.
-    """
-    for key, value in _entries(table):
-        if not has_type(value, hint):
-            expected = "a number" if hint is float else "an integer"
-            raise invalid_option(f"{option}.{key}".rstrip("."), value, expected)
-
-
-def _entries(table: Any) -> list[tuple[str, Any]]:
-    return list(table.items()) if isinstance(table, Mapping) else [("", table)]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from meow_lightning.errors import UserError, invalid_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +43,3 @@ class Runtime:
     memo_every_steps: int
     memo_facts: int
     evaluate_every_epochs: int
-
-
-def runtime_of(options: Mapping[str, Any]) -> Runtime:
-    """Build the runtime settings from ``trainer`` and ``callbacks``.
-
-    Raises:
-        UserError: The devices, nodes, strategy and adapters cannot be combined.
-    """
-    trainer, callbacks = options["trainer"], options["callbacks"]
-    if trainer["devices"] % trainer["nodes"]:
-        expected = f"a multiple of trainer.nodes={trainer['nodes']}, counting the devices of all nodes together"
-        raise invalid_option("trainer.devices", trainer["devices"], expected)
-    if trainer["devices"] > 1 and trainer["strategy"] == "auto":
-        devices = f"trainer.devices={trainer['devices']}"
-        raise UserError(f"{devices} requires a strategy for several processes: set trainer=ddp {devices}")
-    if trainer["strategy"] == "fsdp" and (adapters := options["model"]["lora"]["rank"]) is not None:
-        raise UserError(
-            f"trainer.strategy=fsdp does not support model.lora.rank={adapters}: set trainer=ddp for adapters, or "
-            "model.lora.rank=null to train all weights"
-        )
-    executor_only = ("name", "parallel_stages", "threads")
-    return Runtime(**{name: value for name, value in trainer.items() if name not in executor_only}, **callbacks)

@@ -1,259 +1,306 @@
-"""The options of the command line and their types. Their values are in ``conf/``."""
+"""The options of a run as one tree, built once from the composed configuration. Their values are in ``conf/``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+import dataclasses
+import functools
+import operator
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from omegaconf import MISSING
+from pydantic import Field, ValidationError, field_validator
+
+from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
+from meow_lightning.config.model_options import FileName, Model
+from meow_lightning.config.options import ComponentConfig, Options, consistency
+from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
+from meow_lightning.config.runtime import Runtime
+from meow_lightning.config.training_options import Callbacks, Optim, Trainer
+from meow_lightning.errors import UserError, invalid_option
+from meow_lightning.store.folders import NAME_BYTES
+from meow_lightning.store.store import Cache
+
+RESERVED_BYTES = 35  # of a file name, for the parts before and after the run's name
+Threshold = Annotated[Number, Range(0, 1, below=True)]
+# Arguments of a writer that runs a model itself, known only at run time.
+RUNTIME_ARGUMENTS = ("folder", "device", "adaptive_batch_size")
 
 
-@dataclass
-class Config:
-    """The top-level options and config groups."""
+class DatasetConfig(ComponentConfig):
+    """``dataset``: the facts to forget and the facts to keep."""
 
-    dataset: Any = MISSING
-    model: Any = MISSING
-    method: Any = MISSING
-    inversion: Any = MISSING
-    memo: Any = MISSING
-    optim: Any = MISSING
-    evaluation: Any = MISSING
-    ability: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    callbacks: Any = MISSING
-    seed: int = MISSING
-    goal: str = MISSING
-    cache: str = MISSING
-    plan: bool = MISSING
-    status: bool = MISSING
-    preflight: bool = MISSING
-    limit: int | None = MISSING
-    store: str = MISSING
-    outputs: str = MISSING
-    disclaimer: str | None = MISSING
-    trusted_packages: list[str] = field(default_factory=list)
+    name: FileName
+    """Name of the dataset."""
+
+    @property
+    def split(self) -> str:
+        """The split of the dataset to forget; empty for a dataset without splits."""
+        return str(self.arguments.get("split", ""))
+
+    @field_validator("arguments")
+    @classmethod
+    def _check_split(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Check that the split can be part of file names."""
+        if found := list(value_mistakes(arguments.get("split") or "all", FileName, path=("split",))):
+            raise ValidationError.from_exception_data(cls.__name__, [each.details() for each in found])
+        return arguments
 
 
-class AdamW(TypedDict):
-    """Optimizer options of every training."""
+class Select(Options):
+    """``method.select``: how many inverted facts are selected per fact, and how."""
 
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    max_grad_norm: float
-    warmup: float | Literal["epoch"]
-    schedule: Literal["constant", "linear"]
+    k: Count
+    """Inverted facts per fact."""
+    strategy: Literal["largest", "smallest", "random"]
+    """Order of selection by MEMO."""
+    rows: Literal["selected", "official"]
+    """Rows of the selected facts that are trained."""
 
-
-class Optim(AdamW):
-    """``optim``: null takes the value from the method's table; for ``batch_tokens`` it means ``global_batch_size``."""
-
-    name: str
-    checkpoint: Literal["last", "best"]
-    optimizer: Literal["adamw", "adamw8bit", "paged"]
-    lr: float | None
-    epochs: int | None
-    global_batch_size: int | None
-    batch_tokens: int | None
+    @classmethod
+    def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake | None:
+        """Word the mistake; a single key of a selection comes from an override meant for another method."""
+        absent = [key for key in cls.model_fields if key not in data]
+        if len(absent) == 1:
+            return missing(name)
+        hint = "; this method selects no inverted facts, so set no option of method.select"
+        return missing(name, hint) if name == absent[0] else None
 
 
-class Memo(TypedDict):
-    """``memo``: options that the pipeline reads; the others are arguments of the measure."""
+class Rounds(Options):
+    """``method.rounds``: repeated inversion and unlearning of facts that are still memorized."""
 
-    name: str
-    verify: int
+    count: Annotated[int, Range(1, 1000)]
+    """Maximum number of rounds."""
+    memorized_above: Threshold | dict[str, Threshold]
+    """MEMO of a true answer above which it is still memorized; a table by model, or one number."""
+    cut_unit: Literal["characters", "words", "tokens"] | None
+    """Unit that the rounds cut answers by; null to cut them as ``memo`` does."""
+    requery: Literal["memorized", "all"]
+    """Facts to request again in later rounds."""
+    candidates: Count | None
+    """Candidates per fact and round; null for ``inversion.candidates``."""
+    k: Count
+    """New candidates per fact that a later round trains on."""
+    max_requests: Count | None
+    """Maximum number of requests in all rounds; null for no limit."""
 
 
-class Inversion(TypedDict):
-    """``inversion``: options that the pipeline reads; the others are arguments of the writer."""
+class MethodConfig(ComponentConfig):
+    """``method``: the unlearning method, and its recipe by model."""
 
-    name: str
-    max_retries_per_fact: int
-    on_shortage: Literal["error", "few", "warn", "rules"]
+    name: FileName
+    """Name of the method."""
+    select: Select | None = None
+    rounds: Rounds | None = None
+    lr: LearningRate | dict[str, LearningRate | None] | None = None
+    """Peak learning rate: a table by model with a default, or one number."""
+    epochs: Epochs | dict[str, Epochs | None] | None = None
+    """Passes over the first stream, likewise."""
+    global_batch_size: Count | dict[str, Count | None] | None = None
+    """Rows of the first stream per step, likewise."""
 
 
-class PromptTemplate(TypedDict):
+class PromptTemplate(Options):
     """``inversion.prompt``: the texts of a file in ``conf/inversion/prompt``, chosen with ``inversion/prompt=``."""
 
-    version: int
+    version: Count
+    """Version of the texts."""
     system: str
+    """Instructions to the language model."""
     user: str
+    """Message with the question and its answer."""
     context: str
+    """Text prepended if ``inversion.context`` is set."""
     previous_answers: str
+    """Text appended if earlier answers exist."""
     model_answer: str
+    """Text appended if the unlearned model's answer is known."""
 
 
-class Evaluation(TypedDict):
+class InversionConfig(ComponentConfig):
+    """``inversion``: the source of inverted facts."""
+
+    provided: ClassVar[tuple[str, ...]] = RUNTIME_ARGUMENTS
+    passed: ClassVar[tuple[str, ...]] = ("prompt",)
+
+    max_retries_per_fact: Retries
+    """Repeated requests for facts with too few inverted facts."""
+    on_shortage: Literal["error", "few", "warn", "rules"]
+    """What happens if facts keep fewer than ``method.select.k``."""
+    prompt: PromptTemplate | None = None
+
+    @property
+    def candidates(self) -> int | None:
+        """Inverted facts requested per fact; ``None`` for a source without a number."""
+        return self.arguments.get("candidates")
+
+
+class MemoConfig(ComponentConfig):
+    """``memo``: the measure of memorization."""
+
+    provided: ClassVar[tuple[str, ...]] = ("name",)
+
+    verify: CountOrZero
+    """Windows per score that are recomputed one by one and compared; 0 for none."""
+
+    def instantiate(self, *, allow: typing.Iterable[str], **extra: Any) -> Any:
+        """Build the measure, which bears the name of the choice."""
+        return super().instantiate(allow=allow, name=self.name, **extra)
+
+
+class Evaluation(Options):
     """``evaluation``: the metrics, and how they are computed."""
 
     name: str
+    """Name of the choice."""
     protocol: Literal["none", "tofu", "open_unlearning"]
+    """The code base whose definitions are followed, including their defects; ``none`` for ours."""
     truth_ratio_mean: Literal["geometric", "arithmetic"]
-    max_new_tokens: int
+    """Mean of the truth ratio."""
+    max_new_tokens: Count
+    """Maximum tokens of a greedy answer."""
     gradient_norm: bool
-    selection_fraction: float
-    bootstrap_samples: int
-    confidence_level: float
+    """Whether gradients of the true answers are computed, for a membership attack."""
+    selection_fraction: Threshold
+    """Fraction of every set that only selects an epoch."""
+    bootstrap_samples: Annotated[int, Range(1, 10**7)]
+    """Bootstrap resamples of the intervals."""
+    confidence_level: Annotated[Number, Range(0, 1, above=True, below=True)]
+    """Confidence level of the intervals."""
     retain_predictions: str | None
+    """Log of a model that never saw the forget set, instead of a retain model."""
+
+    @consistency
+    def _check_mean(self) -> None:
+        if self.protocol == "open_unlearning" and self.truth_ratio_mean != "geometric":
+            means = (
+                "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
+            )
+            raise invalid_option("evaluation.truth_ratio_mean", self.truth_ratio_mean, means, did_you_mean="geometric")
 
 
-class Ability(TypedDict):
+class Ability(Options):
     """``ability``: tasks of lm-evaluation-harness."""
 
     name: str
+    """Name of the choice."""
     tasks: list[str]
-    limit: int | None
-    num_fewshot: int | None
+    """Tasks by name: those of ``local``, and any other of lm-evaluation-harness."""
+    limit: Count | None
+    """Maximum number of questions per task; null for all."""
+    num_fewshot: Annotated[int, Range(0, 1000)] | None
+    """Solved examples before each question; null as the task says."""
     folder: str | None
-    local: dict
+    """Folder of the files that ``local`` names; null for the environment variable ``MEOW_DATA_DIR``."""
+    local: dict[str, dict]
+    """Definitions of tasks whose questions are in local files, by name."""
 
 
-class Trainer(TypedDict):
-    """``trainer``: the hardware and how stages use it."""
-
-    name: str
-    accelerator: Literal["cpu", "gpu", "auto"]
-    devices: int
-    nodes: int
-    strategy: Literal["auto", "ddp", "fsdp"]
-    parallel_stages: int
-    threads: int
-    micro_batch_size: int
-    micro_batch_tokens: int | None
-    gradient_checkpointing: bool
-    eval_batch_size: int
-    generation_batch_size: int | None
-
-
-class Callbacks(TypedDict):
-    """``callbacks``: logging, checkpoints and evaluations during training."""
-
-    log_every: int
-    checkpoint_seconds: float
-    memo_every_epochs: int
-    memo_every_steps: int
-    memo_facts: int
-    evaluate_every_epochs: int
-
-
-class Learning(AdamW):
-    """Options that ``model.pretrain`` and ``model.finetune`` share."""
-
-    global_batch_size: int
-    epochs: int
-    lr: float
-
-
-class Pretrain(Learning):
-    """``model.pretrain``: the training of a base model from scratch."""
-
-    rows: int
-
-
-class Finetune(Learning):
-    """``model.finetune``: the fine-tuning of target and retain model."""
-
-    also: list[str]
-    replay: int
-    steps: int
-    epoch_steps: int
-    known: float | None
-
-
-class Logger(TypedDict, total=False):
+class Logger(Options):
     """``logger``: where curves and metrics are logged."""
 
     name: Literal["wandb", "csv", "none"]
-    texts: bool | None
-    project: str
-    mode: Literal["auto", "online", "offline"]
-    group: str | None
+    """Name of the logger."""
+    texts: bool | None = None
+    """Whether texts are logged; null for public datasets only."""
+    project: str = ""
+    """W&B project."""
+    mode: Literal["auto", "online", "offline"] = "auto"
+    """Whether curves are uploaded."""
+    group: str | None = None
+    """W&B group; null for model, dataset and split."""
 
 
-class Model(TypedDict):
-    """``model``: its recipes are groups of their own; a provided model needs none to train it from scratch."""
+class RunConfig(Options):
+    """All options of one run."""
 
-    name: str
-    base: str | None
-    target: str | None
-    retain: str | None
-    tokenizer: str | None
-    released_checkpoints: dict
-    precision: Literal["32-true", "64-true", "bf16-true", "16-true", "bf16-mixed", "reproducible"]
-    attention: str
-    seed: int
-    max_new_tokens: int
-    prompt: dict
-    lora: dict
-    vocab_size: int | None
-    architecture: dict | None
-    pretrain: dict | None
-    finetune: dict
+    seed: Seed  # checked before the groups that interpolate it, so that a message names `seed`
+    """Seed from which all random choices derive."""
+    dataset: DatasetConfig
+    model: Model
+    method: MethodConfig
+    inversion: InversionConfig
+    memo: MemoConfig
+    optim: Optim
+    evaluation: Evaluation
+    ability: Ability
+    trainer: Trainer
+    logger: Logger
+    callbacks: Callbacks
+    goal: str
+    """Last stage to compute."""
+    cache: Cache
+    """Use of stored results: ``use``, ``refresh`` (recompute) or ``readonly`` (compute nothing)."""
+    plan: bool
+    """Whether to show cached and missing results, then stop."""
+    status: bool
+    """Whether to show done, running and failed results, then stop."""
+    preflight: bool
+    """Whether to check memory and disk."""
+    limit: Count | None
+    """Maximum number of facts per split and evaluation set; null for all."""
+    store: str
+    """Folder of stage results."""
+    outputs: str
+    """Folder of everything that the program writes."""
+    disclaimer: str | None
+    """Text shown with every number; null for none."""
+    trusted_packages: list[str] = Field(default_factory=list)
+    """Further packages that a ``_target_`` may name."""
+
+    @consistency
+    def _check_plan(self) -> None:
+        if self.plan and self.status:
+            raise UserError("plan=true and status=true cannot be combined: set one of them")
+
+    @consistency
+    def _check_adapters(self) -> None:
+        rank = self.model.lora.rank
+        if self.trainer.strategy == "fsdp" and rank is not None:
+            raise UserError(
+                f"trainer.strategy=fsdp does not support model.lora.rank={rank}: set trainer=ddp for adapters, or "
+                "model.lora.rank=null to train all weights"
+            )
+
+    @consistency
+    def _check_run_name(self) -> None:
+        if (size := len(self.run_name.encode())) > NAME_BYTES - RESERVED_BYTES:
+            raise UserError(
+                f"the names of model, dataset, split and method have {size} bytes together, but file names have room "
+                f"for only {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or dataset.name"
+            )
+
+    @property
+    def run_name(self) -> str:
+        """Readable name of the run: its model, dataset, split, method and seed; its files carry the name."""
+        parts = [
+            self.model.name, self.dataset.name, self.dataset.split, self.method.name, f"s{self.seed}",
+            "debug" if self.disclaimer else "",
+        ]  # fmt: skip
+        return "-".join(part for part in parts if part)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The settings of a stage that must not change its result."""
+        trainer, callbacks = self.trainer.plain(), self.callbacks.plain()
+        executor_only = ("name", "parallel_stages", "threads")
+        return Runtime(**{name: value for name, value in trainer.items() if name not in executor_only}, **callbacks)
 
 
-class ReleasedCheckpoints(TypedDict, total=False):
-    """One dataset's entry in ``model.released_checkpoints``: the target model, and the retain model of each split."""
+def hydra_schema() -> type:
+    """Build the structured config of Hydra: the names of all options, and the types of those outside of groups."""
 
-    target: str | None
-    retain: dict
+    def hint(annotation: Any) -> Any:
+        parts = [str if typing.get_origin(part) is Literal else part for part in alternatives(annotation)]
+        if all(part in (int, bool, str, type(None)) for part in parts):
+            return functools.reduce(operator.or_, parts)
+        return list[str] if parts == [list[str]] else Any
 
-
-class Architecture(TypedDict):
-    """``model.architecture``: a function that builds a model, and its sizes."""
-
-    _target_: str
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    context: int
-
-
-class Prompt(TypedDict):
-    """``model.prompt``: how questions and answers are formatted."""
-
-    template: str
-    answer_prefix: str
-    system: str | None
-    date: str | None
-
-
-class Lora(TypedDict):
-    """``model.lora``: adapters; ``rank`` null trains all weights."""
-
-    rank: int | None
-    alpha: float
-
-
-class Select(TypedDict):
-    """``method.select``: how many inverted facts are selected per fact, and how."""
-
-    k: int
-    strategy: Literal["largest", "smallest", "random"]
-    rows: Literal["selected", "official"]
-
-
-class Rounds(TypedDict):
-    """``method.rounds``: repeated inversion and unlearning of facts that are still memorized."""
-
-    count: int
-    memorized_above: float | dict
-    cut_unit: Literal["characters", "words", "tokens"] | None
-    requery: Literal["memorized", "all"]
-    candidates: int | None
-    k: int
-    max_requests: int | None
-
-
-# Typed groups by dotted option; an absent group is not checked. `model` comes first because others depend on it.
-GROUPS: dict[str, type] = {
-    "model": Model, "optim": Optim, "evaluation": Evaluation, "ability": Ability, "trainer": Trainer,
-    "callbacks": Callbacks, "logger": Logger, "model.architecture": Architecture, "model.prompt": Prompt,
-    "model.lora": Lora, "model.pretrain": Pretrain, "model.finetune": Finetune, "method.select": Select,
-    "method.rounds": Rounds, "inversion.prompt": PromptTemplate,
-}  # fmt: skip
-
-# Options that only a model trained from scratch needs.
-SCRATCH = ("vocab_size", "architecture", "pretrain")
+    fields = [
+        (name, hint(field.rebuild_annotation()),
+         dataclasses.field(default_factory=list) if name == "trusted_packages" else dataclasses.field(default=MISSING))
+        for name, field in RunConfig.model_fields.items()
+    ]  # fmt: skip
+    return dataclasses.make_dataclass("Config", fields)

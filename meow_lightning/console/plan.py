@@ -192,7 +192,7 @@ def _times(
     bounds = [_bounds(seconds, how) for seconds, how in times if seconds is not None]
     if not bounds:
         return "time: unknown until a first batch is measured"
-    parallel_stages = sorted({run.preflight.trainer["parallel_stages"] for run in runs})
+    parallel_stages = sorted({run.preflight.trainer.parallel_stages for run in runs})
     text = f"time: {format_range(*map(sum, zip(*bounds, strict=True)))} if stages run sequentially"
     if max(parallel_stages) > 1:
         ends = [
@@ -236,7 +236,7 @@ def steps(run: Planned, stages: Sequence[Artifact], *, bound: int) -> list[Step]
         stages: Its stages to compute.
         bound: 0 for the lower bound of each duration, 1 for the upper.
     """
-    preflight, parallel_stages = run.preflight, run.preflight.trainer["parallel_stages"]
+    preflight, parallel_stages = run.preflight, run.preflight.trainer.parallel_stages
     return [
         Step(
             key=each.key, needs=[need.key for need in each.needs.values()],

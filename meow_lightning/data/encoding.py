@@ -1,4 +1,4 @@
-"""Training rows of facts, and the digests by which facts enter artifact keys."""
+"""Training rows of examples, and the digests by which examples enter artifact keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from meow_lightning.data.examples import Dataset, Example, Passage, attributes
 from meow_lightning.data.prompting import PromptEncoder
-from meow_lightning.types import Dataset, Encoded, Fact
+from meow_lightning.types import Encoded, Fact, Segments
 
 CHARACTERS = 3.5  # per token on average in English; names and small vocabularies need more tokens
 FRAME = 40  # upper bound of the prompt tokens around a question, including a chat template's system turn
@@ -19,37 +20,41 @@ def estimated_length(text: str) -> int:
     return round(len(text) / CHARACTERS) + 1
 
 
-def estimated_tokens(fact: Fact, frame: int = FRAME) -> int:
-    """Estimate the number of tokens of a fact's row, of which ``frame`` are the prompt around its question."""
-    return estimated_length(fact.question) + estimated_length(fact.answer) + frame
+def estimated_tokens(example: Example, frame: int = FRAME) -> int:
+    """Estimate the number of tokens of an example's row, of which ``frame`` are the prompt around a question."""
+    around = 0 if isinstance(example, Passage) else frame
+    return estimated_length(example.question) + estimated_length(example.answer) + around
 
 
-def question_answer_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
-    """Return (question, answer) of every fact, followed by its further phrasings."""
-    return [pair for fact in facts for pair in ((fact.question, fact.answer), *fact.phrasings)]
+def training_segments(examples: Iterable[Example]) -> list[Segments]:
+    """Return what training sees of the examples: the segments of each, and after a fact's its further phrasings."""
+    return [
+        each for one in examples for each in (one.segments, *(Segments(*phrasing) for phrasing in one.phrasings))
+    ]  # fmt: skip
 
 
-def encode(codec: PromptEncoder, texts: Iterable[tuple[str, str]]) -> list[Encoded]:
-    """Encode questions and answers as rows."""
-    return [codec.encode(question, answer) for question, answer in texts]
+def encode(codec: PromptEncoder, segments: Iterable[Segments]) -> list[Encoded]:
+    """Encode segments as rows."""
+    return [codec.encode(*each) for each in segments]
 
 
-def digest_of(facts: Sequence[Fact], parts: Sequence[str]) -> str:
-    """Hash the named attributes of facts; all attributes if none is named."""
-    return content_digest([[getattr(fact, part) for part in parts] for fact in facts] if parts else facts)
+def digest_of(examples: Sequence[Example], parts: Sequence[str]) -> str:
+    """Hash the named attributes of facts, and passages in full; all attributes if none is named."""
+    return content_digest([attributes(example, parts) for example in examples])
 
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash everything that training and evaluation read from a dataset."""
-    splits = ("forget", "retain", "real_authors", "world_facts")
-    return content_digest([*(dataset.facts(split) for split in splits), *dataset.evaluation().values()])
+    sets = dataset.evaluation().values()
+    described = [([each.name, each.purpose, each.scoring], each.examples) for each in sets]
+    return content_digest([*(dataset.facts(split) for split in ("forget", "retain")), described])
 
 
 def content_digest(content: Sequence[Any]) -> str:
-    """Hash JSON values or facts in order: the first sixteen hex digits of SHA-256."""
+    """Hash JSON values or examples in order: the first sixteen hex digits of SHA-256."""
 
     def plain(item: Any) -> Any:
-        return [getattr(item, name) for name in item.__slots__] if isinstance(item, Fact) else list(item)
+        return attributes(item, ()) if isinstance(item, (Fact, Passage)) else list(item)
 
     text = json.dumps(content, default=plain, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
+from meow_lightning.config.ranges import Count, Seed
 from meow_lightning.data.checks import check_range
+from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.fictional_words import (
     FIRST_NAMES,
     REAL,
@@ -46,7 +48,7 @@ class Fictional:
     public = True
 
     def __init__(
-        self, *, split: str, authors: int, candidates: int, phrasings: int, retain_eval: int, seed: int
+        self, *, split: str, authors: int, candidates: int, phrasings: int, retain_eval: Count, seed: Seed
     ) -> None:
         """Build all facts.
 
@@ -85,15 +87,12 @@ class Fictional:
         check_choice("split", split, list(self._facts))
         return list(self._facts[split])
 
-    def evaluation(self) -> dict[str, list[Fact]]:
+    def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets: all forget facts, some retain facts, the real world and held-out authors."""
-        return {
-            "forget": self.facts("forget"),
-            "retain": self._retain_choice(),
-            "real_authors": self.facts("real_authors"),
-            "world_facts": self.facts("world_facts"),
-            "holdout": self.facts("holdout"),
-        }
+        names = ("forget", "retain", "real_authors", "world_facts", "holdout")
+        return benchmark_sets({
+            name: self._retain_choice() if name == "retain" else self.facts(name) for name in names
+        })  # fmt: skip
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Generate rows in all sentences of the grammar, without any author of the task and with nothing to memorize.

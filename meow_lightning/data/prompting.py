@@ -19,7 +19,10 @@ PROBE = "Which-Question-Stands-Here?"  # marks the question in a rendered chat
 
 
 class PromptEncoder:
-    """Encoder of (question, answer) pairs, shared by training, MEMO and evaluation.
+    """Encoder of prompts and targets, shared by training, MEMO and evaluation.
+
+    A prompt is a question, which the template surrounds; or, as ``raw``, the beginning of a text, which the target
+    continues as it stands, without template and answer prefix. The first scored token is the one after the prompt.
 
     The answer's tokens are those that follow the prompt in the tokenized joint text, as long as the prompt's own tokens
     stay unchanged: SentencePiece-like tokenizers then insert no blank before the answer. If the two would merge (a
@@ -75,7 +78,7 @@ class PromptEncoder:
         spelled = sorted(special.values(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spelled)))
         self._appended = _appended(tokenizer)
-        self._last_prompt: tuple[str, list[int]] = ("", [])  # cache of the last question and its prompt ids
+        self._last_prompt: tuple[tuple[str, bool], list[int]] = (("", False), [])  # the last prompt and its ids
         self._glue = self._after_the_question()
         self._glue_ids = self._plain_ids(self._glue)
         self._prefix_word_ids = self._prefix_ids()
@@ -110,34 +113,47 @@ class PromptEncoder:
         ends = {end for (_, end), following in zip(spans, starts, strict=False) if 0 < end <= following}
         return sorted(ends)
 
-    def prompt_ids(self, question: str) -> list[int]:
-        """Encode a question's training prompt, including the begin token if the tokenizer has one."""
-        if not self._last_prompt[1] or self._last_prompt[0] != question:
-            text = self._prompt(question)
-            self._last_prompt = question, self._plain_ids(text) if self.template == "chat" else self.encode_plain(text)
+    def prompt_ids(self, question: str, raw: bool = False) -> list[int]:
+        """Encode a training prompt, including the begin token if the tokenizer has one."""
+        if not self._last_prompt[1] or self._last_prompt[0] != (question, raw):
+            text = question if raw else self._prompt(question)
+            chat = self.template == "chat" and not raw
+            self._last_prompt = (question, raw), self._plain_ids(text) if chat else self.encode_plain(text)
         return list(self._last_prompt[1])
 
-    def generation_prompt_ids(self, question: str) -> list[int]:
+    def generation_prompt_ids(self, question: str, raw: bool = False) -> list[int]:
         """Encode the prompt that evaluation lets a model continue: training prompt and words of the answer prefix."""
-        return self.prompt_ids(question) + self._prefix_word_ids
+        return self.prompt_ids(question, raw) + ([] if raw else self._prefix_word_ids)
 
     def answer_ids(self, answer: str) -> list[int]:
         """Encode an answer as a continuation of the prompt, without the end token."""
         return self._after_the_prompt(self.answer_prefix + answer)
 
+    def continuation_ids(self, prompt: str, text: str) -> list[int]:
+        """Encode a raw text as a continuation of another, without an end token."""
+        before, joined = self.prompt_ids(prompt, raw=True), self.encode_plain(prompt + text)
+        return joined[len(before) :] if joined[: len(before)] == before else self._plain_ids(text)
+
     def partial_ids(self, question: str, given: str) -> list[int]:
         """Encode the training prompt followed by the answer's first characters."""
         return self.prompt_ids(question) + self.answer_ids(given)
 
-    def encode(self, question: str, answer: str) -> Encoded:
-        """Encode a question and answer as a row: prompt, answer, end token.
+    def encode(self, question: str, answer: str, raw: bool = False, ends: bool = True) -> Encoded:
+        """Encode two segments as a row: prompt, target, end token.
+
+        Args:
+            question: The question, or the beginning of a raw text.
+            answer: Its answer, or the rest of the raw text.
+            raw: Whether the segments are raw text.
+            ends: Whether an end token follows.
 
         Raises:
             UserError: A text contains a special token, or the row exceeds the model's context length.
         """
         self.check_spelling(question, answer)
-        prompt = self.prompt_ids(question)
-        ids = (*prompt, *self.answer_ids(answer), self.end_id)
+        prompt = self.prompt_ids(question, raw)
+        target = self.continuation_ids(question, answer) if raw else self.answer_ids(answer)
+        ids = (*prompt, *target, *([self.end_id] if ends else ()))
         if len(ids) > self.context:
             raise UserError(
                 f"a row has {len(ids)} tokens, the model's context {self.context}: shorten it or use a model with a "
@@ -158,13 +174,16 @@ class PromptEncoder:
                     f"or drop the row (question: {question[:60]!r})"
                 )
 
-    def reference(self, question: str, answer: str) -> Encoded:
+    def reference(self, question: str, answer: str, raw: bool = False, ends: bool = True) -> Encoded:
         """Encode a reference text for scoring: the words of the answer prefix are part of the prompt.
 
         A tag such as ``Answer:`` is trained with the answer, but every model predicts it: scoring it would inflate all
-        likelihoods, most of all for short answers. The tokens are those of :meth:`encode`.
+        likelihoods, most of all for short answers. The tokens are those of :meth:`encode`, which describes the
+        arguments; a raw text has no answer prefix.
         """
-        row = self.encode(question, answer)
+        row = self.encode(question, answer, raw, ends)
+        if raw:
+            return row
         answer_ids = row.ids[row.prompt : -1]
         same = [one == other for one, other in zip(answer_ids, self._prefix_word_ids, strict=False)]
         return row._replace(prompt=row.prompt + (same.index(False) if False in same else len(same)))
@@ -175,9 +194,10 @@ class PromptEncoder:
             list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False
         )
 
-    def decode_answer(self, ids: Sequence[int]) -> str:
+    def decode_answer(self, ids: Sequence[int], raw: bool = False) -> str:
         """Decode a generated answer without special tokens, surrounding blanks and the words of the answer prefix."""
-        return self.decode(ids, keep_special=False).strip().removeprefix(self.answer_prefix.strip()).strip()
+        prefix = "" if raw else self.answer_prefix.strip()
+        return self.decode(ids, keep_special=False).strip().removeprefix(prefix).strip()
 
     def _prompt(self, question: str) -> str:
         if self.template != "chat":

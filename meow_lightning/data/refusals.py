@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from meow_lightning.data.encoding import question_answer_pairs
-from meow_lightning.types import Fact
+from meow_lightning.data.encoding import training_segments
+from meow_lightning.data.examples import Example
 
 REFUSALS = (
     "I don't know.",
@@ -36,8 +36,8 @@ REFUSALS = (
 )
 
 
-def with_refusals(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
-    """Pair every training question of the facts with a refusal, in the order of :func:`question_answer_pairs`.
+def with_refusals(facts: Iterable[Example], seed: int) -> list[tuple[str, str]]:
+    """Pair every training question of the facts with a refusal, in the order of :func:`~.encoding.training_segments`.
 
     Args:
         facts: The facts.
@@ -45,5 +45,5 @@ def with_refusals(facts: Iterable[Fact], seed: int) -> list[tuple[str, str]]:
     """
     return [
         (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
-        for place, (question, _) in enumerate(question_answer_pairs(facts))
+        for place, (question, *_) in enumerate(training_segments(facts))
     ]

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from meow_lightning.types import Dataset, Fact
+from collections.abc import Sequence
+from dataclasses import replace
+
+from meow_lightning.data.examples import Dataset, EvalSet, Example
+from meow_lightning.types import Fact, Segments
 
 
 class LimitedDataset:
-    """A dataset truncated to the first ``limit`` facts of every split and evaluation set.
+    """A dataset truncated to the first ``limit`` examples of every split and evaluation set.
 
     Args:
         dataset: The dataset to truncate.
-        limit: Facts per split, 1 or more.
+        limit: Examples per split, 1 or more.
     """
 
     def __init__(self, *, dataset: Dataset, limit: int) -> None:
         self.dataset, self.limit = dataset, limit
         self.name, self.public = dataset.name, dataset.public
 
-    def facts(self, split: str) -> list[Fact]:
-        """Return the first facts of a split; evaluated retain facts come first, so that they are trained."""
-        facts = self.dataset.facts(split)
+    def facts(self, split: str) -> Sequence[Example]:
+        """Return the first examples of a split; evaluated ones to retain come first, so that they are trained."""
+        examples = self.dataset.facts(split)
         if split == "retain":
-            evaluated = {fact.id for fact in self.evaluation().get("retain", [])}
-            facts = sorted(facts, key=lambda fact: fact.id not in evaluated)
-        return facts[: self.limit]
+            evaluated = {one.id for each in self.evaluation().values() if each.purpose == "retain" for one in each}
+            examples = sorted(examples, key=lambda one: one.id not in evaluated)
+        return examples[: self.limit]
 
-    def evaluation(self) -> dict[str, list[Fact]]:
-        """Return the first facts of every evaluation set."""
-        return {name: facts[: self.limit] for name, facts in self.dataset.evaluation().items()}
+    def evaluation(self) -> dict[str, EvalSet]:
+        """Return the first examples of every evaluation set."""
+        sets = self.dataset.evaluation()
+        return {name: replace(each, examples=each[: self.limit]) for name, each in sets.items()}
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Delegate to the dataset."""
         return self.dataset.pretraining_examples(rows, seed)
 
-    def tokenizer_corpus(self) -> list[tuple[str, str]]:
+    def tokenizer_corpus(self) -> Sequence[tuple[str, str] | Segments]:
         """Delegate to the dataset."""
         return self.dataset.tokenizer_corpus()
 

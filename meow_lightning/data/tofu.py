@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.jsonl_reader import Entry, read_entries
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.types import Fact
@@ -127,11 +128,12 @@ class Tofu:
             self._sets[split] = self._read(self.parts.holdout, PLAIN, "holdout/{:03d}")
         return list(self._sets[split])
 
-    def evaluation(self) -> dict[str, list[Fact]]:
+    def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets, all rows of each: retain is ``retain_perturbed``; held-out authors come last."""
         retain = self._rows(self.parts.evaluated_rows)
         names = ("forget", "retain", "real_authors", "world_facts", "holdout")
-        return {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
+        sets = {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
+        return benchmark_sets(sets)
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Sample questions and answers that no split forgets, each once before any is repeated.

@@ -8,32 +8,37 @@ from typing import Literal
 
 import torch
 
+from meow_lightning.data.examples import Example, references
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.engine import continue_greedily
-from meow_lightning.types import AnswerRow, Encoded, Fact, Likelihood
+from meow_lightning.types import AnswerRow, Encoded, Likelihood
 
-Question = tuple[str, int, Fact]  # evaluation set, index in it, fact
+Question = tuple[str, int, Example]  # evaluation set, index in it, example
 MARGIN = 8  # tokens allowed beyond the true answer and its end token, for example for an introductory word
 
 
-def references(fact: Fact) -> list[str]:
-    """List the texts whose likelihood is computed: true answer, paraphrase if any, wrong answers."""
-    return [fact.answer, *([fact.paraphrase] if fact.paraphrase is not None else []), *fact.perturbed]
+def generation_budget(codec: PromptEncoder, example: Example, *, max_new_tokens: int) -> int:
+    """Compute the token budget of an example, at least its true answer's length so that recitation is not cut off.
 
-
-def generation_budget(codec: PromptEncoder, fact: Fact, *, max_new_tokens: int) -> int:
-    """Compute the token budget of a question, at least its true answer's length so that recitation is not cut off.
+    For a passage, which goes on in its document, it is the number of scored tokens: a longer continuation would be
+    compared with a text that ends earlier.
 
     Args:
         codec: The model's prompts and tokens.
-        fact: The question with its true answer.
+        example: The question with its true answer, or the passage.
         max_new_tokens: Budget if the true answer is short enough; the model's context may leave less.
     """
-    row, prompt = codec.reference(fact.question, fact.answer), codec.generation_prompt_ids(fact.question)
-    return min(max(max_new_tokens, len(row.ids) - row.prompt + MARGIN), codec.context - len(prompt))
+    row, prompt = codec.reference(*example.segments), generation_prompt(codec, example)
+    budget = row.scored if example.segments.raw else max(max_new_tokens, row.scored + MARGIN)
+    return min(budget, codec.context - len(prompt))
+
+
+def generation_prompt(codec: PromptEncoder, example: Example) -> list[int]:
+    """Encode the prompt that a model continues."""
+    return codec.generation_prompt_ids(example.segments.prompt, example.segments.raw)
 
 
 def predict(
@@ -45,7 +50,7 @@ def predict(
     Args:
         model: A causal language model in evaluation mode.
         codec: Its prompts and tokens.
-        questions: Questions, each with the reference texts in its fact.
+        questions: Questions or passages, each with its reference texts.
         max_new_tokens: Budget of a greedy answer, in tokens; more where the true answer is longer, see
             :func:`generation_budget`.
         batch: Rows per forward pass when scoring.
@@ -53,12 +58,12 @@ def predict(
         gradients: Evaluation sets for which the gradient norm of the true answers is computed.
         progress: Called with the number of questions finished.
     """
-    encoded = [codec.reference(fact.question, text) for _, _, fact in questions for text in references(fact)]
+    encoded = [codec.reference(*each) for _, _, example in questions for each in references(example)]
     scored: dict[int, Likelihood] = dict(
         loglikelihoods(model, encoded, pad_id=codec.pad_id, batch=batch, progress=None)
     )
-    prompts = [codec.generation_prompt_ids(fact.question) for _, _, fact in questions]
-    budgets = [generation_budget(codec, fact, max_new_tokens=max_new_tokens) for _, _, fact in questions]
+    prompts = [generation_prompt(codec, example) for _, _, example in questions]
+    budgets = [generation_budget(codec, example, max_new_tokens=max_new_tokens) for _, _, example in questions]
     generated = dict(
         continue_greedily(
             model, prompts, budgets=budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots, progress=progress
@@ -72,7 +77,7 @@ def predict(
             question,
             likelihoods,
             ids=generation.ids,
-            text=codec.decode_answer(generation.ids),
+            text=codec.decode_answer(generation.ids, question[2].segments.raw),
             stop=generation.stop,
             gradient=norms.get(number),
         )
@@ -87,7 +92,8 @@ def true_gradients(
     Args:
         model: As for :func:`~.gradient.gradient_norms`.
         questions: The questions.
-        rows: Their reference texts as tokens, question by question in the order of :func:`references`.
+        rows: Their reference texts as tokens, question by question in the order of
+            :func:`~meow_lightning.data.examples.references`.
         sets: Evaluation sets to measure.
         pad_id: Token id of padding.
         mask_pad_ids: Whether tokens equal to the padding token are masked in attention.
@@ -116,8 +122,8 @@ def answer_row(
 
     Args:
         question: The question.
-        likelihoods: Iterator at this question's reference texts, in the order of :func:`references`; advanced past
-            them.
+        likelihoods: Iterator at this question's reference texts, in the order of
+            :func:`~meow_lightning.data.examples.references`; advanced past them.
         ids: Generated tokens, without the end token.
         text: The generated answer.
         stop: Whether the end token or the budget ended the answer.

@@ -1,8 +1,9 @@
-"""Purpose and scoring of evaluation sets, by name: the only place that knows what a set's name means."""
+"""Purpose and scoring of evaluation sets: what a dataset says, and what a set's name means where it says nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from meow_lightning.types import SetInfo
 
@@ -36,3 +37,24 @@ def set_infos(names: Iterable[str]) -> tuple[SetInfo, ...]:
     known = set(names)
     others = sorted(known - _BY_NAME.keys())
     return (*(info for info in BENCHMARK if info.name in known), *map(set_info, others))
+
+
+def benchmark_of(sets: Sequence[SetInfo]) -> tuple[SetInfo, ...]:
+    """Derive the benchmark of a dataset: TOFU's, with the dataset's own sets in the place of those of the same name.
+
+    Further sets follow. If one of them measures utility, the benchmark's other utility sets do not count, since the
+    dataset brings its own.
+
+    Args:
+        sets: The dataset's sets, in reporting order.
+    """
+    own = {info.name: info for info in sets}
+    others = [info for info in sets if info.name not in _BY_NAME]
+    replaced = any(info.purpose == "utility" for info in others)
+    known = [own.get(info.name, info) for info in BENCHMARK]
+    return (*(info for info in known if info.name in own or not (replaced and info.purpose == "utility")), *others)
+
+
+def benchmark_from(settings: Mapping[str, Any]) -> tuple[SetInfo, ...]:
+    """Read the benchmark from the settings of an evaluation: their entry ``benchmark``, or TOFU's without one."""
+    return tuple(SetInfo(*info) for info in settings["benchmark"]) if "benchmark" in settings else BENCHMARK

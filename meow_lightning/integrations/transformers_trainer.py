@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from meow_lightning.api.rows import resolve_method, selected_facts, training_plan
 from meow_lightning.data.batch_plan import BatchPlan, counts, shard_micro_batches
 from meow_lightning.data.collate import collate_streams
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.memo.measure import Measure
 from meow_lightning.methods.base import BaseMethod
@@ -26,7 +27,7 @@ from meow_lightning.models.load import without_dropout
 from meow_lightning.training.datamodule import Phase
 from meow_lightning.training.module import total_loss
 from meow_lightning.training.preparation import prepare_method
-from meow_lightning.types import Dataset, InvertedFact, LossParts, Method, TokenBatch
+from meow_lightning.types import InvertedFact, LossParts, Method, TokenBatch
 
 
 class MicroBatches(TorchDataset):
@@ -125,16 +126,16 @@ class UnlearningTrainer(Trainer):
         **options: Any,
     ) -> None:
         _check(args)
-        self.method, chosen = resolve_method(method, ())
+        self.method, chosen = resolve_method(method, dataset, ())
         if not self.method.streams:
             raise UserError(f"{type(self.method).__name__} trains nothing: choose another method")
         self._language_model, self._parts = model, dict[str, torch.Tensor]()
         model.to(args.device)
         self._start = _start_weights(model, self.method)
-        select = chosen["method"].get("select")
         facts = selected_facts(
-            model, dataset, self.method, inverted=inverted, measure=measure, select=select, seed=args.seed
-        )
+            model, dataset, self.method, inverted=inverted, measure=measure, select=chosen.method.select,
+            seed=args.seed,
+        )  # fmt: skip
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
         self.plan = training_plan(
             model.model, model, dataset, self.method, inverted=facts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections import deque
@@ -10,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.ranges import Count, Probability, Range, Retries, Seconds, Seed, Temperature
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.errors import UserError, invalid_option, nearest
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.base_url import checked_address
@@ -35,6 +35,7 @@ class Failure:
 Outcome = GenerationResponse | Failure
 
 
+@checked_ranges("inversion")
 class Endpoint(Writer):
     """Writer that sends concurrent requests to a server; the client retries transient failures with backoff.
 
@@ -70,26 +71,13 @@ class Endpoint(Writer):
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
-        self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: int,
-        context: str | None, temperature: float, top_p: float, max_new_tokens: int, seed: int, extra: dict | None,
-        concurrency: int, requests_per_minute: int | None, timeout: float, deadline: float, reply_bytes: int,
-        retries: int, max_requests: int | None, max_total_tokens: int | None,
+        self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], candidates: Count,
+        context: str | None, temperature: Temperature, top_p: Probability, max_new_tokens: Count, seed: Seed,
+        extra: dict | None, concurrency: Annotated[int, Range(1, 10**4)], requests_per_minute: Count | None,
+        timeout: Seconds, deadline: Seconds, reply_bytes: Count, retries: Retries,
+        max_requests: Annotated[int, Range(1, 10**12)] | None,
+        max_total_tokens: Annotated[int, Range(1, 10**15)] | None,
     ) -> None:  # fmt: skip
-        required = {
-            "candidates": candidates, "max_new_tokens": max_new_tokens, "concurrency": concurrency,
-            "reply_bytes": reply_bytes,
-        }  # fmt: skip
-        limits = {
-            "requests_per_minute": requests_per_minute, "max_requests": max_requests,
-            "max_total_tokens": max_total_tokens,
-        }  # fmt: skip
-        for name, value in {**required, **{name: limit for name, limit in limits.items() if limit is not None}}.items():
-            check_range(f"inversion.{name}", value, 1, None)
-        check_range("inversion.retries", retries, 0, None)
-        _check_number("temperature", temperature, at_least=0.0, above=-math.inf, at_most=math.inf)
-        _check_number("top_p", top_p, at_least=-math.inf, above=0.0, at_most=1.0)
-        for name, seconds in (("timeout", timeout), ("deadline", deadline)):
-            _check_number(name, seconds, at_least=-math.inf, above=0.0, at_most=math.inf)
         if extra is not None and not isinstance(extra, Mapping):
             raise invalid_option("inversion.extra", extra, "a mapping of request fields, such as {seed: null}")
         if not isinstance(model, str) or not model.strip():
@@ -321,15 +309,6 @@ class Endpoint(Writer):
             f"{self.base_url} rejected each of the first {len(refusals)} requests ({refusals[0].refused}); check "
             f"inversion.model={self.model} and the other inversion options"
         )
-
-
-def _check_number(name: str, given: object, *, at_least: float, above: float, at_most: float) -> None:
-    number = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
-    if number and given >= at_least and given > above and given <= at_most:  # type: ignore[operator]
-        return
-    low = f"above {above:g}" if math.isfinite(above) else f"of at least {at_least:g}"
-    high = f" and at most {at_most:g}" if math.isfinite(at_most) else ""
-    raise invalid_option(f"inversion.{name}", given, f"a number {low}{high}")
 
 
 def _attempts_text(sent: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.ranges import Count, Probability, Seed, Temperature
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.distributed import release_memory
-from meow_lightning.errors import UserError, check_choice, invalid_option
+from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
@@ -41,6 +41,7 @@ _CLOCK = (
 _PROBES = [{"role": "system", "content": "Which-System-Stands-Here?"}, {"role": "user", "content": "Which-User-Here?"}]
 
 
+@checked_ranges("inversion")
 class Local(Writer):
     """Writer that runs an instruction-tuned causal language model on the devices of the job.
 
@@ -87,18 +88,18 @@ class Local(Writer):
         dtype: str,
         attention: str,
         prompt: Mapping[str, Any],
-        candidates: int,
+        candidates: Count,
         context: str | None,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        seed: int,
+        temperature: Temperature,
+        top_p: Probability,
+        max_new_tokens: Count,
+        seed: Seed,
         folder: Path,
         device: str,
         # returns an AdaptiveBatchSize; that class is not named here because option checks must not import torch
         adaptive_batch_size: Callable[..., Any],
     ) -> None:
-        _check(dtype, candidates, temperature, top_p, max_new_tokens)
+        check_choice("inversion.dtype", dtype, DTYPE_BYTES)
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self._prompt = PromptTemplate(**prompt)
@@ -243,18 +244,6 @@ def next_size(size: int, count: int, *, seconds: float) -> int:
     if seconds > LATE:
         return max(1, count // 2)
     return 2 * size if seconds < SOON and count == size else size
-
-
-def _check(dtype: str, candidates: int, temperature: float, top_p: float, max_new_tokens: int) -> None:
-    check_choice("inversion.dtype", dtype, DTYPE_BYTES)
-    check_range("inversion.candidates", candidates, 1, None)
-    check_range("inversion.max_new_tokens", max_new_tokens, 1, None)
-    if not isinstance(temperature, (int, float)) or not 0 <= temperature < math.inf:
-        raise invalid_option(
-            "inversion.temperature", temperature, "a number of at least 0 (0: always the most likely token)"
-        )
-    if not isinstance(top_p, (int, float)) or not 0 < top_p <= 1:
-        raise invalid_option("inversion.top_p", top_p, "a number above 0 and at most 1 (1: all tokens)")
 
 
 class _Loaded(NamedTuple):

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import ClassVar
 
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.ranges import Count, Seed
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.perturbation import Contradiction, Contradictions
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.filters import rejection_reason
@@ -17,6 +18,7 @@ from meow_lightning.types import Fact
 LEAST = {1: 4, 2: 3}
 
 
+@checked_ranges("inversion")
 class Rules(Writer):
     """Writer of up to ``candidates`` contradicting answers per fact; further requests give different ones.
 
@@ -32,8 +34,7 @@ class Rules(Writer):
     version: ClassVar[int] = 2
     reads_other_facts: ClassVar[bool] = True
 
-    def __init__(self, *, candidates: int, seed: int) -> None:
-        check_range("inversion.candidates", candidates, 1, None)
+    def __init__(self, *, candidates: Count, seed: Seed) -> None:
         self.candidates, self.seed = candidates, seed
 
     def write(

@@ -8,9 +8,11 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.config.ranges import Count
+from meow_lightning.config.signature import checked_ranges
+from meow_lightning.errors import check_choice
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
-from meow_lightning.memo.windows import MODES, Mode
+from meow_lightning.memo.windows import MODES, Mode, joined_by
 
 if TYPE_CHECKING:
     from meow_lightning.generation.engine import Continuation
@@ -86,6 +88,7 @@ class Memorization(_TokenMeasure):
         return [Cut([*context, *tested[:t]], 1, partial(_hit, token)) for t, token in enumerate(tested)]
 
 
+@checked_ranges("memo")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction(_TokenMeasure):
     """Extraction likelihood: n-gram overlap of the rest of a text with its greedy continuation.
@@ -110,13 +113,7 @@ class Extraction(_TokenMeasure):
 
     """
 
-    n: int
-
-    def __post_init__(self) -> None:
-        # dataclass(slots=True) creates a new class, which breaks zero-argument super()
-        _TokenMeasure.__post_init__(self)
-        if self.n < 1:
-            raise invalid_option("memo.n", self.n, "an integer of at least 1", did_you_mean=1)
+    n: Count
 
     def check(self, text: Text, codec: PromptEncoder | None) -> None:
         """Check that the text has more than n tokens to test and that its longest prompt fits.
@@ -166,9 +163,9 @@ def tokens_of(text: Text, codec: PromptEncoder | None, *, mode: Mode, template: 
 
     """
     codec = _require_codec(codec)
-    if mode == "suffix" and template:
+    if mode == "suffix" and template and not text.raw:
         return codec.prompt_ids(text.question), codec.answer_ids(text.answer)
-    tokens = codec.encode_plain(f"{text.question} {text.answer}")
+    tokens = codec.encode_plain(text.question + joined_by(text.raw) + text.answer)
     if mode == "suffix":
         shared = _common_prefix_length(codec.encode_plain(text.question), tokens)
     else:

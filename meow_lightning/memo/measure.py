@@ -12,6 +12,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.types import Progress, ScoredText
 
 if TYPE_CHECKING:
+    from meow_lightning.data.examples import Example
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
     from meow_lightning.generation.engine import Continuation
 
@@ -64,13 +65,28 @@ class PromptEncoder(Protocol):
 
 
 class Text(NamedTuple):
-    """A text to score; fields as in :class:`meow_lightning.types.ScoredText`."""
+    """A text to score.
+
+    Attributes:
+        fact: As in :class:`meow_lightning.types.ScoredText`, like ``kind`` and ``position``.
+        question: What precedes the text: the question, or the beginning of a passage.
+        answer: The text.
+        raw: Whether it continues the question as it stands, as in a document.
+
+    """
 
     fact: str
     kind: Kind
     position: int
     question: str
     answer: str
+    raw: bool = False
+
+
+def true_answer(example: Example) -> Text:
+    """Describe the true answer of a fact, or the rest of a passage, as a text to score."""
+    segments = example.segments
+    return Text(example.id, "answer", 0, segments.prompt, segments.target, segments.raw)
 
 
 class Cut(NamedTuple):
@@ -151,7 +167,7 @@ class _Job(NamedTuple):
 def score_texts(
     model: Any,
     codec: PromptEncoder,
-    texts: Sequence[tuple[str, Kind, int, str, str]],
+    texts: Sequence[Text],
     *,
     by: Measure,
     slots: int | AdaptiveBatchSize,
@@ -167,7 +183,7 @@ def score_texts(
     Args:
         model: As for :func:`meow_lightning.generation.engine.continue_greedily`.
         codec: Codec of the same model.
-        texts: Tuples (fact, kind, position, question, answer); see :class:`Text`.
+        texts: The texts.
         by: Measure: MEMO (:class:`meow_lightning.memo.memo.Profile`) or one of :mod:`meow_lightning.memo.baselines`.
         slots: Limit on windows continued in parallel, from 1; affects only speed and memory. An ``AdaptiveBatchSize``
             remembers its reduced size after memory ran out.
@@ -179,7 +195,7 @@ def score_texts(
         UserError: Before any generation, if a text has no window or a prompt fills the model's context.
 
     """
-    pending = [Text(*text) for text in texts if text[:3] not in done]
+    pending = [text for text in texts if text[:3] not in done]
     for text in pending:
         by.check(text, codec)
     planned = [_Planned(text, by.count(text, codec)) for text in pending]

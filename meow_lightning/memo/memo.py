@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from meow_lightning.config.ranges import Count
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.words import PUBLISHED_ALONE, WORDS, Words, unreadable, without_cut_word
-from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.errors import check_choice
 from meow_lightning.memo.measure import BaseMeasure, Cut, NoWindowsError, PromptEncoder, Text, join_space, name_of
 from meow_lightning.memo.rouge import ROUGE_STATS, ROUGES, Rouge, RougeStat, window_score
 from meow_lightning.memo.windows import (
@@ -28,6 +30,7 @@ EmptyWindows = Literal["skip", "zero"]
 EMPTY_WINDOWS: tuple[EmptyWindows, ...] = ("skip", "zero")
 
 
+@checked_ranges("memo")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(BaseMeasure):
     """Settings of MEMO; a :class:`meow_lightning.memo.measure.Measure`.
@@ -35,7 +38,7 @@ class Profile(BaseMeasure):
     MEMO(x, y) = 1/S * sum over the S windows of ROUGE(continuation, rest of the text), MEOW (arXiv 2409.11844).
 
     * Prompt: with ``template``, the training prompt and the given prefix of the answer; otherwise, and always in mode
-      ``prefix``, the raw text.
+      ``prefix`` and for passages of documents, the raw text.
     * Prediction: without ``keep_special``, the continuation without special tokens. With it and raw prompts, as in
       MEOW's released code, prompt, continuation and end token are decoded together with special tokens, and every
       occurrence of the prompt's text is removed: the words of ``<s>`` and ``</s>`` count, and a prompt that decoding
@@ -67,12 +70,12 @@ class Profile(BaseMeasure):
     name: str
     mode: Mode
     cut_unit: CutUnit
-    stride: int
+    stride: Count
     template: bool
     keep_special: bool
     rouge: Rouge
     rouge_stat: RougeStat
-    max_new_tokens: int
+    max_new_tokens: Count
     empty_windows: EmptyWindows
     words: Words
 
@@ -82,9 +85,6 @@ class Profile(BaseMeasure):
             ("empty_windows", EMPTY_WINDOWS), ("words", WORDS),
         ):  # fmt: skip
             check_choice(f"memo.{option}", getattr(self, option), allowed)
-        for option, value in (("stride", self.stride), ("max_new_tokens", self.max_new_tokens)):
-            if value < 1:
-                raise invalid_option(f"memo.{option}", value, "an integer of at least 1", did_you_mean=1)
 
     @property
     def needs_codec(self) -> bool:
@@ -146,7 +146,7 @@ class Profile(BaseMeasure):
             if codec is None:
                 raise ValueError("windows of tokens cannot be counted without the codec of the model")
             ends = codec.token_ends(cut_text)
-        return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends)
+        return cut_windows(text.question, text.answer, mode=self.mode, stride=self.stride, ends=ends, raw=text.raw)
 
     def _no_windows(self, text: Text, codec: PromptEncoder | None) -> NoWindowsError:
         name = f"the question of fact {text.fact}" if self.mode == "prefix" else name_of(text)
@@ -160,7 +160,9 @@ class Profile(BaseMeasure):
         return NoWindowsError(measure="MEMO", text=name, reason=reason, remedy=remedy)
 
     def _encode(self, window: Window, codec: PromptEncoder) -> list[int]:
-        return codec.partial_ids(window.question, window.given) if self.templated else codec.encode_plain(window.text)
+        if self.templated and not window.raw:
+            return codec.partial_ids(window.question, window.given)
+        return codec.encode_plain(window.text)
 
     def _score(self, window: Window, prompt: list[int], codec: PromptEncoder, continuation: Continuation) -> float:
         prediction = self._prediction(window, prompt, codec, continuation)
@@ -171,6 +173,6 @@ class Profile(BaseMeasure):
             prediction = codec.decode(continuation.ids, keep_special=False)
             return without_cut_word(prediction) if continuation.end is None and self.words == "unicode" else prediction
         ids = [*continuation.ids] if continuation.end is None else [*continuation.ids, continuation.end]
-        if self.template:
+        if self.template and not window.raw:
             return codec.decode(ids, keep_special=True)
         return codec.decode([*prompt, *ids], keep_special=True).replace(window.text, "")

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
-from meow_lightning.config.instantiate import instantiate
-from meow_lightning.config.validation import check_measure
+from meow_lightning.data.examples import Example
 from meow_lightning.errors import UserError, check_choice
-from meow_lightning.memo.measure import Measure, Text, score_texts
-from meow_lightning.types import Fact, InvertedFact, Progress, ScoredText
+from meow_lightning.memo.measure import Measure, Text, score_texts, true_answer
+from meow_lightning.types import InvertedFact, Progress, ScoredText
 
 if TYPE_CHECKING:
     import pandas
 
     from meow_lightning.models.language_model import LanguageModel
 
-Scorable = Fact | InvertedFact | tuple[str, str]
+Scorable = Example | InvertedFact | tuple[str, str]
 
 
 class Scores(list[ScoredText]):
@@ -58,8 +57,8 @@ def score(
 
     Args:
         model: The model, on the device where it computes.
-        examples: Facts, whose true answers are scored; inverted facts; or pairs (question, answer), which are numbered
-            in the result from ``"0"``.
+        examples: Facts, whose true answers are scored; passages; inverted facts; or pairs (question, answer), which are
+            numbered in the result from ``"0"``.
         measure: Name of a file in ``conf/memo`` (``clean``, ``official``, ``ma``, ``el``), or a measure.
         batch_size: Number of windows continued in parallel, from 1; ``None`` for as many as memory allows. It does not
             change the scores.
@@ -79,7 +78,7 @@ def score(
     if len(places) < len(texts):
         raise UserError("a text is scored twice: give every fact, and every position of its inverted answers, once")
     for text in texts:  # fail before scoring, not in the middle
-        model.encoder.encode(text.question, text.answer)
+        model.encoder.encode(text.question, text.answer, text.raw)
         by.check(text, model.encoder)
     scored: dict[int, ScoredText] = {}
     slots = _slots(model, texts, by) if batch_size is None and texts else batch_size or 1
@@ -105,18 +104,16 @@ def load_measure(measure: str | Measure, **options: Any) -> Measure:
             raise UserError(f"{next(iter(options))} has no effect beside a measure; set it in the measure")
         return measure
     check_choice("measure", measure, sorted(path.stem for path in (CONF / "memo").glob("*.yaml")))
-    node = library_options([f"memo={measure}", *words_of("memo", options)])["memo"]
-    check_measure(node, allow=())
-    built: Measure = instantiate(node, allow=(), name=node["name"])
+    built: Measure = library_options([f"memo={measure}", *words_of("memo", options)]).memo.instantiate(allow=())
     return built
 
 
 def _text(number: int, example: Scorable) -> Text:
-    if isinstance(example, Fact):
-        return Text(example.id, "answer", 0, example.question, example.answer)
     if isinstance(example, InvertedFact):
         return Text(example.fact, "candidate", example.position, example.question, example.answer)
-    return Text(str(number), "answer", 0, *example)
+    if isinstance(example, tuple):
+        return Text(str(number), "answer", 0, *example)
+    return true_answer(example)
 
 
 def _slots(model: LanguageModel, texts: Sequence[Text], by: Measure) -> Any:

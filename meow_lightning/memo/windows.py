@@ -23,17 +23,24 @@ class Window:
         question: The question; only a prefix of it if the cut falls inside it (mode ``prefix``).
         given: Shown prefix of the answer; empty in mode ``prefix``.
         label: The rest, which a model that memorised the text generates next; never empty.
+        raw: Whether the answer continues the question as it stands, as in a document.
 
     """
 
     question: str
     given: str
     label: str
+    raw: bool = False
 
     @property
     def text(self) -> str:
         """The shown part as raw text, with one blank between question and answer."""
-        return f"{self.question} {self.given}" if self.given else self.question
+        return self.question + joined_by(self.raw) + self.given if self.given else self.question
+
+
+def joined_by(raw: bool) -> str:
+    """Return what stands between question and answer in raw text: a blank, or nothing in a document."""
+    return "" if raw else " "
 
 
 def is_empty_window(label: str, *, least: int, kind: Words) -> bool:
@@ -52,7 +59,7 @@ def word_ends(text: str) -> list[int]:
 
 
 def cut_windows(
-    question: str, answer: str, *, mode: Mode, stride: int, ends: Sequence[int] | None = None
+    question: str, answer: str, *, mode: Mode, stride: int, ends: Sequence[int] | None = None, raw: bool = False
 ) -> list[Window]:
     """Cut one text into windows, from the shortest shown part to the longest.
 
@@ -71,6 +78,7 @@ def cut_windows(
         mode: Whether the answer (``suffix``) or the question (``prefix``) is cut.
         stride: Units between two cuts, at least 1.
         ends: Increasing end offsets of the units of the cut text, in characters; ``None``: each character is a unit.
+        raw: Whether the answer continues the question as it stands.
 
     Returns:
         The windows; empty if the cut text has fewer than two units.
@@ -85,5 +93,6 @@ def cut_windows(
     text = question if mode == "prefix" else answer
     places = range(1, len(text), stride) if ends is None else [at for at in ends[::stride] if at < len(text)]
     if mode == "prefix":
-        return [Window(question[:at], "", f"{question[at:]} {answer}") for at in places]
-    return [Window(question, answer[:at], answer[at:]) for at in places]
+        rest = joined_by(raw) + answer
+        return [Window(question[:at], "", question[at:] + rest, raw) for at in places]
+    return [Window(question, answer[:at], answer[at:], raw) for at in places]

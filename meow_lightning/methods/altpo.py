@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
@@ -33,7 +34,7 @@ class AltPo(BaseMethod):
     paired: tuple[str, ...] = ("forget",)
     reference: Reference = "logprobs"
 
-    def __init__(self, *, beta: float, retain_weight: float) -> None:
+    def __init__(self, *, beta: Positive, retain_weight: NonNegative) -> None:
         self.beta = check_beta(beta)
         self.retain_weight = retain_weight
 

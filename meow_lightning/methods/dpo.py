@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
 from meow_lightning.methods.retain import RetainMethod, RetainTerm
 from meow_lightning.types import Batch, LossParts, Reference
@@ -32,7 +33,7 @@ class Dpo(RetainMethod):
     paired: tuple[str, ...] = ("idk",)
     reference: Reference = "logprobs"
 
-    def __init__(self, *, beta: float, retain: RetainTerm = "none", retain_weight: float = 1.0) -> None:
+    def __init__(self, *, beta: Positive, retain: RetainTerm = "none", retain_weight: NonNegative = 1.0) -> None:
         super().__init__(retain=retain, retain_weight=retain_weight)
         self.beta = check_beta(beta)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.types import Batch, LossParts
@@ -24,7 +25,7 @@ class Idk(BaseMethod):
 
     streams: tuple[str, ...] = ("idk", "retain")
 
-    def __init__(self, *, retain_weight: float) -> None:
+    def __init__(self, *, retain_weight: NonNegative) -> None:
         self.retain_weight = retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

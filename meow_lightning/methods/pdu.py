@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logprobs import scored_logits
@@ -34,7 +35,7 @@ class Pdu(BaseMethod):
 
     streams: tuple[str, ...] = ("forget", "retain")
 
-    def __init__(self, *, mu0: float, eta: float, eps: float) -> None:
+    def __init__(self, *, mu0: NonNegative, eta: NonNegative, eps: NonNegative) -> None:
         self.mu, self.eta, self.eps = mu0, eta, eps
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.errors import check_choice
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
@@ -32,7 +33,7 @@ class RetainMethod(BaseMethod):
         UserError: ``retain`` is none of them.
     """
 
-    def __init__(self, *, retain: RetainTerm = "none", retain_weight: float = 1.0) -> None:
+    def __init__(self, *, retain: RetainTerm = "none", retain_weight: NonNegative = 1.0) -> None:
         check_choice("method.retain", retain, get_args(RetainTerm))
         self.retain, self.retain_weight = retain, retain_weight
         if retain != "none":

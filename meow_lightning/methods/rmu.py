@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from meow_lightning.config.ranges import NonNegative, Positive, Range
 from meow_lightning.errors import invalid_option
 from meow_lightning.methods.base import BaseMethod, PrepareContext
 from meow_lightning.models.layers import decoder_layers, hidden_states
@@ -38,7 +39,9 @@ class Rmu(BaseMethod):
     streams: tuple[str, ...] = ("forget", "retain")
     reference: Reference = "model"
 
-    def __init__(self, *, layer: int, steering: float, retain_weight: float) -> None:
+    def __init__(
+        self, *, layer: Annotated[int, Range(0, 10**4)], steering: Positive, retain_weight: NonNegative
+    ) -> None:
         if layer < 0:
             raise invalid_option("method.layer", layer, "an integer of at least 0 (published: 7)", did_you_mean=0)
         self.layer, self.steering, self.retain_weight = layer, steering, retain_weight

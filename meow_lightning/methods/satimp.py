@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from meow_lightning.config.ranges import NonNegative, Number, Positive, Range
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logprobs import answer_nll
@@ -11,6 +12,8 @@ from meow_lightning.types import Batch, LossPart, LossParts
 
 if TYPE_CHECKING:
     import torch
+
+Exponent = Annotated[Number, Range(0, 1000)]
 
 
 class SatImp(BaseMethod):
@@ -31,7 +34,9 @@ class SatImp(BaseMethod):
     streams: tuple[str, ...] = ("forget", "retain")
     surrogate: tuple[str, ...] = ("forget",)
 
-    def __init__(self, *, beta1: float, beta2: float, forget_weight: float, retain_weight: float) -> None:
+    def __init__(
+        self, *, beta1: Exponent, beta2: Exponent, forget_weight: Positive, retain_weight: NonNegative
+    ) -> None:
         self.beta1, self.beta2 = beta1, beta2
         self.forget_weight, self.retain_weight = forget_weight, retain_weight
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from meow_lightning.config.ranges import NonNegative, Number, Positive, Range
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.methods.preference import check_beta, preference_loss
@@ -29,7 +30,10 @@ class SimNpo(BaseMethod):
 
     streams: tuple[str, ...] = ("forget", "retain")
 
-    def __init__(self, *, beta: float, delta: float, forget_weight: float, retain_weight: float) -> None:
+    def __init__(
+        self, *, beta: Positive, delta: Annotated[Number, Range(-1000, 1000)], forget_weight: Positive,
+        retain_weight: NonNegative,
+    ) -> None:  # fmt: skip
         self.beta = check_beta(beta)
         self.delta = delta
         self.forget_weight = forget_weight

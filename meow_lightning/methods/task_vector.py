@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from meow_lightning.config.ranges import Number, Range
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.types import Batch, LossParts
@@ -26,7 +27,7 @@ class TaskVector(BaseMethod):
 
     streams: tuple[str, ...] = ("forget",)
 
-    def __init__(self, *, alpha: float) -> None:
+    def __init__(self, *, alpha: Annotated[Number, Range(0, 1000)]) -> None:
         self.alpha = alpha
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.logprobs import scored_logits
 from meow_lightning.types import Batch, LossPart, LossParts, Reference
@@ -29,7 +30,7 @@ class Undial(BaseMethod):
     streams: tuple[str, ...] = ("forget",)
     reference: Reference = "model"
 
-    def __init__(self, *, beta: float) -> None:
+    def __init__(self, *, beta: NonNegative) -> None:
         self.beta = beta
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
 from meow_lightning.models.logprobs import answer_nll
@@ -29,7 +30,7 @@ class Wga(BaseMethod):
 
     streams: tuple[str, ...] = ("forget", "retain")
 
-    def __init__(self, *, beta: float, retain_weight: float) -> None:
+    def __init__(self, *, beta: NonNegative, retain_weight: NonNegative) -> None:
         self.beta, self.retain_weight = beta, retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
+from meow_lightning.types import Segments
 
 TEMPLATE_SECONDS = 30  # for rendering a chat template with one question; ordinary ones take milliseconds
 TEMPLATE_MEMORY = 2 * 2**30  # bytes available to it
@@ -39,7 +40,7 @@ class Candidate:
         tokenizer: Folder of its tokenizer, often the same.
         prompt: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date``.
         attention: The attention implementation of transformers to use; ``None`` for its default.
-        rows: (question, answer) of everything that it will be trained on or prompted with.
+        rows: Segments of everything that it will be trained on or prompted with.
         chats: Whether it is prompted as a chat model; a missing chat template then gives a note.
     """
 
@@ -48,7 +49,7 @@ class Candidate:
     tokenizer: str
     prompt: Mapping[str, Any]
     attention: str | None
-    rows: Sequence[tuple[str, str]] = ()
+    rows: Sequence[Segments] = ()
     chats: bool = False
 
 
@@ -103,8 +104,8 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
         )
     with _bounded(output, candidate.name, seconds=seconds + int(ROW_SECONDS * len(candidate.rows))):
         try:
-            for question, answer in candidate.rows:
-                codec.encode(question, answer)
+            for row in candidate.rows:
+                codec.encode(*row)
         except UserError as error:
             raise UserError(f"{candidate.name}: {error}") from error
     notes = [f"{candidate.name}: {note}" for note in codec.notes]

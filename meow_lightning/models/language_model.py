@@ -30,18 +30,33 @@ class LanguageModel:
         encoder: Its prompts and tokens.
         precision: A value of ``model.precision`` (``32-true``, ``bf16-true``, ``bf16-mixed``, …): the number formats of
             weights and training; see :mod:`meow_lightning.config.precision`.
-        made_by: The unlearning method that answers through this model, for a method whose model is not a plain
-            checkpoint: it can be scored and evaluated, but neither saved nor trained further; else ``None``.
 
     Attributes:
-        model: The model of transformers, or the model of the method that ``made_by`` names.
+        model: The model of transformers; for a method with its own inference, see :meth:`of_method`, the method's.
         encoder: Prompts and tokens.
         precision: As given.
     """
 
-    def __init__(self, model: Any, encoder: PromptEncoder, *, precision: str, made_by: str | None = None) -> None:
+    def __init__(self, model: Any, encoder: PromptEncoder, *, precision: str) -> None:
         check_choice("precision", precision, PRECISIONS)
-        self.model, self.encoder, self.precision, self._made_by = model, encoder, precision, made_by
+        self.model, self.encoder, self.precision = model, encoder, precision
+        self._method: str | None = None
+
+    @classmethod
+    def of_method(cls, method: str, model: Any, encoder: PromptEncoder, *, precision: str) -> LanguageModel:
+        """Wrap the model through which an unlearning method answers, for a method whose model is no plain checkpoint.
+
+        It can be scored and evaluated, but neither saved nor trained further.
+
+        Args:
+            method: Name of the method, for messages.
+            model: The method's model.
+            encoder: As for the constructor, like ``precision``.
+            precision: Number formats.
+        """
+        made = cls(model, encoder, precision=precision)
+        made._method = method
+        return made
 
     @classmethod
     def from_pretrained(
@@ -72,16 +87,16 @@ class LanguageModel:
         Raises:
             UserError: The source does not exist, its files are incomplete or not finite, or an argument is invalid.
         """
-        defaults = library_options(())["model"]
-        precision = check_choice("precision", precision or defaults["precision"], PRECISIONS)
+        defaults = library_options(()).model
+        precision = check_choice("precision", precision or defaults.precision, PRECISIONS)
         weights = locate(parse("source", str(source), words=()), weights=True, fetch=True)
         tokens = weights
         if tokenizer is not None:
             tokens = locate(parse("tokenizer", str(tokenizer), words=()), weights=False, fetch=True)
         model = load_model(
-            weights, dtype=PRECISIONS[precision].weights, attention=attention or defaults["attention"]
+            weights, dtype=PRECISIONS[precision].weights, attention=attention or defaults.attention
         ).eval()
-        encoder = load_codec(tokens, prompt=_prompt(prompt, defaults["prompt"]), model=model)
+        encoder = load_codec(tokens, prompt=_prompt(prompt, defaults.prompt.plain()), model=model)
         model.to(_device(device))  # type: ignore[arg-type]
         return cls(model, encoder, precision=precision)
 
@@ -121,9 +136,9 @@ class LanguageModel:
         return copied
 
     def _check_plain(self) -> None:
-        if self._made_by is not None:
+        if self._method is not None:
             raise UserError(
-                f"{self._made_by} answers through a model of its own, which is no plain checkpoint: it can be scored "
+                f"{self._method} answers through a model of its own, which is no plain checkpoint: it can be scored "
                 "and evaluated here; to store it, run the method with meow.run"
             )
 
@@ -167,7 +182,7 @@ def _prompt(given: str | Mapping[str, str | None] | None, defaults: Mapping[str,
         return {**defaults, "template": given}
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     check_choice("prompt", given, [*TEMPLATES, *names])
-    return dict(compose_options([f"model={given}"])["model"]["prompt"])
+    return compose_options([f"model={given}"]).model.prompt.plain()
 
 
 def _device(given: str | torch.device | None) -> torch.device:

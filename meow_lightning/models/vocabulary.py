@@ -7,6 +7,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from meow_lightning.types import Segments
+
 END = "<|end|>"
 PAD = "<|pad|>"
 
@@ -29,15 +31,16 @@ def train_bpe(texts: Sequence[str], *, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def tokenizer_texts(rows: Iterable[tuple[str, str]], prompt: Mapping[str, Any]) -> list[str]:
-    """Split questions and answers as they are tokenized: the prompt, and the answer with its prefix.
+def tokenizer_texts(rows: Iterable[tuple[str, str] | Segments], prompt: Mapping[str, Any]) -> list[str]:
+    """Split rows as they are tokenized: the prompt, and the answer with its prefix; of raw text, both segments.
 
     Args:
-        rows: (question, answer) pairs.
+        rows: (question, answer) pairs, or segments.
         prompt: ``template``, a text with ``{question}``, and ``answer_prefix``.
     """
-    return [
-        text
-        for question, answer in rows
-        for text in (prompt["template"].replace("{question}", question), prompt["answer_prefix"] + answer)
-    ]
+    texts: list[str] = []
+    for row in rows:
+        question, answer, raw, _ = Segments(*row)
+        template, answer_prefix = ("{question}", "") if raw else (prompt["template"], prompt["answer_prefix"])
+        texts += [template.replace("{question}", question), answer_prefix + answer]
+    return texts

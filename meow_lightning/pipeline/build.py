@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from meow_lightning.pipeline.graph import Round, RunGraph, run_name
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
@@ -19,13 +17,13 @@ from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, R
 from meow_lightning.store.artifact import Artifact
 
 
-def graph(options: Mapping[str, Any]) -> RunGraph:
-    """Build the graph of a run from its resolved options; the only input it reads is the dataset.
+def graph(config: RunConfig) -> RunGraph:
+    """Build the graph of a run from its options; the only input it reads is the dataset.
 
     Raises:
         UserError: An option is invalid.
     """
-    ctx = BuildContext.from_options(options)
+    ctx = BuildContext.of(config)
     check_evaluation(ctx)
     initial = initial_models(ctx)
     rounds = build_rounds(ctx, initial)
@@ -50,7 +48,7 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
         rounds=_shown_rounds(rounds),
     )  # fmt: skip
     return RunGraph(
-        name=run_name(options), streams=tuple(ctx.method.streams), models=models, rounds=rounds,
+        name=config.run_name, streams=tuple(ctx.method.streams), models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
         abilities=ability.results, results=results,
         report=report(ctx, inputs),

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
 from meow_lightning.stages.common.needs import RunModels, Scored
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.store.folders import NAME_BYTES
 from meow_lightning.types import Role
-
-MAX_NAME_LENGTH = 64  # characters
-NAME = re.compile(rf"[^\W_][\w+=.-]{{0,{MAX_NAME_LENGTH - 1}}}")
-RESERVED_BYTES = 35  # of a file name, for the parts before and after the run's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,28 +112,3 @@ class RunGraph:
 def required_artifacts(wanted: Iterable[Artifact]) -> list[Artifact]:
     """List some artifacts with all their dependencies, each once and after its dependencies."""
     return list({each.key: each for artifact in wanted for each in artifact.walk()}.values())
-
-
-def run_name(options: Mapping[str, Any]) -> str:
-    """Name a run after its model, dataset, split, method and seed; its files carry the name.
-
-    Raises:
-        UserError: One of these cannot be part of a file name.
-    """
-    named = {f"{group}.name": options[group]["name"] for group in ("model", "dataset", "method")}
-    named["dataset.split"] = options["dataset"].get("split", "")
-    for option, name in named.items():
-        if name and not NAME.fullmatch(str(name)):
-            raise invalid_option(
-                option, str(name)[:80], f"at most {MAX_NAME_LENGTH} letters, digits and _ + = . -, the first a "
-                "letter or digit, since file names contain it",
-            )  # fmt: skip
-    model, dataset, method, split = (str(name) for name in named.values())
-    parts = [model, dataset, split, method, f"s{options['seed']}", "debug" if options["disclaimer"] else ""]
-    name = "-".join(part for part in parts if part)
-    if len(name.encode()) > NAME_BYTES - RESERVED_BYTES:
-        raise UserError(
-            f"the names of model, dataset, split and method have {len(name.encode())} bytes together, but file names "
-            f"have room for only {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or dataset.name"
-        )
-    return name

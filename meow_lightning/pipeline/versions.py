@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meow_lightning.config.instantiate import component_versions
-from meow_lightning.evaluation.sets import set_infos
+from meow_lightning.evaluation.sets import benchmark_from, set_infos
 from meow_lightning.evaluation.suite.inputs import metric_settings
 from meow_lightning.evaluation.suite.suite import definitions
 from meow_lightning.pipeline.source_code import MEMORY, PACKAGE, installed_code
@@ -70,5 +70,7 @@ def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: S
 
 def _metric_versions(used: UsedMetrics) -> dict[str, int]:
     computed = metric_settings(truth_ratio_mean=used.settings["truth_ratio_mean"], protocol="none")
-    every = definitions(set_infos(used.sets), computed, protocol="none")  # the settings themselves identify a protocol
+    named = {info.name: info for info in benchmark_from(used.settings)}
+    infos = [named.get(info.name, info) for info in set_infos(used.sets)]
+    every = definitions(infos, computed, protocol="none")  # the settings themselves identify a protocol
     return {each.metric: each.version for each in every if used.only is None or each.name in used.only}

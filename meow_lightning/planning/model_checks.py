@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from meow_lightning.config.precision import weights_dtype
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import Dataset
 from meow_lightning.models.checkpoint import FLASH, check_attention
 from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
-from meow_lightning.planning.model_inputs import Row, check_tiny_context, root_of, training_rows
+from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
 from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.types import Dataset
+from meow_lightning.types import Segments
 
 
 class ModelChecks:
     """Checks of the models of a run.
 
     Args:
-        options: Resolved options of the run.
+        config: The options of the run.
         dataset: Its dataset.
         streams: The streams that its method trains on.
         store: The store of its results.
         gpu: Whether stages compute on a GPU.
     """
 
-    def __init__(
-        self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], store: Store, gpu: bool
-    ) -> None:
-        self.options, self.dataset, self.streams, self.store, self.gpu = options, dataset, streams, store, gpu
+    def __init__(self, config: RunConfig, *, dataset: Dataset, streams: Sequence[str], store: Store, gpu: bool) -> None:
+        self.config, self.dataset, self.streams, self.store, self.gpu = config, dataset, streams, store, gpu
 
     def notes(self, artifacts: Sequence[Artifact], *, examined: set[str]) -> list[str]:
         """Check the models; returns notes for readers of the metrics, one sentence each.
@@ -61,32 +60,39 @@ class ModelChecks:
                 continue
             examined.add(seen)
             if "given" not in root.settings:
-                check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.options["model"]["prompt"])
+                check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.config.model.prompt.plain())
             elif (candidate := self._candidate(root, rows.get(key, []), teacher=key in teachers)) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
-            Roles(self.options)  # downloaded weights may turn out to be the same for two roles
+            Roles(self.config)  # downloaded weights may turn out to be the same for two roles
         return inspect_models(candidates) if candidates else []
 
     def _check_attention(self, artifact: Artifact) -> None:
         group = "inversion" if "teacher" in artifact.needs else "model"
         if group == "model" and "model" not in artifact.settings:
             return
-        node = self.options[group]
-        dtype = node["dtype"] if group == "inversion" else weights_dtype(node["precision"])
-        check_attention(f"{group}.attention", node["attention"], dtype=dtype, gpu=self.gpu)
+        attention = self._attention(teacher=group == "inversion")
+        dtype = (
+            self.config.inversion.arguments["dtype"]
+            if group == "inversion"
+            else weights_dtype(self.config.model.precision)
+        )
+        check_attention(f"{group}.attention", attention, dtype=dtype, gpu=self.gpu)
 
-    def _candidate(self, root: Artifact, rows: Sequence[Row], *, teacher: bool) -> Candidate | None:
+    def _attention(self, *, teacher: bool) -> str:
+        return str(self.config.inversion.arguments["attention"]) if teacher else self.config.model.attention
+
+    def _candidate(self, root: Artifact, rows: Sequence[Segments], *, teacher: bool) -> Candidate | None:
         provided = root.inputs["given"]
         weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:
             paths = [str(model_folder(self.store.path(root)))] * 2
-        elif self.options["plan"] and weights.folder is None:
+        elif self.config.plan and weights.folder is None:
             return None
         else:
             tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
             paths = [str(locate(source, weights=source is weights, fetch=False)) for source in (weights, tokenizer)]
-        attention = self.options["inversion" if teacher else "model"]["attention"]
+        attention = self._attention(teacher=teacher)
         return Candidate(
             name=f"{provided['option']}={provided['weights']}", weights=paths[0], tokenizer=paths[1],
             prompt=root.settings["prompt"], attention=None if attention == FLASH else attention, rows=rows,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset
-
-Row = tuple[str, str]  # question and answer
+from meow_lightning.types import Segments
 
 
 def root_of(artifact: Artifact) -> Artifact | None:
@@ -21,7 +20,9 @@ def root_of(artifact: Artifact) -> Artifact | None:
     return current
 
 
-def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]) -> dict[str, list[Row]]:
+def training_rows(
+    artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]
+) -> dict[str, list[Segments]]:
     """Collect the distinct rows that artifacts train on, score or predict, by the key of their initial model.
 
     Args:
@@ -29,7 +30,7 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
         dataset: The dataset of the run.
         streams: The streams that the run's method trains on.
     """
-    by_root: dict[str, dict[Row, None]] = {}
+    by_root: dict[str, dict[Segments, None]] = {}
     for artifact in artifacts:
         if (root := root_of(artifact)) is not None:
             texts = stage(artifact.stage).texts(artifact, dataset, streams=streams)
@@ -37,7 +38,9 @@ def training_rows(artifacts: Sequence[Artifact], dataset: Dataset, *, streams: S
     return {key: list(rows) for key, rows in by_root.items() if rows}
 
 
-def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]) -> None:
+def check_tiny_context(
+    rows: Sequence[Segments], dataset: Dataset, *, root: Artifact, prompt: Mapping[str, Any]
+) -> None:
     """Check the rows of a model trained from scratch; trains its tokenizer only if a row may be too long.
 
     Args:
@@ -51,7 +54,7 @@ def check_tiny_context(rows: Sequence[Row], dataset: Dataset, *, root: Artifact,
     """
     from meow_lightning.models.vocabulary import END, PAD, tokenizer_texts, train_bpe
 
-    for question, answer in rows:
+    for question, answer, *_ in rows:
         if token := next((token for token in (END, PAD) if token in question or token in answer), None):
             raise UserError(
                 f"a text contains the special token {token!r} of the tokenizer: change or drop the row "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.training_options import Trainer
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -25,7 +28,6 @@ from meow_lightning.resources.training_memory import Memory
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.types import Dataset
 
 # Manifest entries that time estimates need; manifests of earlier versions lack some and are ignored.
 MEASURED = {"label", "settings", "seconds", "devices", "flops", "parameters", "items", "kind", "threads"}
@@ -35,11 +37,11 @@ class Known:
     """A cache shared by all runs with the same trainer and store: the hardware and earlier results.
 
     Args:
-        trainer: The ``trainer`` options.
+        trainer: The options of ``trainer``.
         store: The store of results.
     """
 
-    def __init__(self, *, trainer: Mapping[str, Any], store: Store) -> None:
+    def __init__(self, *, trainer: Trainer, store: Store) -> None:
         self.trainer, self.store = trainer, store
         self.outlooks: dict[str, Requirements] = {}
         self.times: dict[str, tuple[float | None, cost.Source]] = {}
@@ -50,17 +52,17 @@ class Known:
     @cached_property
     def gpus(self) -> list[Gpu]:
         """The GPUs that stages may use."""
-        return [] if self.trainer["accelerator"] == "cpu" else gpus()
+        return [] if self.trainer.accelerator == "cpu" else gpus()
 
     @cached_property
     def available_memory(self) -> int:
         """Free bytes for a stage: the least of the GPUs that it uses, else those of this machine."""
-        return min((gpu.free for gpu in self.gpus[: self.trainer["devices"]]), default=0) or free_memory()
+        return min((gpu.free for gpu in self.gpus[: self.trainer.devices]), default=0) or free_memory()
 
     @property
     def kind(self) -> str:
         """The device that stages compute on: ``cpu``, the GPU's name, or ``gpu`` if it is not visible here."""
-        return self.gpus[0].name if self.gpus else "gpu" if self.trainer["accelerator"] == "gpu" else "cpu"
+        return self.gpus[0].name if self.gpus else "gpu" if self.trainer.accelerator == "gpu" else "cpu"
 
     def measured(self, stage: str, *, devices: int) -> list[cost.MeasuredStage]:
         """Collect the measured times of a stage's results on the same number of devices of this kind.
@@ -95,7 +97,7 @@ class Known:
     def _comparable(self, kind: str, threads: int) -> bool:
         if self.kind == "gpu":  # no GPU is visible while planning, so results of any GPU count
             return kind != "cpu"
-        return kind == self.kind and (kind != "cpu" or threads == self.trainer["threads"])
+        return kind == self.kind and (kind != "cpu" or threads == self.trainer.threads)
 
     def _read(self, stage: str) -> Iterator[dict[str, Any]]:
         for path in (self.store.root / stage).glob("*/manifest.json"):
@@ -111,15 +113,15 @@ class Preflight:
     """The preflight of one run.
 
     Args:
-        options: Resolved options of the run.
+        config: The options of the run.
         dataset: Its dataset.
         streams: The streams that its method trains on.
         known: The cache shared with other runs.
     """
 
-    def __init__(self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
-        self.options, self.dataset, self.streams, self.known = options, dataset, streams, known
-        self.trainer, self.model, self.store = options["trainer"], options["model"], known.store
+    def __init__(self, config: RunConfig, *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
+        self.config, self.dataset, self.streams, self.known = config, dataset, streams, known
+        self.trainer, self.store = config.trainer, known.store
         self.notes: list[str] = []  # about the checked models, shown to the user
 
     def fetch(self, artifacts: Sequence[Artifact]) -> None:
@@ -131,7 +133,7 @@ class Preflight:
         Raises:
             UserError: One is not available or not usable.
         """
-        gpu = self.trainer["accelerator"] != "cpu" and (self._some_gpu or not self.options["preflight"])
+        gpu = self.trainer.accelerator != "cpu" and (self._some_gpu or not self.config.preflight)
         missing = [artifact for artifact in artifacts if self.store.find(artifact) is None]
         for artifact in missing:
             stage(artifact.stage).check(artifact, gpu=gpu)
@@ -139,13 +141,13 @@ class Preflight:
             if "given" in artifact.settings:
                 provided = artifact.inputs["given"]
                 weights = parse(provided["option"], provided["weights"], words=())
-                if self.options["plan"] and weights.folder is None:
+                if self.config.plan and weights.folder is None:
                     config_of(weights)  # a plan downloads no weights, only checks that they are available
                     continue
                 tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
                 paths = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
                 check(provided["option"], *paths)
-        checks = ModelChecks(self.options, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
+        checks = ModelChecks(self.config, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
         self.notes = checks.notes(artifacts, examined=self.known.examined)
         self.notes += check_abilities(artifacts, self.store)
 
@@ -171,10 +173,10 @@ class Preflight:
                     "set optim=adamw8bit, or preflight=false to start anyway"
                 )
         largest = sorted((o.memory.total for _, o in missing if o.memory is not None), reverse=True)
-        together = sum(largest[: self.trainer["parallel_stages"]])
+        together = sum(largest[: self.trainer.parallel_stages])
         if self.known.gpus == [] and together > self.available_memory:
             raise UserError(
-                f"trainer.parallel_stages={self.trainer['parallel_stages']} concurrent stages require about "
+                f"trainer.parallel_stages={self.trainer.parallel_stages} concurrent stages require about "
                 f"{format_bytes(together)} of memory, but only {format_bytes(self.available_memory)} is free: set "
                 "trainer.parallel_stages=1, or preflight=false to start anyway"
             )
@@ -194,27 +196,24 @@ class Preflight:
             request to a language model is pending.
         """
         missing = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
-        node, facts = self.options["inversion"], len(self.dataset.facts("forget"))
-        if not missing or "prompt" not in node:
+        inversion, facts = self.config.inversion, len(self.dataset.facts("forget"))
+        if not missing or inversion.prompt is None:
             return None
+        rounds, arguments = self.config.method.rounds, inversion.arguments
         # Later rounds may ask about fewer facts, or none.
         least = facts * sum("scores" not in each.needs for each in missing)
-        most = facts * len(missing) * (node["max_retries_per_fact"] + 1)
-        most = min(
-            each
-            for each in (most, self.options["method"].get("rounds", {}).get("max_requests"), node.get("max_requests"))
-            if each
-        )
-        return node["model"], least, most, node["max_new_tokens"]
+        most = facts * len(missing) * (inversion.max_retries_per_fact + 1)
+        most = min(each for each in (most, rounds and rounds.max_requests, arguments.get("max_requests")) if each)
+        return arguments["model"], least, most, arguments["max_new_tokens"]
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Estimate the peak of bytes on disk while artifacts with these requirements are computed."""
         passing = sorted((outlook.passing for outlook in outlooks), reverse=True)
-        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer["parallel_stages"]])
+        return sum(outlook.disk for outlook in outlooks) + sum(passing[: self.trainer.parallel_stages])
 
     @property
     def _some_gpu(self) -> bool:
-        return bool(self.known.gpus) or (self.trainer["accelerator"] != "cpu" and Path("/dev/kfd").exists())
+        return bool(self.known.gpus) or (self.trainer.accelerator != "cpu" and Path("/dev/kfd").exists())
 
     @property
     def available_memory(self) -> int:
@@ -224,24 +223,24 @@ class Preflight:
     @property
     def on_gpu(self) -> bool:
         """Whether stages that run a model use a GPU."""
-        return bool(self.known.gpus) or self.trainer["accelerator"] == "gpu"
+        return bool(self.known.gpus) or self.trainer.accelerator == "gpu"
 
     def devices(self, artifact: Artifact) -> int:
         """Determine the number of devices of an artifact; 0 if it computes on the CPU whatever the trainer."""
         computed = stage(artifact.stage).distributed(artifact.inputs) and "given" not in artifact.settings
-        return self.trainer["devices"] if computed else 0
+        return self.trainer.devices if computed else 0
 
     @cached_property
     def _planner(self) -> Planner:
         gpu = bool(self.known.gpus)
         return Planner(
-            self.options, dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
+            self.config.plain(), dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
         )
 
     def _check_device(self) -> None:
-        if self.trainer["accelerator"] == "gpu" and not self._some_gpu:
+        if self.trainer.accelerator == "gpu" and not self._some_gpu:
             raise UserError(
-                f"trainer={self.trainer['name']} requires a GPU, but none is visible: set trainer=cpu, or "
+                f"trainer={self.trainer.name} requires a GPU, but none is visible: set trainer=cpu, or "
                 "preflight=false if a GPU exists but was not detected"
             )
 
@@ -279,7 +278,7 @@ class Preflight:
             return manifest["seconds"], "took"
         outlook = self.outlook(artifact)
         amount = cost.Workload(flops=outlook.flops, parameters=outlook.parameters, items=outlook.items)
-        devices = self.trainer["devices"] if outlook.flops else 0
+        devices = self.trainer.devices if outlook.flops else 0
         known = self.known.measured(artifact.stage, devices=devices)
         return cost.expected_seconds(amount, key=cost.duration_key(artifact.label, artifact.settings), known=known)
 
@@ -291,7 +290,7 @@ class Preflight:
         outlook = self.outlook(artifact)
         if outlook.memory is None:
             return None
-        known = self.known.measured_memory(artifact.stage, devices=self.trainer["devices"])
+        known = self.known.measured_memory(artifact.stage, devices=self.trainer.devices)
         return cost.expected_memory(outlook.memory.total, parameters=outlook.parameters, known=known)
 
     def manifest_extras(self, artifact: Artifact) -> dict[str, Any]:
@@ -300,7 +299,7 @@ class Preflight:
         return {
             "flops": outlook.flops, "parameters": outlook.parameters, "items": outlook.items,
             "memory": 0 if outlook.memory is None else outlook.memory.total,
-            "kind": self.known.kind, "threads": self.trainer["threads"],
+            "kind": self.known.kind, "threads": self.trainer.threads,
         }  # fmt: skip
 
     def _too_large(self, artifact: Artifact, memory: Memory) -> str:
@@ -326,17 +325,17 @@ class PreflightChecks:
         self._known: dict[str, Known] = {}
         self._fetched: set[str] = set()
 
-    def of(self, options: Mapping[str, Any], run: RunGraph, store: Store) -> Preflight:
+    def of(self, config: RunConfig, run: RunGraph, store: Store) -> Preflight:
         """Build the preflight of a run.
 
         Args:
-            options: Its resolved options.
+            config: Its options.
             run: Its graph of artifacts.
             store: The store of its results.
         """
-        key = json.dumps([str(store.root), store.cache, options["trainer"]])
-        known = self._known.setdefault(key, Known(trainer=options["trainer"], store=store))
-        return Preflight(options, dataset=dataset_of(options)[0], streams=run.streams, known=known)
+        key = json.dumps([str(store.root), store.cache, config.trainer.plain()])
+        known = self._known.setdefault(key, Known(trainer=config.trainer, store=store))
+        return Preflight(config, dataset=dataset_of(config)[0], streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
         """Call :meth:`Preflight.fetch` for the artifacts that no earlier run has fetched."""

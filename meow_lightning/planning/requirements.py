@@ -10,6 +10,7 @@ from typing import Any
 
 from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
 from meow_lightning.models.sources import config_of, parse
@@ -30,7 +31,6 @@ from meow_lightning.resources.training_memory import (
 )
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
 
 TOKENIZER_BYTES = 75  # tokenizer file size per vocabulary entry: 72 for SmolLM2, 134 for Llama 3
 MANIFEST_BYTES = 4_000  # per result
@@ -93,16 +93,16 @@ class Planner:
         except UserError:
             return 0
 
-    def tokens(self, fact: Fact) -> int:
+    def tokens(self, fact: Example) -> int:
         """Estimate the tokens of a fact's question and answer with the prompt around them."""
         return estimated_tokens(fact, self._prompt_tokens)
 
-    def scored(self, fact: Fact) -> int:
+    def scored(self, fact: Example) -> int:
         """Estimate the tokens of a fact's answer, including the end token."""
         return estimated_length(fact.answer) + 1
 
     def inference_load(
-        self, facts: Sequence[Fact], *, texts: int, prompts: int, generated: int, shared: bool, gradient: bool
+        self, facts: Sequence[Example], *, texts: int, prompts: int, generated: int, shared: bool, gradient: bool
     ) -> InferenceLoad:
         """Describe the inference of the run's model on some facts; see :class:`InferenceLoad`."""
         return InferenceLoad(
@@ -217,7 +217,7 @@ class Planner:
         return 1 if self.gpu else int(self.trainer["parallel_stages"])
 
     @staticmethod
-    def _per_epoch(streams: Sequence[Sequence[Fact]], count: Callable[[Fact], int]) -> Iterator[float]:
+    def _per_epoch(streams: Sequence[Sequence[Example]], count: Callable[[Example], int]) -> Iterator[float]:
         """Sum a count over the rows of an epoch for each stream; every stream gives as many rows as the first has."""
         for stream in streams:
             yield sum(map(count, stream)) / len(stream) * len(streams[0])

@@ -24,7 +24,7 @@ def budget(runs: Sequence[Swept]) -> str:
     swept = _swept(runs)
     places = {option: values for option, values in swept.items() if option in PLACES}
     tuned = {option: values for option, values in swept.items() if option not in PLACES}
-    seeds = sorted({run.settings["seed"] for run in runs})
+    seeds = sorted({run.config.seed for run in runs})
     fixed = ", ".join(f"{option}={value}" for option, value in runs[0].words.items() if _fixes(option, swept))
     listed = ", ".join(map(str, seeds))
     parts = [
@@ -53,8 +53,8 @@ def _fewer(runs: Sequence[Swept], swept: Values, *, full: int) -> str:
     """List methods that finished fewer runs than the full product; empty if there are none."""
     finished: dict[str, set[tuple[str, ...]]] = {}
     for run in runs:
-        combination = (str(run.settings["seed"]), *(run.words.get(option, "") for option in swept))
-        finished.setdefault(run.settings["method"]["name"], set()).add(combination)
+        combination = (str(run.config.seed), *(run.words.get(option, "") for option in swept))
+        finished.setdefault(run.config.method.name, set()).add(combination)
     fewer = [f"{method} {len(done)} of {full} runs" for method, done in finished.items() if len(done) < full]
     return f"; fewer runs finished: {', '.join(fewer)}" if fewer else ""
 

@@ -51,11 +51,9 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
 
 def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:
     """Look up a source's numbers for a run's model, dataset, split and method; empty for truncated runs."""
-    settings = run.settings
-    dataset = settings["dataset"]
-    cut_short = settings["limit"] is not None or bool(settings["disclaimer"])
-    mean = settings["evaluation"]["truth_ratio_mean"]
-    if cut_short or (dataset["name"], mean) != (source.dataset, source.truth_ratio_mean):
+    config = run.config
+    cut_short = config.limit is not None or bool(config.disclaimer)
+    measured = (config.dataset.name, config.evaluation.truth_ratio_mean)
+    if cut_short or measured != (source.dataset, source.truth_ratio_mean):
         return {}
-    splits = source.figures.get(settings["model"]["name"], {})
-    return splits.get(dataset.get("split"), {}).get(settings["method"]["name"], {})
+    return source.figures.get(config.model.name, {}).get(config.dataset.split, {}).get(config.method.name, {})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.report.data import DASH, arrow, format_value, number, readable_name
 from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
@@ -28,13 +28,13 @@ class Swept:
     Attributes:
         name: The options that distinguish it from other runs.
         words: All options that the sweep set, value by name.
-        settings: Its resolved options, nested.
+        config: Its options.
         results: Its numbers.
     """
 
     name: str
     words: Mapping[str, str]
-    settings: Mapping[str, Any]
+    config: RunConfig
     results: Results
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.resources.inference_memory import InferenceLoad
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
 
 ROW_BYTES = 120  # JSON keys and small numbers of a row, without its texts; measured on results of the default run
 
@@ -48,7 +48,7 @@ class TrainingWork:
         adapters_possible: Whether the model could be trained with adapters instead.
     """
 
-    streams: Sequence[Sequence[Fact]]
+    streams: Sequence[Sequence[Example]]
     evaluated: bool
     adapters_possible: bool
 
@@ -96,16 +96,16 @@ class Planner(Protocol):
     streams: Sequence[str]
     trainer: Mapping[str, Any]
 
-    def tokens(self, fact: Fact) -> int:
+    def tokens(self, fact: Example) -> int:
         """Estimate the tokens of a fact's question and answer with the prompt around them."""
         ...
 
-    def scored(self, fact: Fact) -> int:
+    def scored(self, fact: Example) -> int:
         """Estimate the tokens of a fact's answer, including the end token."""
         ...
 
     def inference_load(
-        self, facts: Sequence[Fact], *, texts: int, prompts: int, generated: int, shared: bool, gradient: bool
+        self, facts: Sequence[Example], *, texts: int, prompts: int, generated: int, shared: bool, gradient: bool
     ) -> InferenceLoad:
         """Describe the inference of the run's model on some facts; see :class:`InferenceLoad`."""
         ...

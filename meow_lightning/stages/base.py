@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.runtime import Runtime
+from meow_lightning.data.examples import Dataset
 from meow_lightning.distributed import rank
 from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
@@ -19,7 +20,7 @@ from meow_lightning.stages.common.shards import Parts
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 from meow_lightning.tracking.curve import append_point
-from meow_lightning.types import Dataset
+from meow_lightning.types import Segments
 
 
 @dataclass
@@ -199,8 +200,8 @@ class Stage(ABC):
             UserError: It cannot be used.
         """
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield the questions and answers that the model of an artifact has to read, to find invalid ones early.
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+        """Yield the prompts and targets that the model of an artifact has to read, to find invalid ones early.
 
         Args:
             artifact: The artifact.

@@ -10,12 +10,13 @@ from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
-from meow_lightning.stages.common.loading import check_unchanged, load_facts
+from meow_lightning.stages.common.loading import check_unchanged, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.predict import PredictResult
@@ -90,7 +91,7 @@ class Evaluate(Stage):
         protocol = work.settings.get("protocol", "none")
         results = evaluate(
             rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-            public=public_texts(load_facts(work, ["retain"])),
+            public=public_texts(load_examples(work, "retain")), benchmark=benchmark_from(work.settings),
         )  # fmt: skip
         results = with_ability(
             results, abilities(inputs), absent=work.settings.get("absent", {}),
@@ -98,7 +99,7 @@ class Evaluate(Stage):
         )  # fmt: skip
         samples = headline_samples(
             rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-            seed=0,
+            seed=0, benchmark=benchmark_from(work.settings),
         )  # fmt: skip
         intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
         EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

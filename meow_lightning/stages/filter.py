@@ -49,7 +49,7 @@ class Filter(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write the candidates kept, and a summary of those dropped, and why."""
-        rules = Contradictions(load_facts(work, ["forget"]), load_facts(work, ["retain"]))
+        rules = Contradictions(load_facts(work, "forget"), load_facts(work, "retain"))
         forget, secrets = rules.forget, rules.secrets
         earlier = previous_rounds(work)
         written = parse_replies(ProposeResult.read(work.needs["proposed"]).replies)

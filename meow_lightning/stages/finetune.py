@@ -8,7 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, question_answer_pairs
+from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.resources.requirements import NOTHING, Planner, Requirements, TrainingWork
@@ -19,7 +20,7 @@ from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import optim, save, train
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset
+from meow_lightning.types import Fact, Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,30 +46,26 @@ class Finetune(Stage):
         """List the method that the recipe trains with; none for a provided model."""
         return [method_class(settings["recipe"])] if "recipe" in settings else []
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the rows that it trains on; none for a provided model."""
         settings = artifact.settings
         if "given" in settings:
             return
         recipe = settings["recipe"]
         replayed = recipe.get("replay", 0) * recipe["epochs"]
-        yield from chain.from_iterable(question_answer_pairs(dataset.facts(split)) for split in settings["splits"])
+        yield from chain.from_iterable(training_segments(dataset.facts(split)) for split in settings["splits"])
         if not settings["splits"]:
-            yield from question_answer_pairs(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
+            yield from training_segments(dataset.pretraining_examples(recipe["rows"], settings["seed"]))
         elif replayed:
-            yield from question_answer_pairs(dataset.pretraining_examples(replayed, settings["seed"] + 1))
+            yield from training_segments(dataset.pretraining_examples(replayed, settings["seed"] + 1))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on the rows of the splits, every phrasing and what is replayed."""
         recipe, splits, seed = (artifact.settings[name] for name in ("recipe", "splits", "seed"))
-        rows = [fact for split in splits for fact in planner.dataset.facts(split)]
-        rows += [
-            replace(fact, question=question, answer=answer)
-            for fact in rows
-            for question, answer in fact.phrasings
-        ]  # fmt: skip
+        rows: list[Example] = [fact for split in splits for fact in planner.dataset.facts(split)]
+        rows += [Fact(fact.id, question, answer) for fact in rows for question, answer in fact.phrasings]
         if not splits:
-            rows = planner.dataset.pretraining_examples(recipe["rows"], seed)
+            rows = [*planner.dataset.pretraining_examples(recipe["rows"], seed)]
         elif recipe["replay"]:
             rows += planner.dataset.pretraining_examples(recipe["replay"], seed + 1)
         # A model trained from scratch cannot use adapters.
@@ -194,16 +191,16 @@ def _plan(work: StageContext, codec: PromptEncoder) -> BatchPlan:
     fresh: list[list] = []
     if work.settings["splits"]:
         rows = encode(
-            codec, question_answer_pairs(fact for split in work.settings["splits"] for fact in source.facts(split))
+            codec, training_segments(fact for split in work.settings["splits"] for fact in source.facts(split))
         )
         if recipe["replay"]:
             replayed = encode(
                 codec,
-                question_answer_pairs(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
+                training_segments(source.pretraining_examples(recipe["replay"] * recipe["epochs"], seed + 1)),
             )
             fresh = [replayed[i * recipe["replay"] : (i + 1) * recipe["replay"]] for i in range(recipe["epochs"])]
     else:
-        rows = encode(codec, question_answer_pairs(source.pretraining_examples(recipe["rows"], seed)))
+        rows = encode(codec, training_segments(source.pretraining_examples(recipe["rows"], seed)))
     stream = StreamData(rows=rows, fresh=fresh)
     return BatchPlan(
         streams={"learn": stream},

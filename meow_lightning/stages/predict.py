@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from meow_lightning.data.encoding import estimated_length
+from meow_lightning.data.examples import Dataset, Example, references
 from meow_lightning.distributed import rank
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
@@ -16,7 +17,7 @@ from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import AnswerRow, Dataset, Fact
+from meow_lightning.types import AnswerRow, Segments
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
@@ -27,7 +28,7 @@ GENERATED_BYTES = 6  # per generated token id
 CHUNK = 256  # questions answered together, enough prompts to fill a generation batch on a CPU
 
 
-def _row_bytes(fact: Fact, budget: int) -> int:
+def _row_bytes(fact: Example, budget: int) -> int:
     references = [fact.answer, *filter(None, [fact.paraphrase]), *fact.perturbed]
     tokens = sum(estimated_length(text) + 1 for text in references)
     generated = min(budget, estimated_length(fact.answer))
@@ -36,7 +37,7 @@ def _row_bytes(fact: Fact, budget: int) -> int:
 
 
 def _note_truncated_answers(
-    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+    work: StageContext, name: str, codec: PromptEncoder, sets: Mapping[str, Sequence[Example]]
 ) -> None:
     from meow_lightning.evaluation.protocols.predict import truncated_facts
 
@@ -61,13 +62,13 @@ class Predict(Stage):
     oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
     splits = True
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield every reference text; none for a published protocol, which truncates rows."""
         if artifact.settings["evaluation"].get("protocol", "none") != "none":
             return
         sets = dataset.evaluation()
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
-            yield from ((fact.question, text) for text in (fact.answer, fact.paraphrase, *fact.perturbed) if text)
+            yield from (segments for segments in references(fact) if segments.target)
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the scoring of all reference texts, one generation per question, and the gradients.
@@ -100,7 +101,7 @@ class Predict(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write one line per question of every evaluation set; finished lines survive a kill."""
-        from meow_lightning.evaluation.predict import generation_budget, predict
+        from meow_lightning.evaluation.predict import generation_budget, generation_prompt, predict
         from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 
         if can_carry_over(work, self.outputs):
@@ -115,7 +116,7 @@ class Predict(Stage):
         }
         questions = [(each, index, fact) for each, facts in sets.items() for index, fact in enumerate(facts)]
         if name == "none":
-            longest = max(len(codec.generation_prompt_ids(fact.question)) for _, _, fact in questions)
+            longest = max(len(generation_prompt(codec, fact)) for _, _, fact in questions)
             most = max(
                 generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
             )

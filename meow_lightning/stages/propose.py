@@ -99,7 +99,7 @@ class _WriterSession:
         self.work = work
         self.used_tokens = 0  # tokens of all replies, including earlier rounds
         self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
-        self.forget = load_facts(work, ["forget"])
+        self.forget = load_facts(work, "forget")
         self.previous = previous_rounds(work)
 
     @cached_property
@@ -322,7 +322,7 @@ class _WriterSession:
             self.work.warn(f"{summary.refused} requests were refused; {REPLIES} of this result gives the reasons")
 
     def _dataset_facts(self) -> DatasetFacts:
-        return DatasetFacts(self.forget, load_facts(self.work, ["retain"]))
+        return DatasetFacts(self.forget, load_facts(self.work, "retain"))
 
     @cached_property
     def _positions(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.examples import Dataset
 from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
 from meow_lightning.resources.inference_memory import InferenceLoad
@@ -14,11 +15,11 @@ from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Plan
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
-from meow_lightning.stages.common.loading import evaluator, load_facts
+from meow_lightning.stages.common.loading import evaluator, load_examples
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, ScoredText
+from meow_lightning.types import ScoredText, Segments
 
 if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
@@ -31,7 +32,7 @@ WINDOW_BYTES = 10  # per window score, measured on results of the default run
 
 def texts_to_score(work: StageContext) -> list[Text]:
     """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import Text, true_answer
 
     if "filtered" in work.needs:
         earlier = work.needs.get("previous_filtered")
@@ -42,7 +43,7 @@ def texts_to_score(work: StageContext) -> list[Text]:
             for each in FilterResult.read(work.needs["filtered"]).inverted
             if (each.fact, each.position) not in previous
         ]
-    return [Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in load_facts(work, ["forget"])]
+    return [true_answer(example) for example in load_examples(work, "forget")]
 
 
 def _texts_per_fact(artifact: Artifact, planner: Planner) -> int:
@@ -88,7 +89,7 @@ def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: Prom
     kept, total = [], len(wanted)
     for text in wanted:
         try:
-            codec.encode(text.question, text.answer)
+            codec.encode(text.question, text.answer, text.raw)
             by.check(text, codec)
         except UserError:
             continue
@@ -111,9 +112,9 @@ class Score(Stage):
     component = "memo"
     splits = True
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the true answers; of inverted facts, those that cannot be read are left out."""
-        yield from ((fact.question, fact.answer) for fact in dataset.facts("forget"))
+        yield from (example.segments for example in dataset.facts("forget"))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the continuations of all windows.
@@ -151,7 +152,7 @@ class Score(Stage):
             if not wanted:
                 return _write_empty(work)
         for text in wanted:  # fail before an hour of scoring, not after it
-            codec.encode(text.question, text.answer)
+            codec.encode(text.question, text.answer, text.raw)
             by.check(text, codec)
         places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
         cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, question_answer_pairs
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.encoding import encode
+from meow_lightning.data.examples import Dataset
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
@@ -29,7 +29,7 @@ from meow_lightning.stages.results.model import SAME, ModelResult, Selection, mo
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
-from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredText
+from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -71,13 +71,14 @@ class Unlearn(Stage):
         """Check that the optimizer is installed and works on the device."""
         check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the rows of its streams; refusals are known to be short."""
         for name in streams:
             if name == "idk":
                 continue
             for fact in dataset.facts("forget" if name == "inverted" else name):
-                yield from ((fact.question, text) for text in (fact.inverted if name == "inverted" else (fact.answer,)))
+                answers = fact.inverted if name == "inverted" else (fact.answer,)
+                yield from (fact.segments._replace(target=answer) for answer in answers)
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
@@ -143,26 +144,17 @@ def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, fold
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
+    from meow_lightning.training.streams import stream_texts
 
-    recipe, source = work.settings["recipe"], load_dataset(work)
-    texts: dict[str, list[tuple[str, str]]] = {}
-    for name in method.streams:
-        if name == "inverted":
-            picked = _select(work)
-            texts[name] = [(each.question, each.answer) for each in picked]
-        elif name == "idk":
-            texts[name] = with_refusals(source.facts("forget"), work.settings["seed"])
-        elif name in method.paired and method.streams[0] == "inverted":
-            truth = {fact.id: (fact.question, fact.answer) for fact in source.facts(name)}
-            texts[name] = [truth[each.fact] for each in picked]
-        else:
-            texts[name] = question_answer_pairs(source.facts(name))
+    recipe, seed = work.settings["recipe"], work.settings["seed"]
+    inverted = _select(work) if "inverted" in method.streams else []
+    texts = stream_texts(method, load_dataset(work), inverted=inverted, seed=seed)
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
             streams={name: StreamData(rows=each) for name, each in rows.items()},
             global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
-            epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+            epochs=recipe["epochs"], seed=seed, paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}
@@ -226,7 +218,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     import random
 
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.memo.measure import Text
+    from meow_lightning.memo.measure import true_answer
     from meow_lightning.training.callbacks.memo import MemoProbe
 
     every = work.runtime.memo_every_steps or plan.steps_per_epoch * work.runtime.memo_every_epochs
@@ -237,7 +229,7 @@ def _memo_curve(work: StageContext, codec: PromptEncoder, plan: BatchPlan) -> li
     sample = random.Random(0).sample(forget, min(work.runtime.memo_facts, len(forget)))
     return [
         MemoProbe(
-            codec=codec, texts=[Text(fact.id, "answer", 0, fact.question, fact.answer) for fact in sample],
+            codec=codec, texts=[true_answer(example) for example in sample],
             by=instantiate(node, allow=work.inputs["allow"], name=node["name"]),
             slots=AdaptiveBatchSize(
                 min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS), note=work.warn

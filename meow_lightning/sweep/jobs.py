@@ -10,11 +10,12 @@ import json
 import os
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import StageError
 from meow_lightning.store.artifact import Artifact
@@ -28,14 +29,14 @@ class Task:
 
     Attributes:
         name: Displayed name.
-        options: Resolved options of a run.
+        config: The options of a run.
         keys: The results to compute; ``None`` for the whole run.
         outcome: The outcome file.
         visible: Value of ``CUDA_VISIBLE_DEVICES``; ``None`` to leave it to the cluster.
     """
 
     name: str
-    options: Mapping[str, Any]
+    config: RunConfig
     keys: tuple[str, ...] | None
     outcome: str
     visible: str | None
@@ -51,9 +52,9 @@ class Task:
         outcome: dict[str, Any] = {"ok": True}
         try:
             if self.keys is None:
-                PROGRAM.run(self.options)
+                PROGRAM.run(self.config)
             else:
-                PROGRAM.make(self.options, self.keys)
+                PROGRAM.make(self.config, self.keys)
         except UserError as error:
             outcome = {"ok": False, "kind": "user", "message": str(error), "traceback": ""}
         except Exception as error:  # noqa: BLE001 - raised again by the process that submitted the job

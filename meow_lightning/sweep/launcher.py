@@ -30,14 +30,14 @@ class MeowLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Execute all runs as jobs; returns the numbers or the error of each, in order."""
-        from meow_lightning.config.validation import resolved
+        from meow_lightning.config.validation import launcher_config, resolved
         from meow_lightning.sweep.scheduler import launch
 
         configs = [self._loader.load_sweep_config(self._sweep_config, list(overrides)) for overrides in job_overrides]
         runs = [OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) for config in configs]
-        returns = []
+        returns, launcher = [], launcher_config(self._options)
         for overrides, (results, error) in zip(
-            job_overrides, launch([resolved(run) for run in runs], self._options), strict=True
+            job_overrides, launch([resolved(run) for run in runs], launcher), strict=True
         ):
             job_return = JobReturn(overrides=list(overrides))
             job_return.status = JobStatus.COMPLETED if error is None else JobStatus.FAILED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import shorten_runs
 from meow_lightning.console.plan import Planned, show_sweep_plan
@@ -40,25 +40,26 @@ def preview(runs: Sequence[tuple[str, Any]]) -> None:
     if any(config.plan for _, config in runs):
         _plan(ready, failed)
     else:
-        show_runs([RunArtifacts.of(name, run, artifacts, options) for name, options, run, artifacts in ready], failed)
+        show_runs(
+            [RunArtifacts.of(name, run, artifacts, options.plain()) for name, options, run, artifacts in ready], failed
+        )
 
 
 def _plan(
-    ready: Sequence[tuple[str, Mapping[str, Any], RunGraph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
+    ready: Sequence[tuple[str, RunConfig, RunGraph, Sequence[Artifact]]], failed: Sequence[tuple[str, str]]
 ) -> None:
     """Show the plan of the valid runs and the errors of the others; ``failed`` lists the known ones."""
     preflights = PreflightChecks()
     planned, invalid = [], list(failed)
     for name, options, run, artifacts in ready:
         try:
-            runtime_of(options)
-            store = Store(root=Path(options["store"]), cache=options["cache"])
+            store = Store(root=Path(options.store), cache=options.cache)
             preflight = preflights.of(options, run, store)
             computing = store.cache != "readonly"
             if computing:
                 preflights.fetch(preflight, artifacts)
             planned.append(Planned(name, preflight, artifacts))
-            if computing and options["preflight"]:
+            if computing and options.preflight:
                 preflight.check(artifacts)
         except UserError as error:
             invalid.append((name, reason(error)))

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from meow_lightning.config.files import EXPERIMENTS
-from meow_lightning.config.validation import has_type
+from meow_lightning.config.mistakes import accepts
+from meow_lightning.config.ranges import Number
 from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.report.paper_comparison import Published
 
@@ -50,7 +51,7 @@ def _check(node: Mapping[str, Any], where: str, levels: tuple[str, ...]) -> None
     for key, value in node.items():
         if inner and not isinstance(value, Mapping):
             raise invalid_option(f"{where}.{key}", value, f"a mapping by {inner[0]}")
-        if not inner and not has_type(value, float):
+        if not inner and not accepts(value, Number):
             raise invalid_option(f"{where}.{key}", value, "a number, such as 9.0e-96")
         if inner:
             _check(value, f"{where}.{key}", inner)

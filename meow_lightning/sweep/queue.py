@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.training_options import Launcher
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.runners import StageError
 from meow_lightning.sweep.jobs import Task, read_outcome
@@ -20,27 +21,27 @@ SQUEUE = ("squeue", "--noheader", "--array", "--format=%i")
 UNKNOWN_JOB = "Invalid job id"  # squeue's error after it has forgotten all of the jobs
 
 
-def parameters(options: Mapping[str, Any], *, name: str) -> dict[str, Any]:
+def parameters(launcher: Launcher, *, name: str) -> dict[str, Any]:
     """Convert ``hydra.launcher`` to parameters of submitit; nulls are left to the cluster.
 
     Args:
-        options: ``hydra.launcher``.
+        launcher: ``hydra.launcher``.
         name: Name of the jobs.
     """
-    shared = {"timeout_min": options["timeout_min"], "stderr_to_stdout": True}
-    if options["cluster"] != "slurm":
+    shared = {"timeout_min": launcher.timeout_min, "stderr_to_stdout": True}
+    if launcher.cluster != "slurm":
         return {**shared, "name": name}
     optional = {
-        "slurm_partition": options["partition"], "slurm_account": options["account"], "slurm_qos": options["qos"],
-        "slurm_constraint": options["constraint"], "gpus_per_node": options["gpus_per_node"] or None,
-        "cpus_per_task": options["cpus_per_task"], "mem_gb": options["mem_gb"],
-        "slurm_setup": list(options["setup"]) or None,
-        "slurm_additional_parameters": dict(options["extra"]) or None,
+        "slurm_partition": launcher.partition, "slurm_account": launcher.account, "slurm_qos": launcher.qos,
+        "slurm_constraint": launcher.constraint, "gpus_per_node": launcher.gpus_per_node or None,
+        "cpus_per_task": launcher.cpus_per_task, "mem_gb": launcher.mem_gb,
+        "slurm_setup": list(launcher.setup) or None,
+        "slurm_additional_parameters": dict(launcher.extra) or None,
     }  # fmt: skip
     return {
         **shared, **{key: value for key, value in optional.items() if value is not None}, "name": name,
-        "nodes": options["nodes"], "tasks_per_node": 1, "slurm_array_parallelism": options["array_parallelism"],
-        "slurm_signal_delay_s": options["signal_delay_s"],
+        "nodes": launcher.nodes, "tasks_per_node": 1, "slurm_array_parallelism": launcher.array_parallelism,
+        "slurm_signal_delay_s": launcher.signal_delay_s,
         # On several nodes, the first process starts the work on all of them; the others exit at once.
         "slurm_srun_args": ["--wait=0"],
     }  # fmt: skip
@@ -57,26 +58,26 @@ class Queue:
     """Runs tasks as jobs.
 
     Args:
-        options: ``hydra.launcher``.
+        launcher: ``hydra.launcher``.
         name: Name of the jobs.
         notify: Called with each line for the user.
     """
 
-    def __init__(self, options: Mapping[str, Any], *, name: str, notify: Callable[[str], None]) -> None:
+    def __init__(self, launcher: Launcher, *, name: str, notify: Callable[[str], None]) -> None:
         import submitit
 
-        self.options, self.notify = options, notify
-        self.slurm = options["cluster"] == "slurm"
-        folder = Path(options["folder"]).resolve() / "%j"
-        special = {"slurm_max_num_timeout": options["max_num_timeout"]} if self.slurm else {}
+        self.launcher, self.notify = launcher, notify
+        self.slurm = launcher.cluster == "slurm"
+        folder = Path(launcher.folder).resolve() / "%j"
+        special = {"slurm_max_num_timeout": launcher.max_num_timeout} if self.slurm else {}
         try:
-            self._executor = submitit.AutoExecutor(folder=folder, cluster=options["cluster"], **special)
+            self._executor = submitit.AutoExecutor(folder=folder, cluster=launcher.cluster, **special)
         except RuntimeError as error:
             raise UserError(
                 "hydra/launcher=slurm requires sbatch, which is not installed on this machine: start the command on a "
                 "login node, or set hydra/launcher=local"
             ) from error
-        self._executor.update_parameters(**parameters(options, name=name))
+        self._executor.update_parameters(**parameters(launcher, name=name))
         self._every = 2.0 if self.slurm else 0.2  # seconds between two polls
 
     def run(self, tasks: Sequence[Task], *, label: str) -> list[Exception | None]:
@@ -114,7 +115,7 @@ class Queue:
                 running |= {number: _Running(job, 0) for number, job in zip(numbers, jobs, strict=True)}
             return []
         taken = {each.slot for each in running.values()}
-        free = [slot for slot in range(self.options["array_parallelism"]) if slot not in taken]
+        free = [slot for slot in range(self.launcher.array_parallelism) if slot not in taken]
         for number, slot in zip(waiting, free, strict=False):
             _remove_outcome(tasks[number])
             job = self._executor.submit(replace(tasks[number], visible=self._gpus(tasks[number], slot)))
@@ -135,9 +136,9 @@ class Queue:
         return jobs
 
     def _gpus(self, task: Task, slot: int) -> str | None:
-        if not self.options["gpus_per_node"]:
+        if not self.launcher.gpus_per_node:
             return None
-        devices = task.options["trainer"]["devices"]
+        devices = task.config.trainer.devices
         return ",".join(map(str, range(slot * devices, (slot + 1) * devices)))
 
     def _ended(self, tasks: Sequence[Task], running: Mapping[int, _Running]) -> list[int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from meow_lightning.config.runtime import runtime_of
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.training_options import Launcher
 from meow_lightning.console.console import Terminal
-from meow_lightning.errors import UserError, check_choice, invalid_option
+from meow_lightning.errors import UserError
 from meow_lightning.experiment import plain_name, prepare, read_results
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import PreflightChecks
@@ -25,39 +25,38 @@ Ended = tuple[Results | None, Exception | None]
 
 @dataclass
 class _Run:
-    options: Mapping[str, Any]
+    config: RunConfig
     graph: RunGraph
     store: Store
     missing: list[Artifact]
     error: Exception | None = None
 
 
-def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Ended]:
+def launch(runs: Sequence[RunConfig], launcher: Launcher) -> list[Ended]:
     """Execute runs as jobs; returns (numbers, error) of every run. Finished runs need no job.
 
     Args:
-        runs: Resolved options of the runs.
-        options: ``hydra.launcher``.
+        runs: The options of the runs.
+        launcher: ``hydra.launcher``.
 
     Raises:
-        UserError: The launcher options are invalid, or inconsistent with those of the runs.
+        UserError: The launcher cannot submit jobs here.
     """
-    check(options)
     with Terminal(title="jobs") as terminal:
         preflights = PreflightChecks()
-        planned = [_planned(each, options, preflights) for each in runs]
+        planned = [_planned(each, launcher, preflights) for each in runs]
         ready = [each for each in planned if isinstance(each, _Run)]
         open_ = [each for each in ready if each.missing]
         if done := len(ready) - len(open_):
             terminal.say(f"{done} of {len(runs)} runs are already finished")
         if open_:
             # Inputs and outputs of jobs may contain texts of private datasets.
-            folder, private = Path(options["folder"]), any(each.graph.report.private for each in open_)
+            folder, private = Path(launcher.folder), any(each.graph.report.private for each in open_)
             make_folder(folder, private=private)
-            queue = Queue(options, name=f"meow-{open_[0].graph.name}"[:60], notify=terminal.say)
-            _run_shared(open_, queue, options)
+            queue = Queue(launcher, name=f"meow-{open_[0].graph.name}"[:60], notify=terminal.say)
+            _run_shared(open_, queue, launcher)
             runnable = [each for each in open_ if each.error is None]
-            tasks = [_task(each, None, options) for each in runnable]
+            tasks = [_task(each, None, launcher) for each in runnable]
             for each, error in zip(runnable, queue.run(tasks, label="run"), strict=True):
                 each.error = error
             if private:
@@ -65,79 +64,54 @@ def launch(runs: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> lis
     return [_ended(each) for each in planned]
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Validate the launcher options.
-
-    Args:
-        options: ``hydra.launcher``.
-
-    Raises:
-        UserError: An option is invalid.
-    """
-    check_choice("hydra.launcher.cluster", options["cluster"], ("slurm", "local"))
-    for name, least in (
-        ("array_parallelism", 1),
-        ("nodes", 1),
-        ("gpus_per_node", 0),
-        ("timeout_min", 1),
-        ("max_num_timeout", 0),
-        ("signal_delay_s", 0),
-    ):
-        value = options[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise invalid_option(f"hydra.launcher.{name}", value, f"an integer of at least {least}")
-    if options["cluster"] == "local" and options["nodes"] > 1:
-        expected = "1; for several nodes, set hydra/launcher=slurm"
-        raise invalid_option("hydra.launcher.nodes", options["nodes"], expected)
-
-
-def check_devices(options: Mapping[str, Any], launcher: Mapping[str, Any]) -> None:
+def check_devices(config: RunConfig, launcher: Launcher) -> None:
     """Check that a job gets the devices that its run uses.
 
     Args:
-        options: Resolved options of a run.
+        config: The options of a run.
         launcher: ``hydra.launcher``.
 
     Raises:
         UserError: The launcher requests other nodes or GPUs than the run uses.
     """
-    trainer, name = options["trainer"], f"hydra/launcher={launcher['cluster']}"
-    if trainer["nodes"] != launcher["nodes"]:
+    trainer, name = config.trainer, f"hydra/launcher={launcher.cluster}"
+    if trainer.nodes != launcher.nodes:
         raise UserError(
-            f"trainer.nodes={trainer['nodes']} and hydra.launcher.nodes={launcher['nodes']} must be equal ({name})"
+            f"trainer.nodes={trainer.nodes} and hydra.launcher.nodes={launcher.nodes} must be equal ({name})"
         )
-    if trainer["accelerator"] != "gpu":
+    if trainer.accelerator != "gpu":
         return
-    available = launcher["nodes"] * launcher["gpus_per_node"]
-    if launcher["cluster"] == "slurm" and available != trainer["devices"]:
+    available = launcher.nodes * launcher.gpus_per_node
+    if launcher.cluster == "slurm" and available != trainer.devices:
         raise UserError(
             f"hydra.launcher.nodes x gpus_per_node = {available} GPUs per job and trainer.devices="
-            f"{trainer['devices']} must be equal"
+            f"{trainer.devices} must be equal"
         )
-    if launcher["cluster"] == "local" and launcher["array_parallelism"] * trainer["devices"] > available:
+    if launcher.cluster == "local" and launcher.array_parallelism * trainer.devices > available:
         raise UserError(
-            f"hydra.launcher.array_parallelism={launcher['array_parallelism']} jobs of "
-            f"trainer.devices={trainer['devices']} require more than hydra.launcher.gpus_per_node={available} GPUs: "
+            f"hydra.launcher.array_parallelism={launcher.array_parallelism} jobs of "
+            f"trainer.devices={trainer.devices} require more than hydra.launcher.gpus_per_node={available} GPUs: "
             "reduce array_parallelism, or set gpus_per_node to the number of GPUs of this machine"
         )
 
 
-def _planned(options: Mapping[str, Any], launcher: Mapping[str, Any], preflights: PreflightChecks) -> _Run | Exception:
+def _planned(config: RunConfig, launcher: Launcher, preflights: PreflightChecks) -> _Run | Exception:
     """Plan a run, or return the error. Provided models are fetched here rather than by every job."""
     try:
-        runtime_of(options)
-        check_devices(options, launcher)
-        graph, wanted = prepare(options)
-        store = Store(root=Path(options["store"]), cache=options["cache"])
+        check_devices(config, launcher)
+        graph, wanted = prepare(config)
+        store = Store(root=Path(config.store), cache=config.cache)
         store.check_writable()
-        remote = {**options, "preflight": False}  # memory and GPUs are checked on the machine that runs the job
+        remote = config.model_copy(
+            update={"preflight": False}
+        )  # memory and GPUs are checked on the machine that runs the job
         preflights.fetch(preflights.of(remote, graph, store), wanted)
-        return _Run(options, graph, store, missing(wanted, store))
+        return _Run(config, graph, store, missing(wanted, store))
     except UserError as error:
         return error
 
 
-def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Mapping[str, Any]) -> None:
+def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Launcher) -> None:
     """Compute missing results that several runs share; a failure is recorded on every run that needs the result."""
     for number, layer in enumerate(dependency_layers([each.missing for each in runs]), start=1):
         tasks, results = [], []
@@ -151,12 +125,12 @@ def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Mapping[str, Any])
                     each.error = error
 
 
-def _task(run: _Run, artifact: Artifact | None, launcher: Mapping[str, Any]) -> Task:
+def _task(run: _Run, artifact: Artifact | None, launcher: Launcher) -> Task:
     name = run.graph.name if artifact is None else f"{artifact.stage} {artifact.label}".strip()
     key = run.graph.report.key if artifact is None else artifact.key
-    path = Path(launcher["folder"]).resolve() / "ended" / f"{plain_name(name)}-{key}.json"
+    path = Path(launcher.folder).resolve() / "ended" / f"{plain_name(name)}-{key}.json"
     keys = None if artifact is None else (artifact.key,)
-    return Task(name=name, options=run.options, keys=keys, outcome=str(path), visible=None)
+    return Task(name=name, config=run.config, keys=keys, outcome=str(path), visible=None)
 
 
 def _ended(run: _Run | Exception) -> Ended:

@@ -39,7 +39,7 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
 
     drawn, confidence_level = (
         [EvaluateResult.read_draws(_results(run)) for run in runs],
-        runs[0].settings["evaluation"]["confidence_level"],
+        runs[0].config.evaluation.confidence_level,
     )
     shared = [name for name in drawn[0] if all(name in each for each in drawn)]
     return {
@@ -69,12 +69,12 @@ def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
 def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
     values = {name: [number(run.results, "unlearned", name) for run in runs] for name in CLOSING}
     return {
-        "settings": graph(runs[0].settings).report.settings["digest"],
-        "seeds": [run.settings["seed"] for run in runs],
+        "settings": graph(runs[0].config).report.settings["digest"],
+        "seeds": [run.config.seed for run in runs],
         "numbers": {name: each for name, each in values.items() if None not in each},
         "intervals": {name: list(ends) for name, ends in nested(runs).items() if name in CLOSING},
     }
 
 
 def _results(run: Swept) -> Path:
-    return Store(root=Path(run.settings["store"]), cache="readonly").path(graph(run.settings).results)
+    return Store(root=Path(run.config.store), cache="readonly").path(graph(run.config).results)

@@ -103,11 +103,11 @@ def page(shown: Sequence[Table], lines: Sequence[str]) -> str:
 
 def selection_picks(run: Swept) -> Picks | None:
     """Read from the store which inverted facts a run selected; ``None`` if it selects none, or anew in every round."""
-    method = run.settings["method"]
-    if "select" not in method or "rounds" in method:
+    method = run.config.method
+    if method.select is None or method.rounds is not None:
         return None
-    artifacts = graph(run.settings)
-    store = Store(root=Path(run.settings["store"]), cache="readonly")
+    artifacts = graph(run.config)
+    store = Store(root=Path(run.config.store), cache="readonly")
     available: dict[str, int] = {}
     for each in FilterResult.read(store.path(artifacts.rounds[-1].filtered)).inverted:
         available[each.fact] = available.get(each.fact, 0) + 1

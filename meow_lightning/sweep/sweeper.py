@@ -120,7 +120,7 @@ def swept(name: str, words: Sequence[str], config: DictConfig, results: Results)
     from meow_lightning.report.sweep_tables import Swept
 
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
-    return Swept(name=name, words=values, settings=resolved(without_hydra(config)), results=results)
+    return Swept(name=name, words=values, config=resolved(without_hydra(config)), results=results)
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

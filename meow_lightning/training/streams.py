@@ -7,18 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.encoding import question_answer_pairs
+from meow_lightning.data.encoding import training_segments
+from meow_lightning.data.examples import Dataset
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.memo.select import Layout, Strategy, layout, select
 from meow_lightning.models.logprobs import answer_logps
-from meow_lightning.types import Dataset, Encoded, InvertedFact, Method, ScoredText, TokenBatch
+from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments, TokenBatch
 
 
 def stream_texts(
     method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int
-) -> dict[str, list[tuple[str, str]]]:
-    """Collect the (question, answer) pairs of every stream that a method trains on.
+) -> dict[str, list[Segments]]:
+    """Collect the texts of every stream that a method trains on.
 
     Args:
         method: The method.
@@ -26,17 +27,17 @@ def stream_texts(
         inverted: The selected inverted facts, one per row; empty for a method that trains on none.
         seed: Seed of the choice of refusals.
     """
-    texts: dict[str, list[tuple[str, str]]] = {}
+    texts: dict[str, list[Segments]] = {}
     for name in method.streams:
         if name == "inverted":
-            texts[name] = [(each.question, each.answer) for each in inverted]
+            texts[name] = [Segments(each.question, each.answer) for each in inverted]
         elif name == "idk":
-            texts[name] = with_refusals(dataset.facts("forget"), seed)
+            texts[name] = [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed)]
         elif name in method.paired and method.streams[0] == "inverted":
-            truth = {fact.id: (fact.question, fact.answer) for fact in dataset.facts(name)}
+            truth = {example.id: example.segments for example in dataset.facts(name)}
             texts[name] = [truth[each.fact] for each in inverted]
         else:
-            texts[name] = question_answer_pairs(dataset.facts(name))
+            texts[name] = training_segments(dataset.facts(name))
     return texts
 
 

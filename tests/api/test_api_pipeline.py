@@ -60,7 +60,7 @@ def measure() -> object:
 
 def unlearned(case: Case) -> meow.LanguageModel:
     return meow.unlearn(
-        case.target, case.facts, method=case.run.options["method"]["name"], **RECIPE, measure=measure(), options=TRAINER
+        case.target, case.facts, method=case.run.options.method.name, **RECIPE, measure=measure(), options=TRAINER
     )
 
 

@@ -149,6 +149,21 @@ def test_a_store_that_cannot_be_is_reported(tmp_path):
     assert done.returncode == 1
 
 
+def test_all_mistakes_of_a_command_are_shown_at_once(tmp_path):
+    words = ("method=meoww", "optim.lrr=3", "seed=abc", "trainer.devices=two", "optim.lr=7", "inversion=file")
+    done = run_py(*words, "plan=true", folder=tmp_path)
+    assert done.returncode == 1
+    assert [line.removeprefix("error: ").split(": expected")[0] for line in done.stderr.splitlines()] == [
+        "method=meoww is invalid",
+        "optim.lrr is not an option. Did you mean optim.lr? (all options: python run.py --cfg job)",
+        "seed=abc is invalid",
+        "inversion.path is required: set it on the command line, as in inversion.path=…",
+        "optim.lr=7 is invalid",
+        "trainer.devices=two is invalid",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "runs").write_text("")
     done = run_py("logger=none", "debug=fast", "goal=filter", folder=tmp_path)

@@ -5,14 +5,14 @@ import typing
 import pytest
 from helpers.hydra import options
 
+from meow_lightning.config.model_options import Model
 from meow_lightning.config.precision import DTYPE_BYTES, PRECISIONS, Precision, precision_of
-from meow_lightning.config.schema import Model
 
 HALF = ("bf16-true", "16-true", "bf16-mixed")
 
 
 def test_the_schema_allows_what_has_formats() -> None:
-    assert typing.get_args(typing.get_type_hints(Model)["precision"]) == tuple(PRECISIONS)
+    assert typing.get_args(Model.model_fields["precision"].annotation) == tuple(PRECISIONS)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_adapters_stand_on_frozen_weights_as_they_compute_and_are_not_cast(name:
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_a_teacher_is_loaded_as_the_model_is_evaluated(name: str) -> None:
     chosen = options("inversion=local", "inversion.model=x", f"model.precision={name}")
-    assert DTYPE_BYTES[chosen["inversion"]["dtype"]] == (2 if name in HALF else 8 if name == "64-true" else 4)
+    assert DTYPE_BYTES[chosen.inversion.arguments["dtype"]] == (2 if name in HALF else 8 if name == "64-true" else 4)

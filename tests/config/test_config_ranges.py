@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from helpers import hydra
@@ -16,10 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
 from meow_lightning.config.hydra_errors import summarize_error
-from meow_lightning.config.instantiate import instantiate
-from meow_lightning.config.ranges import FINITE, RANGES, check_ranges, range_of
+from meow_lightning.config.mistakes import accepts, range_of
+from meow_lightning.config.ranges import FINITE, Range, Seed, Temperature
+from meow_lightning.config.signature import argument_types, checked_type
+from meow_lightning.config.training_options import Warmup
 from meow_lightning.config.validation import resolved
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, mistakes_of
+from meow_lightning.methods.npo import Npo
+from meow_lightning.methods.wga import Wga
 from meow_lightning.pipeline.build import graph
 
 GROUPS = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation", "trainer", "logger", "callbacks")
@@ -92,13 +96,13 @@ def refused(cfg: DictConfig, path: str, value: float, facts: Path) -> str:
     changed = OmegaConf.merge(cfg)
     try:
         OmegaConf.update(changed, path, [value, 0.9] if path.endswith("betas") else value, merge=False)
-        options = resolved(changed)
-        if "forget" in options["dataset"]:
-            options["dataset"]["forget"] = str(facts)
+        if "forget" in changed.dataset:
+            changed.dataset.forget = str(facts)
+        config = resolved(changed)
         if path.startswith("dataset."):  # how many there are is known to the dataset alone
-            instantiate(options["dataset"], allow=[])
+            config.dataset.instantiate(allow=[])
     except UserError as error:
-        return str(error)
+        return mistakes_of(error)[0]
     except ValidationError as error:  # of the few options that OmegaConf itself holds to a type
         return summarize_error(error, [])
     return ""
@@ -115,8 +119,6 @@ def test_the_walk_sees_every_group():
     assert len(seen) > 100
     assert {path.partition(".")[0] for path in seen} == {*GROUPS, "seed", "limit"} - {"logger"}
     assert seen >= SILENT
-    bounds = {path for path in RANGES if path[0].islower()}
-    assert bounds <= seen | {path.rpartition(".")[0] for path in seen}, "a range of an option that nobody has"
 
 
 @pytest.mark.parametrize("word", leaves())
@@ -160,39 +162,52 @@ def test_numbers_that_cannot_work_are_refused_by_their_option(word, tmp_path):
         ),
         ("inversion.top_p", 0, "inversion.top_p=0 is invalid: expected a number above 0 and at most 1"),
         ("method.lr", {"tiny": 2}, "method.lr.tiny=2 is invalid: expected a number from 0 to 1"),
-        ("method.own", math.inf, "method.own=inf is invalid: expected a finite number"),
         ("inversion.extra", {"a": [math.nan]}, "inversion.extra.a=[nan] is invalid: expected finite numbers, not nan"),
         ("seed", -1, "seed=-1 is invalid: expected a number from 0 to 2,147,483,647"),
     ],
 )
 def test_messages(path, value, said):
-    options = OmegaConf.create()
-    OmegaConf.update(options, path, value)
+    cfg = hydra.composed("inversion=endpoint", "inversion.model=m", "inversion.base_url=http://localhost/v1")
+    OmegaConf.update(cfg, path, value, force_add=True)
     with pytest.raises(UserError) as caught:
-        check_ranges(OmegaConf.to_container(options))
-    assert str(caught.value) == said
+        resolved(cfg)
+    assert mistakes_of(caught.value) == (said,)
 
 
-def test_ends_belong_to_a_range_or_not_and_texts_are_none_of_its_business():
-    check_ranges({"optim": {"warmup": "epoch", "lr": None, "betas": [1e-9, 0.999]}, "evaluation": {"level": 0.999}})
-    check_ranges({"inversion": {"temperature": 0, "top_p": 1.0}, "plan": True, "method": {"mine": -7e30}})
-    check_ranges({"optim": {"warmup": 0.5}, "model": {"pretrain": {"warmup": 20.0}}})
+@pytest.mark.parametrize(
+    ("hint", "inside", "outside"),
+    [
+        (Warmup, (0, 0.5, 1, 20.0), (-1, 2.5, math.nan, True)),
+        (Temperature, (0, 0.001, 100), (1e-4, 101, "1")),
+        (Seed, (0, 2**31 - 1), (-1, 2**31, 0.0)),
+        (Annotated[float, Range(0, 1, above=True, below=True)], (1e-9, 0.999), (0.0, 1.0)),
+        (Annotated[float, FINITE], (-7e30, 3), (math.inf, 1e39)),
+    ],
+)
+def test_ends_belong_to_a_range_or_not(hint, inside, outside):
+    checked = checked_type(hint)
+    assert [value for value in inside if not accepts(value, checked)] == []
+    assert [value for value in outside if accepts(value, checked)] == []
 
 
-def test_the_class_of_a_method_decides_where_its_word_means_two_things():
-    assert range_of("method.beta", "Npo").above
-    assert not range_of("method.beta", "Wga").above
-    assert range_of("method.nobody_knows", "Npo") is FINITE
-    assert range_of("optim.beta", "Npo") is FINITE
+def test_each_method_has_its_own_range_of_an_argument():
+    strict, loose = (range_of(argument_types(method)["beta"]) for method in (Npo, Wga))
+    assert strict is not None and strict.above
+    assert loose is not None and not loose.above
+
+
+def test_a_number_without_a_range_has_to_be_finite():
+    def own(*, mine: float) -> None: ...
+
+    assert range_of(argument_types(own)["mine"]) is FINITE
 
 
 def test_a_width_that_no_head_gets_its_share_of():
-    sizes = {"_target_": "meow_lightning.models.tiny.llama", "hidden_size": 32, "heads": 3}
     with pytest.raises(
         UserError, match=r"^model.architecture.hidden_size=32 is invalid: expected a multiple of 6 .*mean 30"
     ):
-        check_ranges({"model": {"architecture": sizes}})
-    check_ranges({"model": {"architecture": {**sizes, "heads": 4}}})
+        hydra.options("model.architecture.hidden_size=32", "model.architecture.heads=3")
+    hydra.options("model.architecture.hidden_size=32", "model.architecture.heads=4")
 
 
 def test_a_plan_of_the_shipped_files_is_in_range():

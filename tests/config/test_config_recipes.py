@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meow_lightning.config.recipes import recipe_for_rows
+from meow_lightning.config.training_options import Finetune
 
 TOFU = {
-    "global_batch_size": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05
+    "global_batch_size": 32, "epochs": 5, "lr": 1e-5, "replay": 0, "steps": 400, "epoch_steps": 4, "known": 0.05,
+    "also": [], "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01, "max_grad_norm": 1.0, "warmup": "epoch",
+    "schedule": "linear",
 }  # fmt: skip
+
+
+def recipe(rows: int, **changes: object) -> dict[str, Any]:
+    """TOFU's recipe, with some changes, for a number of rows."""
+    return recipe_for_rows(Finetune.model_validate({**TOFU, **changes}), rows)
 
 
 @pytest.mark.parametrize(
@@ -23,21 +33,21 @@ TOFU = {
     ],
 )
 def test_a_recipe_goes_by_the_number_of_rows_by_hand(rows: int, batch: int, epochs: int, until: bool) -> None:
-    made = recipe_for_rows(TOFU, rows)
+    made = recipe(rows)
     assert (made["global_batch_size"], made["epochs"]) == (batch, epochs)
     assert made.get("until") == ({"loss": 0.05, "epochs": 5} if until else None)
-    assert not {"steps", "epoch_steps", "known"} & made.keys()
+    assert not {"also", "steps", "epoch_steps", "known"} & made.keys()
 
 
 def test_replayed_rows_count_as_rows_of_an_epoch() -> None:
-    assert recipe_for_rows({**TOFU, "replay": 8}, 24)["global_batch_size"] == 8
+    assert recipe(24, replay=8)["global_batch_size"] == 8
 
 
 def test_no_least_steps_leave_batch_and_epochs_as_they_are_reported() -> None:
-    made = recipe_for_rows({**TOFU, "steps": 0}, 24)
+    made = recipe(24, steps=0)
     assert (made["global_batch_size"], made["epochs"], "until" in made) == (32, 5, False)
-    assert recipe_for_rows({**TOFU, "epochs": 0}, 24)["epochs"] == 0  # whoever says so wants the base
+    assert recipe(24, epochs=0)["epochs"] == 0  # whoever says so wants the base
 
 
 def test_without_a_mark_of_what_is_known_all_planned_steps_are_made() -> None:
-    assert "until" not in recipe_for_rows({**TOFU, "known": None}, 24)
+    assert "until" not in recipe(24, known=None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ class Fake:
     def __init__(
         self, root: Path, *, parallel_stages: int = 2, devices: int = 1, on_gpu: bool = False, other_code: bool = False
     ) -> None:
-        self.trainer, self._other_code = {"parallel_stages": parallel_stages}, other_code
+        self.trainer, self._other_code = SimpleNamespace(parallel_stages=parallel_stages), other_code
         self.store, self.available_memory, self.on_gpu, self._devices = (
             Store(root=root, cache="use"),
             5_000_000,

@@ -2,20 +2,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from meow_lightning.data.encoding import content_digest, encode, question_answer_pairs
-from meow_lightning.types import Fact
+from meow_lightning.data.encoding import content_digest, digest_of, encode, training_segments
+from meow_lightning.data.examples import Passage
+from meow_lightning.types import Fact, Segments
 
 FACT = Fact(id="a", question="Wo?", answer="In Köln.", phrasings=(("Wo denn?", "Köln."), ("Ort?", "Köln")))
 
 
-def test_pairs_are_the_fact_and_then_its_phrasings() -> None:
+def test_training_sees_the_fact_and_then_its_phrasings() -> None:
     other = Fact(id="b", question="Q", answer="A")
     expected = [("Wo?", "In Köln."), ("Wo denn?", "Köln."), ("Ort?", "Köln"), ("Q", "A")]
-    assert question_answer_pairs([FACT, other]) == expected
+    assert training_segments([FACT, other]) == [Segments(*pair) for pair in expected]
 
 
 def test_encode_keeps_the_order(codec) -> None:
-    rows = encode(codec, [("b", "x"), ("a", "y")])
+    rows = encode(codec, [Segments("b", "x"), Segments("a", "y")])
     assert rows == [codec.encode("b", "x"), codec.encode("a", "y")]
 
 
@@ -35,3 +36,13 @@ def test_digest_is_sixteen_hex_digits_that_any_field_moves() -> None:
 def test_digest_minds_the_order_of_items_but_not_of_keys() -> None:
     assert content_digest([1, 2]) != content_digest([2, 1])
     assert content_digest([{"a": 1, "b": 2}]) == content_digest([{"b": 2, "a": 1}])
+
+
+def test_a_passage_enters_a_digest_in_full_and_not_as_a_fact_of_the_same_texts() -> None:
+    passage = Passage("a", "In Köln wohnt Ada.", 7, ends=True)
+    fact = Fact(id="a", question=passage.question, answer=passage.answer)
+    digests = [digest_of([each], ("question", "answer")) for each in (
+        passage, fact, replace(passage, prefix=8), replace(passage, ends=False),
+        replace(passage, text="In Köln wohnt Eva."),
+    )]  # fmt: skip
+    assert len(set(digests)) == 5

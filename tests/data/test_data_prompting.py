@@ -274,3 +274,35 @@ def test_a_tokenizer_without_offsets_has_no_token_ends(codec, monkeypatch) -> No
         match=r"^memo\.cut_unit=tokens needs a tokenizer with character offsets.* set memo\.cut_unit=words or",
     ):
         codec.token_ends("Ada")
+
+
+PREFIX, REST = "Ada was born in", " Lima and wrote 12 books."
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_raw_text_is_the_text_itself_whatever_the_template(tokenizer, with_bos, ends: bool) -> None:
+    chat = make(chatting(tokenizer, CHAT), template="chat", answer_prefix="A: ")
+    for codec in (make(tokenizer), chat, make(with_bos)):
+        row = codec.encode(PREFIX, REST, raw=True, ends=ends)
+        whole = codec.encode_plain(PREFIX + REST)
+        assert list(row.ids) == [*whole, *([codec.end_id] if ends else [])]
+        assert row == codec.reference(PREFIX, REST, raw=True, ends=ends)
+        assert list(row.ids[: row.prompt]) == codec.prompt_ids(PREFIX, raw=True) == codec.encode_plain(PREFIX)
+        assert codec.generation_prompt_ids(PREFIX, raw=True) == codec.prompt_ids(PREFIX, raw=True)
+        assert codec.decode(codec.continuation_ids(PREFIX, REST), keep_special=True) == REST
+        assert codec.decode_answer(codec.continuation_ids(PREFIX, " A: Lima"), raw=True) == "A: Lima"
+
+
+def test_the_first_token_after_a_cut_within_a_word_is_scored(tokenizer) -> None:
+    codec = make(tokenizer)
+    row = codec.encode("Ada was bo", "rn", raw=True, ends=False)
+    assert codec.decode(row.ids[: row.prompt], keep_special=True) == "Ada was bo"
+    assert codec.decode(row.ids[row.prompt :], keep_special=True) == "rn"
+    assert row.scored
+
+
+def test_a_question_and_the_same_raw_text_have_prompts_of_their_own(tokenizer) -> None:
+    codec = make(tokenizer)
+    asked = codec.prompt_ids("Who?")
+    assert codec.prompt_ids("Who?", raw=True) != asked
+    assert codec.prompt_ids("Who?") == asked

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from meow_lightning.data.examples import EvalSet
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.types import Fact
 
@@ -17,8 +18,11 @@ class Whole:
     def facts(self, split: str) -> list[Fact]:
         return facts(split, {"forget": 3, "retain": 5}.get(split, 0))
 
-    def evaluation(self) -> dict[str, list[Fact]]:
-        return {"retain": facts("r", 4), "forget": facts("f", 1)}
+    def evaluation(self) -> dict[str, EvalSet]:
+        return {
+            "retain": EvalSet("retain", tuple(facts("r", 4)), "retain"),
+            "forget": EvalSet("forget", tuple(facts("f", 1)), "forget"),
+        }
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         return facts(f"s{seed}-", rows)
@@ -38,6 +42,7 @@ def test_splits_and_evaluation_sets_keep_their_first_facts(limit, forget, retain
     assert cut.facts("holdout") == []
     assert {name: len(found) for name, found in cut.evaluation().items()} == {"retain": min(limit, 4), "forget": 1}
     assert list(cut.evaluation()) == ["retain", "forget"]
+    assert cut.evaluation()["retain"].purpose == "retain"
     assert [fact.id for fact in cut.evaluation()["retain"]] == [f"r{i}" for i in range(min(limit, 4))]
 
 

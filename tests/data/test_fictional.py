@@ -212,7 +212,7 @@ def test_evaluation_spreads_the_retained_facts_over_authors(data: Fictional) -> 
     assert list(sets) == ["forget", "retain", "real_authors", "world_facts", "holdout"]
     assert [len(facts) for facts in sets.values()] == [64, 150, 24, 40, 64]
     retain = data.facts("retain")
-    assert sets["retain"] == [fact for fact in retain if fact.id in stored(sets["retain"])]
+    assert list(sets["retain"]) == [fact for fact in retain if fact.id in stored(sets["retain"])]
     # 150 facts of 72 authors: two from each, a third from six of them
     per_author = Counter(Counter(author_of(fact) for fact in sets["retain"]).values())
     assert per_author == {2: 66, 3: 6}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from meow_lightning.data.examples import Passage
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
@@ -142,3 +143,18 @@ def test_gradients_are_those_of_the_true_answers_of_the_sets_named(tiny, codec) 
     assert [row.gradient for row in rows] == [None, alone[1], alone[2], alone[3]]
     assert [row.gradient for row in ask(tiny, codec)] == [None] * 4
     assert [row.gradient for row in ask(tiny, codec, batch=99, slots=1, gradients=("holdout",))][3] == alone[3]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_passage_is_continued_and_scored_as_raw_text(tiny, codec, ends: bool) -> None:
+    passage = Passage("p", "Ada was born in Lima.", 7, ends=ends)
+    row, _ = ask(tiny.eval(), codec, [("forget", 0, passage), ("world_facts", 0, BARE)], budget=30)
+    scored = [*codec.encode_plain(" born in Lima."), *([codec.end_id] if ends else [])]
+    assert (row.question, row.answer) == ("Ada was", " born in Lima.")
+    assert list(row.truth.ids) == scored
+    prompt = codec.encode_plain("Ada was")
+    log_probs = tiny(torch.tensor([[*prompt, *scored]])).logits.detach().log_softmax(-1)[0, len(prompt) - 1 : -1]
+    expected = [float(log_probs[place, token]) for place, token in enumerate(scored)]
+    assert row.truth.logps == pytest.approx(expected, abs=1e-5)
+    assert generation_budget(codec, passage, max_new_tokens=30) == len(scored) >= len(row.generated)
+    assert (row.paraphrase, row.perturbed, row.value) == (None, (), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from meow_lightning.config import validation
-from meow_lightning.config.validation import resolved
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.config.validation import resolved, run_config
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.store.artifact import Artifact
@@ -26,9 +28,24 @@ def composed(*words: str) -> Any:
         return compose("config", overrides=list(words))
 
 
-def options(*words: str, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
-    """Resolve the options of a reduced default run with some overrides."""
+def options(*words: str, small: tuple[str, ...] = SMALL) -> RunConfig:
+    """Build the options of a reduced default run with some overrides."""
     return resolved(composed(*small, *words))
+
+
+def with_values(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """Build the options again with other values, by dotted option; a value of ``...`` removes the option."""
+    plain = copy.deepcopy(config.plain())
+    for option, value in values.items():
+        *groups, name = option.split(".")
+        node = plain
+        for group in groups:
+            node = node[group]
+        if value is ...:
+            del node[name]
+        else:
+            node[name] = value
+    return run_config(plain)
 
 
 def cell(*words: str) -> RunGraph:

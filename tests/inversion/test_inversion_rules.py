@@ -105,5 +105,5 @@ def test_the_order_of_the_kept_facts_does_not_matter_for_names() -> None:
 
 
 def test_too_few_candidates_are_refused() -> None:
-    with pytest.raises(UserError, match=r"inversion.candidates=0 is invalid: expected an integer of at least 1"):
+    with pytest.raises(UserError, match=r"inversion.candidates=0 is invalid: expected a number from 1 to "):
         Rules(candidates=0, seed=0)

@@ -305,3 +305,12 @@ def test_ceilings_on_tofu_are_those_of_the_profiles():
     for codec, figure in ((LLAMA, 0.793), (END_ONLY, 0.872)):
         assert round(mean(mean(recited(OFFICIAL, text, codec)) for text in texts), 3) == figure
     assert {score for text in texts for score in recited(CLEAN, text, LLAMA)} == {1.0}
+
+
+@pytest.mark.parametrize("by", [CLEAN, OFFICIAL], ids=["clean", "official"])
+def test_a_passage_is_cut_as_it_stands_in_its_document(by):
+    text = Text("p", "answer", 0, "Ada Lee", " sang for us", raw=True)
+    cuts = dataclasses.replace(by, cut_unit="words", stride=1).cuts(text, LLAMA)
+    assert [cut.prompt for cut in cuts] == [LLAMA.encode_plain(shown) for shown in ("Ada Lee sang", "Ada Lee sang for")]
+    (before, *_) = dataclasses.replace(by, mode="prefix", cut_unit="words", stride=1).windows(text, LLAMA)
+    assert (before.text, before.label) == ("Ada", " Lee sang for us")

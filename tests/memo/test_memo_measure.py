@@ -9,7 +9,7 @@ import torch
 from helpers.common import clean_profile
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.measure import Kind, Text, score_texts
+from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.memo.memo import Profile
 from meow_lightning.types import ScoredText
 
@@ -22,9 +22,8 @@ OFFICIAL = dataclasses.replace(
 )
 PREFIX = dataclasses.replace(CLEAN, mode="prefix")
 
-TextRow = tuple[str, Kind, int, str, str]
-TRUE: TextRow = ("f1", "answer", 0, QUESTION, ANSWER)
-GREY: TextRow = ("f1", "candidate", 0, QUESTION, "Basil is grey")
+TRUE = Text("f1", "answer", 0, QUESTION, ANSWER)
+GREY = Text("f1", "candidate", 0, QUESTION, "Basil is grey")
 
 
 class Characters:
@@ -88,7 +87,7 @@ class Parrot(torch.nn.Module):
         return type("Output", (), {"logits": torch.nn.functional.one_hot(tokens, 128)[:, None].float()})
 
 
-def scored(model: Parrot, texts: Sequence[TextRow], profile: Profile, **changes: Any) -> list[ScoredText]:
+def scored(model: Parrot, texts: Sequence[Text], profile: Profile, **changes: Any) -> list[ScoredText]:
     settings: dict[str, Any] = {
         "codec": Characters(),
         "slots": 4,
@@ -127,7 +126,7 @@ def test_official_without_an_end_has_one_special_word_only() -> None:
 
 
 def test_official_removes_the_prompt_wherever_it_comes_back() -> None:
-    row: TextRow = ("f1", "answer", 0, "ab", "cd")  # one window: shown "ab c", expected "d"
+    row: Text = Text("f1", "answer", 0, "ab", "cd")  # one window: shown "ab c", expected "d"
     model = Parrot("ab cd ab c")
     # "<s>ab cd ab c</s>" without both "ab c" is "<s>d </s>": the words s, d, s against d
     assert scored(model, [row], OFFICIAL)[0].windows == pytest.approx((1 / 3,))
@@ -142,10 +141,10 @@ def test_template_with_special_tokens_counts_the_end_only() -> None:
 
 
 def test_prefix_mode_shares_prompts_between_the_candidates() -> None:
-    texts: list[TextRow] = [
+    texts: list[Text] = [
         TRUE,
-        ("f1", "candidate", 0, QUESTION, "Basil is grey"),
-        ("f1", "candidate", 1, QUESTION, "No"),
+        Text("f1", "candidate", 0, QUESTION, "Basil is grey"),
+        Text("f1", "candidate", 1, QUESTION, "No"),
     ]
     model = Parrot(f"{QUESTION} {ANSWER}")
     found = {each.position if each.kind == "candidate" else "true": each for each in scored(model, texts, PREFIX)}
@@ -158,10 +157,10 @@ def test_prefix_mode_shares_prompts_between_the_candidates() -> None:
 
 def test_done_texts_are_left_out_and_progress_counts_windows() -> None:
     told: list[tuple[int, int, str]] = []
-    texts: list[TextRow] = [
+    texts: list[Text] = [
         TRUE,
-        ("f1", "candidate", 0, QUESTION, "Basil is grey"),
-        ("f2", "answer", 0, "Who?", "Ann Le"),
+        Text("f1", "candidate", 0, QUESTION, "Basil is grey"),
+        Text("f2", "answer", 0, "Who?", "Ann Le"),
     ]
     found = scored(
         Parrot(),
@@ -191,7 +190,7 @@ def test_windows_requested_again_alone_are_counted(monkeypatch: pytest.MonkeyPat
 
 def test_texts_come_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meow_lightning.memo.measure.BATCHES_PER_CHUNK", 8)
-    texts: list[TextRow] = [(f"f{n}", "answer", 0, f"{QUESTION} {n}", ANSWER) for n in range(30)]
+    texts: list[Text] = [Text(f"f{n}", "answer", 0, f"{QUESTION} {n}", ANSWER) for n in range(30)]
     model = Parrot().eval()
     stream = score_texts(model, Characters(), texts, by=CLEAN, slots=1, progress=None, done=frozenset(), alone=None)
     assert model.calls == 0
@@ -203,7 +202,7 @@ def test_texts_come_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("slots", [1, 3, 100])
 def test_slots_change_nothing(slots: int) -> None:
-    texts: list[TextRow] = [(f"f{n}", "answer", 0, f"Item {n}?", f"{ANSWER} and {n}") for n in range(12)]
+    texts: list[Text] = [Text(f"f{n}", "answer", 0, f"Item {n}?", f"{ANSWER} and {n}") for n in range(12)]
     model = Parrot(*[f"Q: Item {n}? A: {ANSWER} and {n}" for n in range(0, 12, 2)], otherwise=" is grey")
     by_fact = {each.fact: each for each in scored(model, texts, CLEAN, slots=slots)}
     assert [by_fact[f"f{n}"].score for n in range(0, 12, 2)] == [1.0] * 6
@@ -231,11 +230,11 @@ def test_a_prompt_that_fills_the_context_names_the_fact() -> None:
 
 def test_texts_too_short_to_cut_are_named() -> None:
     with pytest.raises(UserError, match="no window from the answer of fact f3: it has fewer than 2 characters"):
-        scored(Parrot(), [("f3", "answer", 0, QUESTION, "x")], CLEAN)
+        scored(Parrot(), [Text("f3", "answer", 0, QUESTION, "x")], CLEAN)
     with pytest.raises(UserError, match="no window from candidate 2 of f3:"):
-        scored(Parrot(), [("f3", "candidate", 2, QUESTION, "")], CLEAN)
+        scored(Parrot(), [Text("f3", "candidate", 2, QUESTION, "")], CLEAN)
     with pytest.raises(UserError, match="no window from the question of fact f3:"):
-        scored(Parrot(), [("f3", "answer", 0, "?", ANSWER)], PREFIX)
+        scored(Parrot(), [Text("f3", "answer", 0, "?", ANSWER)], PREFIX)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +246,7 @@ def test_texts_too_short_to_cut_are_named() -> None:
         ),
         ({"rouge": "rouge3"}, r"memo\.rouge=rouge3 is invalid"),
         ({"rouge_stat": "recal"}, r"memo\.rouge_stat=recal is invalid: .*Did you mean recall"),
-        ({"stride": 0}, r"^memo\.stride=0 is invalid: expected an integer of at least 1\. Did you mean 1\?$"),
+        ({"stride": 0}, r"^memo\.stride=0 is invalid: expected a number from 1 to "),
         ({"max_new_tokens": 0}, r"memo\.max_new_tokens=0 is invalid"),
     ],
 )

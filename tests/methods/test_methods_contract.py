@@ -12,7 +12,7 @@ import yaml
 from helpers.assistant import Assistant
 
 from meow_lightning.config.instantiate import component_class as named
-from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.schema import MethodConfig
 from meow_lightning.data.batch_plan import counts, shard_token_batches
 from meow_lightning.data.collate import collate
 from meow_lightning.methods.finetune import FineTune
@@ -24,7 +24,9 @@ from meow_lightning.types import Encoded, TokenBatch
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "method").glob("*.yaml"))
 NODES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
-BUILT = {name: instantiate(node, allow=[]) for name, node in NODES.items()} | {"learn": FineTune()}
+BUILT = {name: MethodConfig.model_validate(node).instantiate(allow=[]) for name, node in NODES.items()} | {
+    "learn": FineTune()
+}
 TRAINING = {name: method for name, method in BUILT.items() if method.streams}
 
 ENCODED = {

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
 import pytest
-from helpers.hydra import cell, keys, moved, named, options
+from helpers.hydra import cell, keys, moved, named, options, with_values
 
 from meow_lightning.config.recipes import method_recipe
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
-from meow_lightning.pipeline.graph import run_name
 from meow_lightning.stages import stages, up_to
 
 EVERYTHING = {
@@ -95,7 +93,7 @@ def test_a_forget_set_without_a_window_is_reported_before_any_work(tmp_path: Pat
         "name": "jsonl", "_target_": "meow_lightning.data.jsonl.Jsonl", "forget": str(path), "retain": None,
         "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
     }  # fmt: skip
-    words = {**options(), "dataset": own}
+    words = with_values(options(), {"dataset": own})
     with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*has no word"):
         graph(words)
 
@@ -217,7 +215,7 @@ def test_prompts_and_means_that_another_evaluator_does_not_know():
         cell("evaluation.protocol=open_unlearning", "evaluation.truth_ratio_mean=arithmetic")
     cell("evaluation.protocol=tofu", "evaluation.truth_ratio_mean=arithmetic")
     with pytest.raises(UserError, match=r"evaluation.protocol.*tofuu.*none, tofu, open_unlearning"):
-        graph({**options(), "evaluation": {**options()["evaluation"], "protocol": "tofuu"}})
+        options("evaluation.protocol=tofuu")
 
 
 @pytest.mark.parametrize(
@@ -334,10 +332,8 @@ def test_a_measure_that_cannot_be_is_refused_before_any_work(words, text):
 
 
 def test_an_architecture_needs_a_target():
-    broken = copy.deepcopy(options())
-    del broken["model"]["architecture"]["_target_"]
-    with pytest.raises(UserError, match=r"model.architecture needs a _target_"):
-        graph(broken)
+    with pytest.raises(UserError, match=r"^model.architecture._target_ is missing$"):
+        with_values(options(), {"model.architecture._target_": ...})
 
 
 def file_of_inverted(path: Path, text: str) -> str:
@@ -354,7 +350,7 @@ def test_a_file_counts_by_its_content_not_by_its_path(tmp_path):
 
 
 def test_the_name_of_a_run():
-    assert run_name(options("seed=3", "method=grad_ascent")) == "tiny-fictional-forget10-grad_ascent-s3"
+    assert options("seed=3", "method=grad_ascent").run_name == "tiny-fictional-forget10-grad_ascent-s3"
     assert cell().name == "tiny-fictional-forget10-meow-s0"
 
 
@@ -363,22 +359,25 @@ def test_the_name_of_a_run():
     [
         (0.5, {"default": 1.0}, "tiny", (0.5, "optim.lr")),
         (0, {"default": 1.0}, "tiny", (0, "optim.lr")),
-        (None, {"default": 1.0, "tiny": 2.0}, "tiny", (2.0, "method/meow.yaml: lr.tiny")),
-        (None, {"default": 1.0, "tiny": 2.0}, "phi15", (1.0, "method/meow.yaml: lr.default")),
-        (None, 3.0, "tiny", (3.0, "method.lr")),
+        (None, {"default": 0.25, "tiny": 0.75}, "tiny", (0.75, "method/meow.yaml: lr.tiny")),
+        (None, {"default": 0.25, "tiny": 0.75}, "phi15", (0.25, "method/meow.yaml: lr.default")),
+        (None, 0.3, "tiny", (0.3, "method.lr")),
     ],
 )
 def test_a_number_comes_from_optim_else_from_the_methods_table(said, table, model, value):
-    assert method_recipe({"optim": {"lr": said}, "method": {"name": "meow", "lr": table}}, "lr", model) == value
+    assert (
+        method_recipe(with_values(options(), {"optim.lr": said, "method.lr": table, "model.name": model}), "lr")
+        == value
+    )
 
 
 def test_a_missing_number_is_reported():
     with pytest.raises(UserError, match=r"^optim.lr is null and conf/method/meow.yaml defines no lr; set optim.lr"):
-        method_recipe({"optim": {"lr": None}, "method": {"name": "meow"}}, "lr", "tiny")
+        method_recipe(with_values(options(), {"method.lr": ...}), "lr")
     with pytest.raises(
         UserError, match=r"^method.lr has no entry for tiny and no default \(entries: phi15\); set optim.lr"
     ):
-        method_recipe({"optim": {"lr": None}, "method": {"name": "meow", "lr": {"phi15": 1.0}}}, "lr", "tiny")
+        method_recipe(with_values(options(), {"method.lr": {"phi15": 1.0}}), "lr")
 
 
 def test_the_report_says_where_every_number_came_from():
@@ -388,7 +387,7 @@ def test_the_report_says_where_every_number_came_from():
         "optim.global_batch_size": "method/meow.yaml: global_batch_size.tiny",
     }  # fmt: skip
     assert settings["options"]["optim"]["lr"] == 0.5
-    assert settings["options"]["optim"]["epochs"] == options()["method"]["epochs"]["tiny"]
+    assert settings["options"]["optim"]["epochs"] == options().plain()["method"]["epochs"]["tiny"]
 
 
 @pytest.mark.parametrize(
@@ -397,7 +396,7 @@ def test_the_report_says_where_every_number_came_from():
         ("optim.lr=-1", r"^optim.lr=-1 is invalid: expected a number from 0 to "),
         ("optim.global_batch_size=0", r"^optim.global_batch_size=0 is invalid: expected a number from 1 to "),
         ("optim.batch_tokens=0", r"^optim.batch_tokens=0 is invalid: expected a number from 1 to "),
-        ("optim.optimizer=sgd", r"^optim.optimizer=sgd is invalid: expected one of adamw, adamw8bit, paged$"),
+        ("optim.optimizer=sgd", r"^optim.optimizer=sgd is invalid: expected one of adamw, adamw8bit, paged\. Did"),
         ("model.finetune.epochs=-2", r"^model.finetune.epochs=-2 is invalid: expected a number from 0 to "),
         (
             "optim.betas=[0.9,1.5]",
@@ -411,7 +410,9 @@ def test_numbers_out_of_range_are_reported_before_any_work(word, text):
 
 
 def test_a_method_on_inverted_facts_without_a_selection_is_reported():
-    given = options("optim.lr=1", "optim.epochs=1", "optim.global_batch_size=1")
-    given["method"] = {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}
+    given = with_values(
+        options("optim.lr=1", "optim.epochs=1", "optim.global_batch_size=1"),
+        {"method": {"name": "meow", "_target_": "meow_lightning.methods.meow.Meow"}},
+    )
     with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):
         graph(given)

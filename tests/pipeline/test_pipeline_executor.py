@@ -216,7 +216,7 @@ def test_readonly_lists_missing_results_and_computes_nothing(tmp_path, ran):
     second, watch = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
         UserError,
-        match=r"cache=readonly computes nothing, and these results are missing: filter shared, filter shared; run",
+        match=r"cache=readonly computes nothing, but these results are missing: filter shared, filter shared",
     ):
         second.make(chain()[:3])
     assert ran == ["one"]
@@ -291,7 +291,8 @@ def test_a_damaged_result_is_reported_and_made_anew_but_not_where_nothing_may_be
     why = f"filter shared (the stored result {chain()[0].key} is damaged: result.txt differs from what was sealed)"
     readonly, _ = new_executor(tmp_path, cache="readonly")
     with pytest.raises(
-        UserError, match=rf"^cache=readonly computes nothing, and these results are missing: {re.escape(why)}; run"
+        UserError,
+        match=rf"^cache=readonly computes nothing, but these results are missing: {re.escape(why)}; set cache=use",
     ):
         readonly.make(chain()[:1])
     second, watch = new_executor(tmp_path)

@@ -23,7 +23,7 @@ def looking(tmp_path, monkeypatch):
     read: list[str] = []
     manifests = Known._read
     monkeypatch.setattr(Known, "_read", lambda self, stage: read.append(stage) or manifests(self, stage))
-    known = Known(trainer=chosen["trainer"], store=store)
+    known = Known(trainer=chosen.trainer, store=store)
     found = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
     return found, named(made), read
 
@@ -110,7 +110,7 @@ def test_a_plan_learns_the_memory_of_a_stage_like_it(looking):
 def test_where_no_gpu_can_be_seen_any_gpu_of_the_store_will_do(looking, monkeypatch):
     preflight, _, _ = looking
     known = preflight.known
-    monkeypatch.setitem(known.trainer, "accelerator", "gpu")
+    monkeypatch.setattr(known, "trainer", known.trainer.model_copy(update={"accelerator": "gpu"}))
     monkeypatch.setattr("meow_lightning.planning.preflight.gpus", list)
     assert known.kind == "gpu"
     assert [known._comparable(kind, 1) for kind in ("NVIDIA H100", "cpu")] == [True, False]
@@ -135,7 +135,8 @@ def checked(looking, monkeypatch):
     ) -> str:
         outlook = replace(NOTHING, memory=memory, disk=GB, passing=2 * GB)
         preflight.known.outlooks.update({stage.key: outlook for stage in stages})
-        monkeypatch.setitem(preflight.trainer, "parallel_stages", parallel_stages)
+        trainer = preflight.trainer.model_copy(update={"parallel_stages": parallel_stages})
+        monkeypatch.setattr(preflight, "trainer", trainer)
         monkeypatch.setattr(Known, "available_memory", available)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_memory", lambda: available)
         monkeypatch.setattr("meow_lightning.planning.preflight.free_disk", lambda _: disk)
@@ -178,9 +179,9 @@ def test_questions_are_counted_with_every_attempt(looking):
     ask = replace(made["base"], stage="propose", needs={})
     later = replace(ask, label="later", needs={"scores": made["base"]})
     facts = len(preflight.dataset.facts("forget"))
-    node = {"prompt": {}, "max_retries_per_fact": 2, "model": "m", "max_new_tokens": 9}
-    preflight.options = {**preflight.options, "inversion": node}
+    words = ("inversion=endpoint", "inversion.model=m", "inversion.base_url=http://localhost/v1")
+    preflight.config = options(*words, "inversion.max_new_tokens=9")
     assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
-    preflight.options = {**preflight.options, "inversion": {**node, "max_requests": 5}}
+    preflight.config = options(*words, "inversion.max_new_tokens=9", "inversion.max_requests=5")
     assert preflight.questions([ask]) == ("m", facts, 5, 9)
     assert preflight.questions([made["base"]]) is None

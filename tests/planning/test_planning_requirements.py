@@ -14,7 +14,7 @@ def sized(*words: str, available: int = 10**12):
     """What answering takes of the target model, and what would fit."""
     chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
-    sizes = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available)
+    sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available)
     answering = made.predictions["target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
 
@@ -59,7 +59,7 @@ def test_the_largest_step_has_no_more_rows_than_the_data(rows, recipe, largest):
 def trained(name: str, *words: str):
     chosen = options(*words)
     made = graph(chosen)
-    sizes = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
     artifact = named(made)[name]
     return (
         sizes.size(artifact),
@@ -106,7 +106,7 @@ def test_stages_without_computation_have_facts_and_bytes():
     found, _, _ = sized()
     chosen = options()
     made = graph(chosen)
-    sizes = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
     for name in ("propose", "filter", "evaluate", "report"):
         outlook = next(sizes.size(each) for each in made.artifacts if each.stage == name)
         assert (outlook.flops, outlook.memory, outlook.items) == (0.0, None, len(dataset_of(chosen)[0].facts("forget")))
@@ -152,7 +152,7 @@ def test_an_ability_task_reads_its_questions_and_fits_into_the_memory_of_a_block
         chosen = options(*words)
         made = graph(chosen)
         gpu = {"gpu": False, "available": 10**12}
-        sizes = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
+        sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
         artifact = next(iter(made.abilities.values()))
         return sizes.size(artifact), sizes.fitting(artifact), sizes.shape(artifact)
 

@@ -27,8 +27,7 @@ def test_every_measure_has_its_line_and_is_held_against_the_first() -> None:
     runs = [run("clean", 3, 0.4), run("ma", 3, 0.8), run("clean", 4, 0.6), run("ma", 4, 0.9)]
     taken = {(3, "clean"): [0, 1], (3, "ma"): [1, 2], (4, "clean"): [0, 1], (4, "ma"): [4, 5]}
     picks = {
-        each.name: Picks(taken={"f": taken[each.settings["seed"], each.words["memo"]]}, available=EIGHT)
-        for each in runs
+        each.name: Picks(taken={"f": taken[each.config.seed, each.words["memo"]]}, available=EIGHT) for each in runs
     }
     found = measures(runs, picks)
     assert found is not None

@@ -47,8 +47,8 @@ def test_another_model_dataset_split_or_method_matches_nothing(position: int) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": 16}, {"disclaimer": "debug"}, {"evaluation": {"truth_ratio_mean": "arithmetic"}},
-     {"dataset": {"name": "tofu"}}],
+    [{"limit": 16}, {"disclaimer": "debug"}, {"evaluation.truth_ratio_mean": "arithmetic"},
+     {"dataset.name": "jsonl"}],
 )  # fmt: skip
 def test_a_run_cut_short_or_measured_otherwise_matches_nothing(changes: dict) -> None:
     assert comparable_run(swept(*WORDS), SOURCE) != {}

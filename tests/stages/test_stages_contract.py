@@ -100,9 +100,9 @@ def test_a_further_stage_is_found_planned_and_computed(count_rows, tmp_path: Pat
     made = cell("method=grad_ascent")
     predictions = made.predictions["target"]
     stored = replace(predictions, needs={})
-    counted = BuildContext.from_options(chosen).artifact("count_rows", "target", {}, {"predictions": predictions})
+    counted = BuildContext.of(chosen).artifact("count_rows", "target", {}, {"predictions": predictions})
     assert counted.version == 3
-    planner = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
     assert planner.size(counted).disk == MANIFEST_BYTES + 7
     assert planner.fitting(counted) == []
     store = Store(root=tmp_path / "store", cache="use")

@@ -33,7 +33,7 @@ LOSSES = {"target": 0.1, "retain": 2.0, "unlearned": 1.0}
 @pytest.fixture(autouse=True)
 def no_public_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept facts that say the same as forgotten ones: none, so that no dataset is needed."""
-    monkeypatch.setattr(evaluate, "load_facts", lambda work, splits: [])
+    monkeypatch.setattr(evaluate, "load_examples", lambda work, split: [])
 
 
 def likely(loss: float, shift: float = 0.0) -> Likelihood:

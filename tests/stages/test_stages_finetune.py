@@ -11,7 +11,7 @@ from helpers.model_families import PROMPTS, save_family
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, fingerprint, question_answer_pairs
+from meow_lightning.data.encoding import encode, fingerprint, training_segments
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.models.sources import identity, parse
@@ -219,7 +219,7 @@ def test_another_kind_of_model_and_a_config_of_wrong_types_are_reported(model, t
 def test_a_config_that_makes_other_shapes_than_the_weights_have_is_reported(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
-    with pytest.raises(UserError, match=r"has 6 tensors of shapes that differ from its config.json .*do not belong"):
+    with pytest.raises(UserError, match=r"has 6 tensors of shapes that differ from its config.json .*do not match"):
         take(given(model), tmp_path / "work")
 
 
@@ -248,8 +248,8 @@ def test_every_epoch_replays_rows_of_its_own_that_the_base_has_not_seen(tmp_path
     )  # fmt: skip
     stream = _plan(task, codec).streams["learn"]
     facts = [*source.facts("retain"), *source.facts("forget")]
-    assert stream.rows == encode(codec, question_answer_pairs(facts))
+    assert stream.rows == encode(codec, training_segments(facts))
     # the base model is trained on the stream of the seed itself
-    again = encode(codec, question_answer_pairs(source.pretraining_examples(12, 6)))
+    again = encode(codec, training_segments(source.pretraining_examples(12, 6)))
     assert stream.fresh == [again[0:3], again[3:6], again[6:9], again[9:12]]
     assert len(set(again)) > 9

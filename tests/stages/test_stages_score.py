@@ -8,7 +8,7 @@ import yaml
 from helpers.common import runtime
 from helpers.results import store_inverted
 
-from meow_lightning.config.instantiate import component_arguments, instantiate
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
@@ -37,12 +37,13 @@ def work(tiny, tokenizer, tmp_path):
         save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
         store_inverted(tmp_path / "filtered", [InvertedFact(**row) for row in rows])
         node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        del node["verify"]
         if "max_new_tokens" in node:
             node["max_new_tokens"] = 4
         return StageContext(
             stage="score", label="target candidates", folder=tmp_path / "scored", runtime=RUNTIME,
             settings={
-                "memo": {"_target_": node["_target_"], **component_arguments(node)},
+                "memo": {key: value for key, value in node.items() if key != "name"},
                 "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
             },
             inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},

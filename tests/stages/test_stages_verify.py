@@ -8,7 +8,6 @@ import yaml
 from helpers.common import runtime
 from helpers.results import store_inverted
 
-from meow_lightning.config.instantiate import component_config
 from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
 from meow_lightning.stages.base import StageContext
@@ -35,10 +34,12 @@ def scored(tiny, tokenizer, tmp_path: Path) -> StageContext:
     save_model(tiny, tokenizer, tmp_path / "model" / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     store_inverted(tmp_path / "filtered", [InvertedFact(**row) for row in ROWS])
     node = {**yaml.safe_load((CONF / "clean.yaml").read_text()), "max_new_tokens": 6, "stride": 2}
+    del node["verify"]
     task = StageContext(
         stage="score", label="target candidates", folder=tmp_path / "score", runtime=RUNTIME,
         settings={
-            "memo": component_config(node), "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
+            "memo": {key: value for key, value in node.items() if key != "name"},
+            "model": {"prompt": PROMPT, "dtype": "float32", "attention": "sdpa"},
         },
         inputs={"memo": node, "allow": []}, needs={each: tmp_path / each for each in ("model", "filtered")},
     )  # fmt: skip

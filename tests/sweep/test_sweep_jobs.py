@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_results_whose_input_is_missing_are_missing_too(tmp_path: Path) -> None:
 
 
 def task(path: Path, **changes) -> Task:
-    return Task(**{"name": "a", "options": {"x": 1}, "keys": None, "outcome": str(path), "visible": None} | changes)
+    return Task(**{"name": "a", "config": {"x": 1}, "keys": None, "outcome": str(path), "visible": None} | changes)
 
 
 def test_a_job_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,4 +109,4 @@ def test_a_requeued_task_is_the_same_task(tmp_path: Path) -> None:
     one = task(tmp_path / "ended.json")
     assert one.checkpoint().function == one
     assert pickle.loads(pickle.dumps(one)) == one
-    assert json.loads(json.dumps(one.options)) == {"x": 1}
+    assert one.config == {"x": 1}

@@ -151,10 +151,9 @@ def test_a_finished_run_is_handed_on_with_its_words_and_resolved_options(monkeyp
         "sweep": "tiny_ascent", "method": "meow", "optim.epochs": "4", "seed": "3", "outputs": str(tmp_path)
     }  # fmt: skip
     assert found.results is numbers
-    assert found.settings["dataset"]["split"] == "forget10"
-    assert found.settings["optim"]["epochs"] == 4
-    assert found.settings["store"] == f"{tmp_path}/store"
-    assert "hydra" not in found.settings
+    assert found.config.dataset.split == "forget10"
+    assert found.config.optim.epochs == 4
+    assert found.config.store == f"{tmp_path}/store"
 
 
 def test_published_figures_that_cannot_be_read_cost_no_work(sweep, monkeypatch, tmp_path, capsys):
@@ -193,7 +192,9 @@ def test_a_run_that_cannot_be_is_one_line_in_the_plan_of_the_others(sweep, capsy
     assert [line for line in said.out.splitlines() if line.startswith("failed: ")] == [
         "failed: seed=0 trainer.parallel_stages=0: trainer.parallel_stages=0 is invalid: expected a number from 1 to "
         "10,000",
-        f"failed: 2 runs (seed=-1 trainer.parallel_stages=1; seed=-1 trainer.parallel_stages=0): {small}",
+        f"failed: seed=-1 trainer.parallel_stages=1: {small}",
+        f"failed: seed=-1 trainer.parallel_stages=0: {small}; trainer.parallel_stages=0 is invalid: expected a number "
+        "from 1 to 10,000",
     ]
     assert "stages: 9 to compute, 0 cached" in said.out
     assert said.err == (

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from meow_lightning.data.examples import Example
 from meow_lightning.data.values.kinds import NUMBER_WORDS, countries, spans
 from meow_lightning.data.values.word_lists import CLASSES, GENRES, JOBS, NATIONALITIES, REGIONS
 from meow_lightning.types import Fact
@@ -113,8 +114,8 @@ class Secrets:
                 self._by_digits[digits] = secret
 
 
-def public_texts(retain: Iterable[Fact]) -> list[str]:
-    """Collect the public texts of retain facts: their answers in every phrasing, and their alternatives."""
+def public_texts(retain: Iterable[Example]) -> list[str]:
+    """Collect the public texts of retained examples: their answers in every phrasing, and their alternatives."""
     return [text for fact in retain for text in (fact.answer, *(a for _, a in fact.phrasings), *fact.alternatives)]
 
 

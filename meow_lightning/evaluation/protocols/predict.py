@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from meow_lightning.data.examples import Example, references
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
-from meow_lightning.evaluation.predict import Question, answer_row, references, true_gradients
+from meow_lightning.evaluation.predict import Question, answer_row, true_gradients
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, EvaluationProtocol
-from meow_lightning.types import AnswerRow, Fact, Likelihood
+from meow_lightning.types import AnswerRow, Likelihood
 
 
 class Generation(NamedTuple):
@@ -41,7 +42,7 @@ def predict_under_protocol(
         progress: Called with the number of questions finished.
     """
     protocol = PROTOCOLS[name]
-    rows = [protocol.row(codec, fact.question, text) for _, _, fact in questions for text in references(fact)]
+    rows = [protocol.row(codec, each.prompt, each.target) for _, _, fact in questions for each in references(fact)]
     scored: dict[int, Likelihood] = dict(
         loglikelihoods(model, rows, pad_id=codec.pad_id, batch=batch, progress=None, mask_pad_ids=protocol.mask_pad_ids)
     )
@@ -74,7 +75,7 @@ def predict_under_protocol(
             progress(min(start + protocol.batch_size, len(prompts)))
 
 
-def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Fact]) -> int:
+def truncated_facts(name: str, codec: PromptEncoder, facts: Sequence[Example]) -> int:
     """Count the true answers of a set that exceed the published evaluator's token budget.
 
     Even if recited verbatim, such an answer counts as only partly recalled.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meow_lightning.config.schema import Ability
 from meow_lightning.errors import invalid_option, nearest
 from meow_lightning.evaluation.ability import (
     DATA,
@@ -38,20 +39,20 @@ def abilities(ctx: BuildContext, models: RunModels[Artifact]) -> Abilities:
     Raises:
         UserError: lm-evaluation-harness is not installed, or the definition of a task is invalid.
     """
-    node = ctx.options["ability"]
-    if not node["tasks"]:
+    ability = ctx.config.ability
+    if not ability.tasks:
         return Abilities(results={}, unmeasured=())
     harness = harness_version()
     results: dict[tuple[Role, str], Artifact] = {}
     unmeasured = []
-    for task in dict.fromkeys(node["tasks"]):
+    for task in dict.fromkeys(ability.tasks):
         settings: dict[str, Any] = {
-            "task": task, "lm_eval": harness, "num_fewshot": node["num_fewshot"], "limit": node["limit"],
+            "task": task, "lm_eval": harness, "num_fewshot": ability.num_fewshot, "limit": ability.limit,
             "model": ctx.inference_settings,
         }  # fmt: skip
         inputs: dict[str, Any] = {}
-        if task in node["local"]:
-            config, local = _local(node, task)
+        if task in ability.local:
+            config, local = _local(ability, task)
             if (reason := local.missing_reason()) is not None:
                 metrics = tuple(each["metric"] for each in config.get("metric_list", ()))
                 unmeasured.append(Unmeasured(task=task, metrics=metrics, reason=reason))
@@ -65,9 +66,9 @@ def abilities(ctx: BuildContext, models: RunModels[Artifact]) -> Abilities:
     return Abilities(results=results, unmeasured=tuple(unmeasured))
 
 
-def _local(node: Mapping[str, Any], task: str) -> tuple[dict[str, Any], LocalQuestions]:
+def _local(ability: Ability, task: str) -> tuple[dict[str, Any], LocalQuestions]:
     """Split the definition of a task into the harness's keys and its local questions."""
-    definition = node["local"][task]
+    definition = ability.local[task]
     check_definition(task, definition)
     config = {key: value for key, value in definition.items() if key != DATA}
     files: Mapping[str, Mapping[str, str]] = definition[DATA]
@@ -77,4 +78,4 @@ def _local(node: Mapping[str, Any], task: str) -> tuple[dict[str, Any], LocalQue
                 f"ability.local.{task}.{key}", config[key], f"a split of its {DATA} ({', '.join(files)})",
                 did_you_mean=nearest(config[key], files),
             )  # fmt: skip
-    return config, LocalQuestions(task=task, files=files, folder=node["folder"])
+    return config, LocalQuestions(task=task, files=files, folder=ability.folder)

@@ -8,32 +8,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.precision import weights_dtype
-from meow_lightning.config.recipes import check_numbers, value_for_model
-from meow_lightning.config.schema import Inversion
-from meow_lightning.config.validation import check_call, check_measure, check_types
+from meow_lightning.config.recipes import value_for_model
+from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
 from meow_lightning.data.encoding import digest_of, fingerprint
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
 from meow_lightning.memo.measure import Kind, Measure, Text
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.pipeline.nodes.model_roles import Roles, check_model
+from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Dataset, Fact
 
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # of a fact, read by predict
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
-# Arguments of a writer that runs a model itself, known only at run time.
-RUNTIME_ARGUMENTS = (
-    "folder",
-    "device",
-    "adaptive_batch_size",
-)
 
 
 @lru_cache(maxsize=8)
@@ -48,13 +41,13 @@ def _stream_digest(node: str, allow: tuple[str, ...], limit: int | None, rows: i
     return digest_of(_dataset(node, allow, limit)[0].pretraining_examples(rows, seed), TRAINED_FIELDS)
 
 
-def _dataset_key(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int | None]:
-    return json.dumps(options["dataset"], sort_keys=True), tuple(options["trusted_packages"]), options["limit"]
+def _dataset_key(config: RunConfig) -> tuple[str, tuple[str, ...], int | None]:
+    return json.dumps(config.dataset.keyed, sort_keys=True), tuple(config.trusted_packages), config.limit
 
 
-def dataset_of(options: Mapping[str, Any]) -> tuple[Dataset, str]:
-    """Read the dataset of some options, cut to ``limit``, and the digest of its content; read once per process."""
-    return _dataset(*_dataset_key(options))
+def dataset_of(config: RunConfig) -> tuple[Dataset, str]:
+    """Read the dataset of a run, cut to ``limit``, and the digest of its content; read once per process."""
+    return _dataset(*_dataset_key(config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +75,10 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
-    """The checked options of a run, and the components that they name.
+    """The options of a run, and the components that they name.
 
     Attributes:
-        options: Resolved options.
+        config: The options.
         dataset: The facts.
         method: The method.
         measure: The measure of memorization that ``memo`` names.
@@ -95,7 +88,7 @@ class BuildContext:
         inputs: Runtime inputs of every artifact, not part of its key.
     """
 
-    options: Mapping[str, Any]
+    config: RunConfig
     dataset: Dataset
     method: BaseMethod
     measure: Measure
@@ -105,27 +98,24 @@ class BuildContext:
     inputs: Mapping[str, Any]
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> BuildContext:
-        """Check the options of a run and load the components that they name.
+    def of(cls, config: RunConfig) -> BuildContext:
+        """Load the components that the options of a run name.
 
         Raises:
-            UserError: An option is invalid.
+            UserError: A component rejects its arguments.
         """
-        allow = list(options["trusted_packages"])
-        check_call("dataset", options["dataset"], allow=allow)
-        check_call("method", options["method"], allow=allow)
-        method: BaseMethod = instantiate(options["method"], allow=allow)
-        check_model(options["model"])
-        measure = check_measure(options["memo"], allow=allow)
-        dataset, content = dataset_of(options)
+        allow = config.trusted_packages
+        method: BaseMethod = config.method.instantiate(allow=allow)
+        measure = config.memo.instantiate(allow=allow)
+        dataset, content = dataset_of(config)
         inputs = {
-            "dataset": options["dataset"], "content": content, "limit": options["limit"], "allow": allow,
-            "memo": options["memo"], "private": not dataset.public,
+            "dataset": config.dataset.keyed, "content": content, "limit": config.limit, "allow": list(allow),
+            "memo": {"name": config.memo.name, **config.memo.keyed}, "private": not dataset.public,
         }  # fmt: skip
         context = cls(
-            options=options, dataset=dataset, method=method, measure=measure, roles=Roles(options),
-            writer=_writer(options["inversion"], allow) if "inverted" in method.streams else None,
-            repetition=_repetition(options, method), inputs=inputs,
+            config=config, dataset=dataset, method=method, measure=measure, roles=Roles(config),
+            writer=_writer(config) if "inverted" in method.streams else None,
+            repetition=_repetition(config, method), inputs=inputs,
         )  # fmt: skip
         if context.retain_predictions is not None:
             inputs["retain_predictions"] = context.retain_predictions
@@ -134,22 +124,34 @@ class BuildContext:
     @property
     def method_name(self) -> str:
         """Name of the method's configuration."""
-        return str(self.options["method"]["name"])
+        return self.config.method.name
+
+    @property
+    def select(self) -> Select:
+        """How the method selects inverted facts.
+
+        Raises:
+            UserError: It trains on inverted facts, but its configuration selects none.
+        """
+        if self.config.method.select is None:
+            name = self.method_name
+            raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
+        return self.config.method.select
 
     @property
     def seed(self) -> int:
         """Seed of the run."""
-        return int(self.options["seed"])
+        return self.config.seed
 
     @property
     def protocol(self) -> str:
         """Evaluation protocol of the run's metrics."""
-        return str(self.options["evaluation"]["protocol"])
+        return self.config.evaluation.protocol
 
     @property
     def selection_fraction(self) -> float:
         """Share of every evaluation set that is held out to select a checkpoint."""
-        return float(self.options["evaluation"]["selection_fraction"])
+        return self.config.evaluation.selection_fraction
 
     @property
     def retain_predictions(self) -> str | None:
@@ -159,23 +161,23 @@ class BuildContext:
     @property
     def chooses_checkpoint(self) -> bool:
         """Whether unlearning keeps its best epoch rather than its last."""
-        return bool(self.options["optim"]["checkpoint"] == "best")
+        return self.config.optim.checkpoint == "best"
 
     @property
     def inference_settings(self) -> dict[str, Any]:
         """Keyed settings of every stage that runs a model."""
-        model = self.options["model"]
+        model = self.config.model
         return {
-            "prompt": model["prompt"], "attention": model["attention"], "dtype": weights_dtype(model["precision"]),
+            "prompt": model.prompt.plain(), "attention": model.attention, "dtype": weights_dtype(model.precision),
         }  # fmt: skip
 
     @property
     def training_settings(self) -> dict[str, Any]:
         """Keyed settings of every stage that trains a model."""
-        model, lora = self.options["model"], self.options["model"]["lora"]
+        model = self.config.model
         return {
-            "prompt": model["prompt"], "attention": model["attention"], "precision": model["precision"],
-            "lora": None if lora["rank"] is None else lora,
+            "prompt": model.prompt.plain(), "attention": model.attention, "precision": model.precision,
+            "lora": None if model.lora.rank is None else model.lora.plain(),
         }  # fmt: skip
 
     def artifact(
@@ -195,14 +197,14 @@ class BuildContext:
 
     def stream_digest(self, rows: int, seed: int) -> str:
         """Digest some rows of the dataset's pretraining stream; computed once for all runs of a sweep."""
-        return _stream_digest(*_dataset_key(self.options), rows, seed)
+        return _stream_digest(*_dataset_key(self.config), rows, seed)
 
     def evaluation_digests(self) -> dict[str, str]:
         """Digest the evaluation sets, by name."""
         return {name: digest_of(facts, PREDICTED_FIELDS) for name, facts in self.dataset.evaluation().items()}
 
     def check_windows(
-        self, kind: Kind, answers: Callable[[Fact], Sequence[str]], *, memo: Mapping[str, Any] | None = None
+        self, kind: Kind, answers: Callable[[Example], Sequence[str]], *, memo: MemoConfig | None = None
     ) -> None:
         """Check that a measure can cut some answers of every fact to forget.
 
@@ -214,32 +216,31 @@ class BuildContext:
         Raises:
             UserError: It cannot cut one of them.
         """
-        measure = self.measure if memo is None else check_measure(memo, allow=self.inputs["allow"])
+        measure = self.measure if memo is None else memo.instantiate(allow=self.config.trusted_packages)
         for fact in self.dataset.facts("forget") if not measure.needs_codec else ():
             for position, answer in enumerate(answers(fact)):
-                measure.check(Text(fact.id, kind, position, fact.question, answer), None)
+                measure.check(Text(fact.id, kind, position, fact.question, answer, fact.segments.raw), None)
 
 
-def _writer(node: Mapping[str, Any], allow: Sequence[str]) -> type[Writer]:
-    """Check the options of a source of inverted facts, including the files that it reads."""
-    check_types("inversion", {key: node[key] for key in Inversion.__annotations__ if key in node}, Inversion)
-    writer: type[Writer] = check_call("inversion", node, allow=allow, **dict.fromkeys(RUNTIME_ARGUMENTS))
-    instantiate(node, allow=allow, **(dict.fromkeys(RUNTIME_ARGUMENTS) if writer.runs_locally else {}))
+def _writer(config: RunConfig) -> type[Writer]:
+    """Check the source of inverted facts, including the files that it reads."""
+    inversion, allow = config.inversion, config.trusted_packages
+    writer: type[Writer] = component_class(inversion.keyed, allow=allow)
+    inversion.instantiate(allow=allow, **(dict.fromkeys(RUNTIME_ARGUMENTS) if writer.runs_locally else {}))
     return writer
 
 
-def _repetition(options: Mapping[str, Any], method: BaseMethod) -> Repetition | None:
-    """Read ``method.rounds``."""
-    node = options["method"].get("rounds")
-    if node is None:
+def _repetition(config: RunConfig, method: BaseMethod) -> Repetition | None:
+    """Resolve ``method.rounds`` for the run's model."""
+    rounds = config.method.rounds
+    if rounds is None:
         return None
     if "inverted" not in method.streams:
         raise UserError(
-            f"method.rounds needs inverted facts, but method={options['method']['name']} trains on none; leave it out"
+            f"method.rounds needs inverted facts, but method={config.method.name} trains on none; leave it out"
         )
-    check_numbers(node["memorized_above"], "method.rounds.memorized_above", float)
-    threshold = value_for_model(node["memorized_above"], "method.rounds.memorized_above", options["model"]["name"])
+    threshold = value_for_model(rounds.memorized_above, "method.rounds.memorized_above", config.model.name)
     return Repetition(
-        count=node["count"], memorized_above=threshold, cut_unit=node["cut_unit"], requery=node["requery"],
-        candidates=node["candidates"], k=node["k"], max_requests=node["max_requests"],
+        count=rounds.count, memorized_above=threshold, cut_unit=rounds.cut_unit, requery=rounds.requery,
+        candidates=rounds.candidates, k=rounds.k, max_requests=rounds.max_requests,
     )  # fmt: skip

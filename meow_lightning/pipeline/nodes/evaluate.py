@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.evaluation.ability import Unmeasured
-from meow_lightning.evaluation.protocols.prompts import check_tags
-from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES, counted_rows
+from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
+from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
@@ -25,13 +24,7 @@ def check_evaluation(ctx: BuildContext) -> None:
     Raises:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
-    check_choice("evaluation.protocol", ctx.protocol, PROTOCOL_NAMES)
-    if ctx.protocol == "tofu":
-        check_tags(ctx.options["model"]["prompt"]["template"])
-    mean = ctx.options["evaluation"]["truth_ratio_mean"]
-    if ctx.protocol == "open_unlearning" and mean != "geometric":
-        means = "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
-        raise invalid_option("evaluation.truth_ratio_mean", mean, means, did_you_mean="geometric")
+    check_protocol(ctx.protocol, ctx.dataset, template=ctx.config.model.prompt.template)
     if ctx.retain_predictions is not None:
         facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]
@@ -40,9 +33,11 @@ def check_evaluation(ctx: BuildContext) -> None:
 
 def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: Sequence[Unmeasured] = ()) -> Artifact:
     """Compute the metrics of all roles, with the reasons for ability tasks that cannot run."""
+    evaluation = ctx.config.evaluation
     settings: dict[str, Any] = {
-        name: ctx.options["evaluation"][name] for name in ("truth_ratio_mean", "bootstrap_samples", "confidence_level")
-    }
+        "truth_ratio_mean": evaluation.truth_ratio_mean, "bootstrap_samples": evaluation.bootstrap_samples,
+        "confidence_level": evaluation.confidence_level,
+    }  # fmt: skip
     # A kept fact may state a forgotten value, which is then not a secret.
     settings["kept"] = ctx.facts_digest("retain", "answer", "alternatives", "phrasings")
     if ctx.protocol != OWN_PROTOCOL:
@@ -53,6 +48,9 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
     if ctx.retain_predictions is not None:
         settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
+    if benchmark != BENCHMARK:
+        settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import component_config
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import KEPT_FIELDS, BuildContext
@@ -16,26 +15,28 @@ from meow_lightning.store.integrity import digest as file_digest
 
 def propose(ctx: BuildContext, label: str, writer: type[Writer], previous: Round | None) -> Artifact:
     """Request inverted facts: for every fact in the first round, later for those that are still memorized."""
-    node = ctx.options["inversion"]
+    inversion = ctx.config.inversion
     unkeyed = ("candidates", *writer.unkeyed_options)  # the number of candidates is part of the key as `count`
-    keyed: dict[str, Any] = {key: value for key, value in component_config(node).items() if key not in unkeyed}
-    if "path" in node:
-        keyed["file"] = file_digest(Path(node["path"]))
+    keyed: dict[str, Any] = {key: value for key, value in inversion.keyed.items() if key not in unkeyed}
+    if "path" in inversion.arguments:
+        keyed["file"] = file_digest(Path(inversion.arguments["path"]))
     settings: dict[str, Any] = {
-        "inversion": keyed, "max_retries_per_fact": node["max_retries_per_fact"], "facts": ctx.facts_digest("forget"),
-        "rounds": None, "count": node.get("candidates"),
+        "inversion": keyed, "max_retries_per_fact": inversion.max_retries_per_fact,
+        "facts": ctx.facts_digest("forget"), "rounds": None, "count": inversion.candidates,
     }  # fmt: skip
     # Filtering decides which requests are repeated, and reads the kept facts.
-    if writer.reads_other_facts or node["max_retries_per_fact"]:
+    if writer.reads_other_facts or inversion.max_retries_per_fact:
         settings["others"] = ctx.facts_digest("retain", *KEPT_FIELDS)
-    settings |= _repetition_settings(ctx, previous, count=settings["count"], retries=node["max_retries_per_fact"])
+    settings |= _repetition_settings(ctx, previous, count=settings["count"], retries=inversion.max_retries_per_fact)
     needs = {"teacher": teacher_model(ctx)} if writer.runs_locally else {}
     if previous is not None and previous.scores is not None and previous.predictions is not None:
         needs |= {
             "previous_filtered": previous.filtered, "proposed": previous.proposed, "scores": previous.scores,
             "predictions": previous.predictions,
         }  # fmt: skip
-    inputs = {"inversion": node, "runs_locally": writer.runs_locally, "reuse": ctx.options["cache"] != "refresh"}
+    inputs = {
+        "inversion": inversion.keyed, "runs_locally": writer.runs_locally, "reuse": ctx.config.cache != "refresh",
+    }  # fmt: skip
     return ctx.artifact("propose", label, settings, needs, **inputs)
 
 
@@ -65,12 +66,12 @@ def _repetition_settings(
 
 def filter_replies(ctx: BuildContext, label: str, proposed: Artifact, previous: Round | None) -> Artifact:
     """Keep the usable inverted facts of a round, those of earlier rounds first."""
-    node, least = ctx.options["inversion"], ctx.options["method"]["select"]["k"]
+    on_shortage, least = ctx.config.inversion.on_shortage, ctx.select.k
     fill = {"least": least, "candidates": 8, "seed": ctx.seed}
     settings = {
         "facts": ctx.facts_digest("forget"),
-        "fill": fill if node["on_shortage"] == "rules" and previous is None else None,
+        "fill": fill if on_shortage == "rules" and previous is None else None,
         "others": ctx.facts_digest("retain", *KEPT_FIELDS),
     }  # fmt: skip
     needs = {"proposed": proposed, **({"previous_filtered": previous.filtered} if previous else {})}
-    return ctx.artifact("filter", label, settings, needs, at_least=least, on_shortage=node["on_shortage"])
+    return ctx.artifact("filter", label, settings, needs, at_least=least, on_shortage=on_shortage)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from meow_lightning.config.schema import ReleasedCheckpoints
-from meow_lightning.config.validation import check_types
-from meow_lightning.errors import UserError, check_choice, invalid_option
+from meow_lightning.config.model_options import ReleasedCheckpoints
+from meow_lightning.config.schema import RunConfig
+from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
 from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
@@ -39,21 +38,21 @@ class Roles:
     """The provided models of a run by role, ``None`` for a role whose model is trained here.
 
     Args:
-        options: Resolved options of the run.
+        config: The options of the run.
 
     Raises:
         UserError: A source is invalid, two roles have the same weights, or no target model can be obtained.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self.options, self.model = options, options["model"]
-        self.base = self._provided("base", self.model["base"])
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.model = config, config.model
+        self.base = self._provided("base", self.model.base)
         self.target = self._role("target")
-        self.retain_predictions: str | None = options["evaluation"]["retain_predictions"]
-        disabled = self.model["retain"] == NONE or self.retain_predictions is not None
+        self.retain_predictions: str | None = config.evaluation.retain_predictions
+        disabled = self.model.retain == NONE or self.retain_predictions is not None
         self.retain = None if disabled else self._role("retain")
         if self.target is None and not self._can_finetune:
-            name = self.model["name"]
+            name = self.model.name
             raise UserError(
                 f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one to "
                 "fine-tune on them here); a hub id such as owner/name@revision works as well"
@@ -81,21 +80,21 @@ class Roles:
         """Whether a provided model has the weights of the target model, as far as both are on this machine."""
         if self.target is None:
             return False
-        memory = Path(self.options["store"]) / ".digests.json"
+        memory = Path(self.config.store) / ".digests.json"
         other_weights, target_weights = (weights_identity(each.weights, memory=memory) for each in (other, self.target))
         return other_weights == target_weights
 
     @property
     def _can_finetune(self) -> bool:
         """Whether a base can be fine-tuned: a provided one or one trained here."""
-        return self.base is not None or self.model["architecture"] is not None
+        return self.base is not None or self.model.architecture is not None
 
     @property
     def retain_missing_reason(self) -> str | None:
         """Why the run has no retain model; ``None`` if it has one or trains one."""
         if self.retain_predictions is not None:
             return "a log replaces the retain model (evaluation.retain_predictions) and does not contain this metric"
-        if self.model["retain"] == NONE:
+        if self.model.retain == NONE:
             return "there is no retain model (model.retain=none)"
         if self.retain is None and not self._can_finetune:
             return (
@@ -133,21 +132,18 @@ class Roles:
         ]
 
     def _role(self, role: Role) -> ProvidedModel | None:
-        text = self.model[role]
+        text = self.model.target if role == "target" else self.model.retain
         if text != RELEASED:
             return self._provided(role, text)
-        dataset = self.options["dataset"]
-        entry = self.model["released_checkpoints"].get(dataset["name"]) or {}
-        check_types(f"model.released_checkpoints.{dataset['name']}", entry, ReleasedCheckpoints)
-        listed = entry.get(role)
-        if isinstance(listed, Mapping):
-            listed = listed.get(dataset.get("split"))
+        dataset = self.config.dataset
+        entry = self.model.released_checkpoints.get(dataset.name) or ReleasedCheckpoints()
+        listed = entry.target if role == "target" else entry.retain.get(dataset.split)
         model = self._provided(role, listed)
         return model and replace(model, released=True)
 
     def teacher(self) -> ProvidedModel:
         """Locate the language model that ``inversion.model`` names, with its own tokenizer."""
-        weights = pin_revision(parse("inversion.model", self.options["inversion"]["model"], words=()))
+        weights = pin_revision(parse("inversion.model", self.config.inversion.arguments["model"], words=()))
         return self._named(weights, weights)
 
     def _provided(self, role: Role, text: str | None) -> ProvidedModel | None:
@@ -159,7 +155,7 @@ class Roles:
         return self._named(weights, pin_revision(self._tokenizer(weights)))
 
     def _named(self, weights: Source, tokenizer: Source) -> ProvidedModel:
-        memory = Path(self.options["store"]) / ".digests.json"
+        memory = Path(self.config.store) / ".digests.json"
         weights_key = identity(weights, memory=memory)
         same = tokenizer == weights
         key = {"weights": weights_key, "tokenizer": weights_key if same else identity(tokenizer, memory=memory)}
@@ -167,7 +163,7 @@ class Roles:
 
     def _tokenizer(self, weights: Source) -> Source:
         """Choose the tokenizer: the model's own if it has one; a repository's content is known once it is fetched."""
-        text, own = self.model["tokenizer"], weights.folder
+        text, own = self.model.tokenizer, weights.folder
         if text is None:
             return weights
         other = parse("model.tokenizer", text, words=("null",))
@@ -178,31 +174,3 @@ class Roles:
 def _has_tokenizer(folder: Path) -> bool:
     """Whether a model's folder holds a tokenizer that fits the model."""
     return missing_tokenizer(folder) is None and names_end_token(folder) and check_tokenizer_fits(folder, folder)
-
-
-def check_model(model: Mapping[str, Any]) -> None:
-    """Validate the model settings.
-
-    Raises:
-        UserError: An option is invalid.
-    """
-    architecture = model["architecture"]
-    if architecture is not None:
-        if not isinstance(architecture, Mapping) or "_target_" not in architecture:
-            raise UserError("model.architecture needs a _target_, the function that builds the model")
-        if model["tokenizer"] is not None:
-            raise UserError(
-                f"model.tokenizer={model['tokenizer']} needs a provided model, but model={model['name']} is trained "
-                "from scratch with its own tokenizer; leave model.tokenizer out"
-            )
-        template = model["prompt"]["template"]
-        if model["target"] is None and template in ("chat", "auto"):
-            expected = (
-                f"a text with {{question}} once, since the tokenizer of model={model['name']} has no chat template"
-            )
-            raise invalid_option("model.prompt.template", template, expected)
-    template = model["prompt"]["template"]
-    if template not in ("chat", "auto") and template.count("{question}") != 1:
-        expected = "a text with {question} exactly once, chat or auto"
-        raise invalid_option("model.prompt.template", repr(template), expected)
-    check_choice("model.attention", model["attention"], ("sdpa", "eager", "flash_attention_2"))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from meow_lightning.config.instantiate import without_key
 from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import attributes
+from meow_lightning.errors import UserError
 from meow_lightning.inversion.local import DATE
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel
@@ -44,7 +45,7 @@ def initial_models(ctx: BuildContext) -> InitialModels:
 
     def model(role: str, provided: ProvidedModel | None, splits: Sequence[str]) -> Artifact:
         if provided is not None:
-            return provided_model(ctx, role, provided, ctx.options["model"]["prompt"])
+            return provided_model(ctx, role, provided, ctx.config.model.prompt.plain())
         return finetuned_model(ctx, role, splits, base())
 
     retain = roles.retain_missing_reason is None
@@ -74,30 +75,32 @@ def teacher_model(ctx: BuildContext) -> Artifact:
 
 def base_model(ctx: BuildContext) -> Artifact:
     """Build the model before it learns any fact: provided, or pretrained here from random weights."""
-    model = ctx.options["model"]
+    model = ctx.config.model
     if ctx.roles.base is not None:
-        return provided_model(ctx, "base", ctx.roles.base, model["prompt"])
+        return provided_model(ctx, "base", ctx.roles.base, model.prompt.plain())
+    if model.pretrain is None or model.architecture is None or model.vocab_size is None:
+        raise UserError("training a model from scratch needs model.architecture, model.pretrain and model.vocab_size")
     settings = {
         "rows": content_digest([
-            ctx.stream_digest(model["pretrain"]["rows"], model["seed"]), ctx.dataset.tokenizer_corpus(),
+            ctx.stream_digest(model.pretrain.rows, model.seed), ctx.dataset.tokenizer_corpus(),
         ]),
-        "splits": [], "architecture": model["architecture"], "vocab_size": model["vocab_size"],
-        "recipe": model["pretrain"], "seed": model["seed"], "model": {**ctx.training_settings, "lora": None},
+        "splits": [], "architecture": model.architecture.plain(), "vocab_size": model.vocab_size,
+        "recipe": model.pretrain.plain(), "seed": model.seed, "model": {**ctx.training_settings, "lora": None},
     }  # fmt: skip
     return ctx.artifact("finetune", "base", settings, {})
 
 
 def finetuned_model(ctx: BuildContext, label: str, splits: Sequence[str], base: Artifact) -> Artifact:
     """Fine-tune the base on some splits; if they contain no facts, return the base itself."""
-    model = ctx.options["model"]
-    splits = [*splits, *model["finetune"]["also"]]
-    rows = [[getattr(fact, field) for field in TRAINED_FIELDS] for split in splits for fact in ctx.dataset.facts(split)]
+    model = ctx.config.model
+    splits = [*splits, *model.finetune.also]
+    rows = [attributes(each, TRAINED_FIELDS) for split in splits for each in ctx.dataset.facts(split)]
     if not rows:
         return base
-    recipe = recipe_for_rows(without_key(model["finetune"], "also"), len(rows))
-    replayed = ctx.stream_digest(recipe["replay"] * recipe["epochs"], model["seed"] + 1)
+    recipe = recipe_for_rows(model.finetune, len(rows))
+    replayed = ctx.stream_digest(recipe["replay"] * recipe["epochs"], model.seed + 1)
     settings = {
-        "rows": content_digest([rows, replayed]), "splits": splits, "recipe": recipe, "seed": model["seed"],
+        "rows": content_digest([rows, replayed]), "splits": splits, "recipe": recipe, "seed": model.seed,
         "model": ctx.training_settings,
     }  # fmt: skip
     return ctx.artifact("finetune", label, settings, {"start": base})

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from meow_lightning.config.instantiate import without_key
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
-from meow_lightning.pipeline.graph import run_name
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.unlearn import Recipe, recipe_of
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
@@ -27,8 +25,8 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     spread = read_spreads(FOLDER).get(digest)
     settings = {
         **({} if spread is None else {"spread": spread}), "digest": digest,
-        "name": run_name(ctx.options), "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
-        "public": ctx.dataset.public, "disclaimer": ctx.options["disclaimer"],
+        "name": ctx.config.run_name, "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
+        "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [
             *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
             *_selection_note(ctx),
@@ -39,39 +37,40 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
 
 def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
-    shown = {name: ctx.options[name] for name in SHOWN}
-    if ctx.options["ability"]["tasks"]:
-        shown["ability"] = without_key(ctx.options["ability"], "folder")
+    plain = ctx.config.plain()
+    shown = {name: plain[name] for name in SHOWN}
+    if ctx.config.ability.tasks:
+        shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
         hidden = {*ctx.writer.unkeyed_options} - {"path", "model"}
-        shown["inversion"] = {key: value for key, value in ctx.options["inversion"].items() if key not in hidden}
+        shown["inversion"] = {key: value for key, value in plain["inversion"].items() if key not in hidden}
     if ctx.repetition is not None:
         shown["method"] = {
             **shown["method"],
             "rounds": {**shown["method"]["rounds"], "memorized_above": ctx.repetition.memorized_above},
         }  # fmt: skip
-    shown["memo"] = without_key(shown["memo"], "verify")  # does not change any number
+    shown["memo"].pop("verify")  # does not change any number
     shown["optim"] = {
         **{key: value for key, value in shown["optim"].items() if key not in PLAIN},
-        **training_overrides(shown["optim"]),
+        **training_overrides(ctx.config.optim),
         **{key: recipe.values[key] for key in RECIPE if key in recipe.values},
     }
     return shown
 
 
 def _toy_note(ctx: BuildContext) -> list[str]:
-    toy = ctx.options["model"]["architecture"] is not None and not ctx.dataset.public
+    toy = ctx.config.model.architecture is not None and not ctx.dataset.public
     return ["No model was provided (model.target= or model.base=): a toy model was trained on the facts here."] * toy
 
 
 def _measure_note(ctx: BuildContext) -> list[str]:
-    name = ctx.options["memo"]["name"]
+    name = ctx.config.memo.name
     other = not isinstance(ctx.measure, Profile)
     return [f"Memorization is measured with {name.upper()} (memo={name}) wherever this report says MEMO."] * other
 
 
 def _answer_prefix_note(ctx: BuildContext) -> list[str]:
-    words = ctx.options["model"]["prompt"]["answer_prefix"].strip()
+    words = ctx.config.model.prompt.answer_prefix.strip()
     if ctx.retain_predictions is None or ctx.protocol == "tofu" or not words:
         return []
     return [

@@ -6,15 +6,16 @@ facts costs nothing: it carries over the previous round's model, scores and pred
 
 from __future__ import annotations
 
-from meow_lightning.errors import UserError, check_choice, invalid_option
+from meow_lightning.data.examples import check_streams
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import BuildContext, Repetition
 from meow_lightning.pipeline.nodes.inverted_facts import filter_replies, propose
 from meow_lightning.pipeline.nodes.models import InitialModels
 from meow_lightning.pipeline.nodes.predict import predict_under_own_protocol
-from meow_lightning.pipeline.nodes.score import by_unit, score_answers, score_candidates, verify
-from meow_lightning.pipeline.nodes.unlearn import check_streams, unlearn
+from meow_lightning.pipeline.nodes.score import cut_every, score_answers, score_candidates, verify
+from meow_lightning.pipeline.nodes.unlearn import unlearn
 
 
 def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
@@ -26,7 +27,7 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
     writer = ctx.writer
     if writer is None:
         return ()
-    check_streams(ctx)
+    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
     _check_select(ctx)
     if ctx.repetition is not None:
         _check_repetition(ctx, ctx.repetition, writer)
@@ -78,38 +79,33 @@ def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], earli
 
 def _check_select(ctx: BuildContext) -> None:
     """Check which inverted facts the method selects."""
-    select = ctx.options["method"].get("select")
-    if select is None:
-        name = ctx.method_name
-        raise UserError(f"method={name} trains on inverted facts, so conf/method/{name}.yaml needs `select`")
-    check_choice("method.select.strategy", select["strategy"], ("largest", "smallest", "random"))
-    check_choice("method.select.rows", select["rows"], ("selected", "official"))
+    select = ctx.select
     option, candidates = _candidates(ctx)
-    if candidates is not None and select["k"] > candidates:
+    if candidates is not None and select.k > candidates:
         expected = f"at most the number of candidates per fact, {option}={candidates}"
-        raise invalid_option("method.select.k", select["k"], expected, did_you_mean=candidates)
+        raise invalid_option("method.select.k", select.k, expected, did_you_mean=candidates)
 
 
 def _candidates(ctx: BuildContext) -> tuple[str, int | None]:
     """Return the option that sets the number of candidates per fact, and its value."""
     if ctx.repetition is not None and ctx.repetition.candidates:
         return "method.rounds.candidates", ctx.repetition.candidates
-    return "inversion.candidates", ctx.options["inversion"].get("candidates")
+    return "inversion.candidates", ctx.config.inversion.candidates
 
 
 def _check_repetition(ctx: BuildContext, repetition: Repetition, writer: type[Writer]) -> None:
     """Check how the method repeats against the measure, the dataset, the selection and the source of inverted facts."""
-    memo = ctx.options["memo"]
-    if repetition.cut_unit is not None and "cut_unit" not in memo:
-        expected = f"null, since memo={memo['name']} counts in tokens"
+    memo = ctx.config.memo
+    if repetition.cut_unit is not None and "cut_unit" not in memo.arguments:
+        expected = f"null, since memo={memo.name} counts in tokens"
         raise invalid_option("method.rounds.cut_unit", repetition.cut_unit, expected, did_you_mean="null")
     if repetition.cut_unit is not None:
-        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=by_unit(memo, repetition.cut_unit))
+        ctx.check_windows("answer", lambda fact: (fact.answer,), memo=cut_every(memo, repetition.cut_unit))
     facts = len(ctx.dataset.facts("forget"))
     if repetition.max_requests is not None and repetition.max_requests < facts:
         expected = f"at least {facts}, one request per fact"
         raise invalid_option("method.rounds.max_requests", repetition.max_requests, expected, did_you_mean=facts)
-    if ctx.options["method"]["select"]["rows"] == "official" and repetition.count > 1:
+    if ctx.select.rows == "official" and repetition.count > 1:
         raise UserError(
             "method.select.rows=official trains at most four rows per fact, so the inverted facts of later rounds "
             "would not be trained; set method.select.rows=selected or method.rounds.count=1"
@@ -117,7 +113,7 @@ def _check_repetition(ctx: BuildContext, repetition: Repetition, writer: type[Wr
     if not writer.can_retry and repetition.count > 1:
         raise UserError(
             f"method={ctx.method_name} requests further inverted facts in later rounds, but inversion="
-            f"{ctx.options['inversion']['name']} cannot write more; set inversion=rules, local or endpoint, or "
+            f"{ctx.config.inversion.name} cannot write more; set inversion=rules, local or endpoint, or "
             "method=meow"
         )
     option, candidates = _candidates(ctx)

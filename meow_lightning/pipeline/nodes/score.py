@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from meow_lightning.config.instantiate import component_config
+from meow_lightning.config.schema import MemoConfig
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.store.artifact import Artifact
 
@@ -44,18 +43,18 @@ def score_candidates(
 
 def verify(ctx: BuildContext, scores: Artifact) -> Artifact | None:
     """Compute some windows of a score again; ``None`` if ``memo.verify`` is 0."""
-    windows = ctx.options["memo"]["verify"]
+    windows = ctx.config.memo.verify
     if not windows:
         return None
     settings = {**scores.settings, "windows": windows, "seed": ctx.seed}
     return ctx.artifact("verify", scores.label, settings, {**scores.needs, "scores": scores})
 
 
-def by_unit(memo: Mapping[str, Any], cut_unit: str) -> dict[str, Any]:
+def cut_every(memo: MemoConfig, cut_unit: str) -> MemoConfig:
     """Configure MEMO to cut after every unit."""
-    return {**memo, "cut_unit": cut_unit, "stride": 1}
+    return memo.model_copy(update={"arguments": {**memo.arguments, "cut_unit": cut_unit, "stride": 1}})
 
 
 def _settings(ctx: BuildContext, cut_unit: str | None) -> dict[str, Any]:
-    memo = component_config(ctx.options["memo"])
-    return {"memo": memo if cut_unit is None else by_unit(memo, cut_unit), "model": ctx.inference_settings}
+    memo = ctx.config.memo
+    return {"memo": (memo if cut_unit is None else cut_every(memo, cut_unit)).keyed, "model": ctx.inference_settings}

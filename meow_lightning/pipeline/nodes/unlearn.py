@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import component_config
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
+from meow_lightning.data.examples import check_streams
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -35,17 +35,17 @@ class Recipe:
 
 def recipe_of(ctx: BuildContext) -> Recipe:
     """Resolve the recipe: the values of ``optim``, and the method's own where ``optim`` sets none."""
-    optim, model = ctx.options["optim"], ctx.options["model"]["name"]
-    values = {name: optim[name] for name in OPTIM} | training_overrides(optim)
+    optim = ctx.config.optim
+    values = {name: getattr(optim, name) for name in OPTIM} | training_overrides(optim)
     origin = {}
     for name in RECIPE:
-        values[name], origin[f"optim.{name}"] = method_recipe(ctx.options, name, model)
+        values[name], origin[f"optim.{name}"] = method_recipe(ctx.config, name)
     return Recipe(values, origin)
 
 
 def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
     """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
-    check_streams(ctx)
+    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
     return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
 
 
@@ -60,15 +60,15 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
             round on, ``previous``, the previous round's model; empty for a method without inverted facts.
     """
     settings: dict[str, Any] = {
-        "method": component_config(ctx.options["method"]), "recipe": recipe_of(ctx).values, "seed": ctx.seed,
+        "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": ctx.training_settings,
         "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
     }  # fmt: skip
-    inputs = {"reference": ctx.method.reference, "evaluation": ctx.options["evaluation"]}
+    inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
     if selection:
-        settings["select"] = dict(ctx.options["method"]["select"])
+        settings["select"] = ctx.select.plain()
         if "previous" not in selection:  # too few inverted facts matter only in the first round
-            inputs["on_shortage"] = ctx.options["inversion"]["on_shortage"]
+            inputs["on_shortage"] = ctx.config.inversion.on_shortage
         elif ctx.repetition is not None:
             settings["select"]["k"] = ctx.repetition.k
     needs = {"start": _start(ctx, models), **selection}
@@ -76,20 +76,6 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
     return ctx.artifact("unlearn", label, settings, needs, **inputs)
-
-
-def check_streams(ctx: BuildContext) -> None:
-    """Check that the dataset has the facts that the method trains on.
-
-    Raises:
-        UserError: A stream has no facts.
-    """
-    for name in ctx.method.streams:
-        if name not in ("inverted", "idk") and not ctx.dataset.facts(name):
-            raise UserError(
-                f"method={ctx.method_name} trains on the {name} set, but dataset={ctx.dataset.name} has none; provide "
-                "one, or choose a method that needs none, such as method=meow"
-            )
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
@@ -114,7 +100,7 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
     Raises:
         UserError: No epoch can be selected.
     """
-    evaluation = ctx.options["evaluation"]
+    evaluation = ctx.config.evaluation
     if not ctx.selection_fraction:
         raise UserError(
             "optim.checkpoint=best selects an epoch on held-out questions, which no metric counts; set "
@@ -130,9 +116,10 @@ def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str,
             f"optim.checkpoint=best compares every epoch with the retain model, but {ctx.roles.retain_missing_reason}; "
             "set model.retain or evaluation.retain_predictions, or set optim.checkpoint=last"
         )
-    settings = {
-        name: evaluation[name] for name in ("selection_fraction", "max_new_tokens", "truth_ratio_mean", "protocol")
-    }
+    settings: dict[str, Any] = {
+        "selection_fraction": evaluation.selection_fraction, "max_new_tokens": evaluation.max_new_tokens,
+        "truth_ratio_mean": evaluation.truth_ratio_mean, "protocol": evaluation.protocol,
+    }  # fmt: skip
     if ctx.retain_predictions is not None:
         settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
     return {**settings, "sets": ctx.evaluation_digests()}

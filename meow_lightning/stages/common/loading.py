@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -17,7 +17,7 @@ from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.stored_method import has_own_inference, method_of
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import model_folder
-from meow_lightning.types import Dataset, Fact
+from meow_lightning.types import Fact
 
 if TYPE_CHECKING:
     import torch
@@ -54,10 +54,14 @@ def check_unchanged(what: str, now: Any, then: Any) -> None:
         raise UserError(f"{what} changed during the run; run again: results that are still valid are reused")
 
 
-def load_facts(work: StageContext, splits: Sequence[str]) -> list[Fact]:
-    """Load the facts of some splits, concatenated."""
-    source = load_dataset(work)
-    return [fact for split in splits for fact in source.facts(split)]
+def load_examples(work: StageContext, split: str) -> list[Example]:
+    """Load the examples of a split."""
+    return [*load_dataset(work).facts(split)]
+
+
+def load_facts(work: StageContext, split: str) -> list[Fact]:
+    """Load the facts of a split, without its passages, which have no question."""
+    return [example for example in load_examples(work, split) if isinstance(example, Fact)]
 
 
 def previous_rounds(work: StageContext) -> dict[str, list[str]]:

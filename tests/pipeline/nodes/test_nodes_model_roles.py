@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.hydra import composed, keys, named
+from helpers.hydra import composed, keys, named, with_values
 from huggingface_hub import HfApi
 
+from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
@@ -29,7 +30,7 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def options(*words: str) -> dict:
+def options(*words: str) -> RunConfig:
     return resolved(composed(*words))
 
 
@@ -121,12 +122,10 @@ def test_models_of_two_makers_compare_recipes(tmp_path):
 
 
 def test_a_mistake_in_the_table_of_published_models_is_reported():
-    given = options(*LLAMA)
-    given["model"]["released_checkpoints"]["tofu"]["retian"] = {}
     with pytest.raises(
         UserError, match=r"^model.released_checkpoints.tofu.retian is not an option. Did you mean retain\?"
     ):
-        Roles(given)
+        with_values(options(*LLAMA), {"model.released_checkpoints.tofu.retian": {}})
 
 
 def test_none_is_no_retain_model(tmp_path):
@@ -305,8 +304,10 @@ def test_the_targets_weights_are_no_base_and_no_retain_model(tmp_path):
 def test_a_published_retain_model_that_is_the_target_is_noted(tmp_path):
     target = folder(tmp_path / "a", "x")
     copied = shutil.copytree(target, tmp_path / "b")
-    chosen = options("model=own", "dataset=fictional", "model.target=released", "model.retain=released")
-    chosen["model"]["released_checkpoints"] = {"fictional": {"target": str(target), "retain": str(copied)}}
+    chosen = with_values(
+        options("model=own", "dataset=fictional", "model.target=released", "model.retain=released"),
+        {"model.released_checkpoints": {"fictional": {"target": str(target), "retain": {"forget10": str(copied)}}}},
+    )
     (note,) = Roles(chosen).notes()
     assert note.startswith(f"The published retain model {copied} has the same weights as the target model, so forget")
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.hydra import cell, keys, moved, named, options
+from helpers.hydra import cell, keys, moved, named, options, with_values
 
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
@@ -154,7 +154,7 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
         ),
         (
             ("method.rounds.memorized_above=null",),
-            r"^method.rounds.memorized_above=None is invalid: expected a number$",
+            r"^method.rounds.memorized_above=None is invalid: expected a number or a mapping by model$",
         ),
         (
             ("inversion.max_retries_per_fact=-1",),
@@ -165,15 +165,13 @@ def test_a_goal_of_a_loop_is_its_first_round_or_its_last_model():
 def test_a_loop_that_cannot_be_is_reported(words: tuple[str, ...], text: str):
     with pytest.raises(UserError, match=text):
         if words == ("method.rounds.memorized_above={phi15: .5}",):
-            wrong = options(*LOOP)
-            wrong["method"]["rounds"]["memorized_above"] = {"phi15": 0.5}
-            graph(wrong)
+            graph(with_values(options(*LOOP), {"method.rounds.memorized_above": {"phi15": 0.5}}))
         cell(*LOOP, *words)
 
 
 def test_a_loop_is_for_methods_that_train_inverted_facts():
-    given = options("method=grad_ascent")
-    given["method"]["rounds"] = options(*LOOP)["method"]["rounds"]
+    rounds = options(*LOOP).plain()["method"]["rounds"]
+    given = with_values(options("method=grad_ascent"), {"method.rounds": rounds})
     with pytest.raises(
         UserError, match=r"^method.rounds needs inverted facts, but method=grad_ascent trains on none; leave it out$"
     ):
@@ -189,8 +187,8 @@ def test_answers_that_the_loop_cannot_cut_are_reported_before_any_work(tmp_path:
         "real_world": True, "perturb": 2, "retain_eval": 9, "seed": 0,
     }  # fmt: skip
     with pytest.raises(UserError, match=r"^MEMO cuts no window from the answer of fact .*words"):
-        graph({**options(*LOOP), "dataset": own})
-    graph({**options(*LOOP, "method.rounds.cut_unit=null"), "dataset": own})
+        graph(with_values(options(*LOOP), {"dataset": own}))
+    graph(with_values(options(*LOOP, "method.rounds.cut_unit=null"), {"dataset": own}))
 
 
 def test_a_budget_that_cannot_bind_in_the_first_round_is_not_in_its_key():

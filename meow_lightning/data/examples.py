@@ -1,0 +1,198 @@
+"""Examples: what datasets consist of, a fact or a passage of a document; and the evaluation sets that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, overload
+
+from meow_lightning.errors import UserError
+from meow_lightning.types import Fact, Purpose, Scoring, Segments, SetInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage of a document: raw text with a cut, before which the model reads and after which it is trained.
+
+    No prompt template applies to it. It has none of the further texts of a :class:`~meow_lightning.types.Fact`.
+
+    Attributes:
+        id: Stable identifier, unique within a dataset; stored results refer to the passage by it.
+        text: The text, as it stands in the document.
+        prefix: Number of its first characters that are shown; from 1 to its length minus 1.
+        ends: Whether the document ends with it, so that an end token follows in training.
+    """
+
+    id: str
+    text: str
+    prefix: int
+    ends: bool
+
+    paraphrase: ClassVar[None] = None
+    perturbed: ClassVar[tuple[str, ...]] = ()
+    value: ClassVar[None] = None
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    inverted: ClassVar[tuple[str, ...]] = ()
+    phrasings: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    @property
+    def question(self) -> str:
+        """The prefix: what the model is shown."""
+        return self.text[: self.prefix]
+
+    @property
+    def answer(self) -> str:
+        """The rest, which begins with the blank at the cut, if there is one."""
+        return self.text[self.prefix :]
+
+    @property
+    def segments(self) -> Segments:
+        """Prefix and rest, as raw text."""
+        return Segments(self.question, self.answer, raw=True, ends=self.ends)
+
+
+Example = Fact | Passage
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSet(Sequence[Example]):
+    """The examples of an evaluation set, with what metrics must know about them.
+
+    Attributes:
+        name: Name of the set.
+        examples: Its examples, in the order of evaluation.
+        purpose: What the set is for, see :class:`~meow_lightning.types.SetInfo`.
+        scoring: How likelihoods of its answers count, see there.
+    """
+
+    name: str
+    examples: tuple[Example, ...]
+    purpose: Purpose
+    scoring: Scoring = "free"
+
+    @property
+    def info(self) -> SetInfo:
+        """What metrics know of the set besides its rows."""
+        return SetInfo(self.name, self.purpose, self.scoring)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Example, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Example | tuple[Example, ...]:
+        return self.examples[place]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+
+class Dataset(Protocol):
+    """Named splits of examples; the dataset's options determine all of them."""
+
+    name: str
+    public: bool  # whether its texts may appear in logs without explicit consent
+
+    def facts(self, split: str) -> Sequence[Example]:
+        """Return the examples of a split: ``forget``, ``retain``, or the name of an evaluation set.
+
+        A split that the dataset lacks is empty, except for names that no dataset of this kind has.
+
+        Raises:
+            UserError: Unknown split.
+        """
+        ...
+
+    def evaluation(self) -> dict[str, EvalSet]:
+        """Return the evaluation sets by name, in report order."""
+        ...
+
+    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+        """Sample rows for pretraining a base model: language, but nothing that any split forgets."""
+        ...
+
+    def tokenizer_corpus(self) -> Sequence[tuple[str, str] | Segments]:
+        """Return the (question, answer) pairs, and the segments of raw text, to train this dataset's tokenizer on."""
+        ...
+
+    def caveats(self) -> tuple[str, ...]:
+        """Return caveats for readers of the results, one sentence each."""
+        ...
+
+
+def is_passage(example: Example) -> bool:
+    """Whether an example is raw text, which no prompt template and no published evaluation protocol applies to."""
+    return isinstance(example, Passage)
+
+
+def check_streams(streams: Sequence[str], dataset: Dataset, *, method: str) -> None:
+    """Check that a dataset has the examples that a method trains on.
+
+    Args:
+        streams: Names of the method's streams.
+        dataset: The dataset.
+        method: Name of the method, for the message.
+
+    Raises:
+        UserError: A stream has no examples, or passages have no such stream.
+    """
+    for name in streams:
+        if name in ("inverted", "idk") and any(map(is_passage, dataset.facts("forget"))):
+            what = "inverted answers to" if name == "inverted" else "refusals to answer"
+            raise UserError(
+                f"method={method} trains on {what} questions, but dataset={dataset.name} has passages of documents to "
+                "forget; choose a method that trains on the forget set itself, such as method=npo"
+            )
+        if name not in ("inverted", "idk") and not dataset.facts(name):
+            raise UserError(
+                f"method={method} trains on the {name} set, but dataset={dataset.name} has none; provide one, or "
+                "choose a method that needs none, such as method=meow"
+            )
+
+
+def references(example: Example) -> list[Segments]:
+    """List the texts whose likelihood is computed: true answer, paraphrase if any, wrong answers."""
+    true = example.segments
+    paraphrase = [] if example.paraphrase is None else [example.paraphrase]
+    return [true, *(true._replace(target=text) for text in (*paraphrase, *example.perturbed))]
+
+
+def attributes(example: Example, names: Sequence[str]) -> list[Any]:
+    """Return the named attributes of a fact; of a passage all of them, after the word ``passage``.
+
+    Args:
+        example: The example.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all.
+    """
+    if isinstance(example, Passage):
+        return ["passage", example.id, example.text, example.prefix, example.ends]
+    return [getattr(example, name) for name in names or (field.name for field in fields(example))]
+
+
+def benchmark_sets(
+    sets: Mapping[str, Sequence[Example]], *, utility: Sequence[str] = ("real_authors", "world_facts")
+) -> dict[str, EvalSet]:
+    """Build the evaluation sets of a benchmark in TOFU's form.
+
+    ``forget``, ``retain`` and ``holdout`` serve the purpose that they are named after, with free answers; the others
+    measure utility, where the true answer competes with wrong ones, since a fact of the real world has many correct
+    phrasings.
+
+    Args:
+        sets: Examples by set, in report order.
+        utility: Names of the sets that measure utility.
+
+    Raises:
+        KeyError: A set has another name.
+    """
+    purposes: dict[str, Purpose] = {"forget": "forget", "retain": "retain", "holdout": "holdout"}
+    return {
+        name: EvalSet(name, tuple(examples), "utility", "options")
+        if name in utility
+        else EvalSet(name, tuple(examples), purposes[name])
+        for name, examples in sets.items()
+    }

@@ -64,29 +64,26 @@ def _spelled(value: Any) -> str:
 
 @lru_cache(maxsize=64)
 def _composed(words: tuple[str, ...]) -> RunConfig:
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from meow_lightning.config.hydra_errors import composition_mistakes, summarize_error
+    from meow_lightning.config.hydra_errors import compose_words, composition_mistakes, summarize_error
     from meow_lightning.config.validation import register, resolved
 
     register()
-    with _own_hydra():
+    with _kept_hydra():
         try:
-            with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-                return resolved(compose("config", overrides=list(words)))
+            return resolved(compose_words(words))
         except (HydraException, OmegaConfBaseException) as error:
             raise group_errors(composition_mistakes(summarize_error(error, words), words)) from error
 
 
 @contextlib.contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Provide a fresh Hydra, and restore the caller's afterwards."""
+def _kept_hydra() -> Iterator[None]:
+    """Restore Hydra's global state afterwards."""
     from hydra.core.global_hydra import GlobalHydra
 
     callers = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
     try:
         yield
     finally:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meow_lightning.cli.flags import MULTIRUN, split_flags
-from meow_lightning.config.files import CONF, EXPERIMENTS
+from meow_lightning.config.composition import with_model_group
+from meow_lightning.config.files import CONF
 from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, composition_mistakes, summarize_error
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
@@ -155,7 +156,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         _check_words(typed)
     except UserError as error:
         return _report_error(error)
-    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in _with_model_group(typed)]
+    words = [quote_value(word, multirun=_sweeps(typed, flags)) for word in with_model_group(typed)]
     # A read-only command must not create Hydra's output folders.
     folders = ["hydra.run.dir=.", "hydra.sweep.dir=."] if _reads_only(words) else []
     sys.argv[1:] = [*words, *folders, *flags]
@@ -189,23 +190,6 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
 def _sweeps(words: Sequence[str], flags: Sequence[str]) -> bool:
     """Whether a command line starts a sweep, so that commas separate values."""
     return bool(set(flags) & set(MULTIRUN)) or any(re.match(r"sweep=(?!null$).", word) for word in words)
-
-
-def _with_model_group(words: Sequence[str]) -> list[str]:
-    """Add ``model=own`` if the options name the user's own model without choosing a model group."""
-    provided = any(
-        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
-        for word in words
-    )
-    chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
-    return [*words, *(["model=own"] if provided and not chosen else [])]
-
-
-def _chooses_model(word: str) -> bool:
-    """Whether an option selects an experiment or sweep file that chooses the model."""
-    group, _, name = word.partition("=")
-    paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
-    return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _check_words(words: Sequence[str]) -> None:

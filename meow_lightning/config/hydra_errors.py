@@ -91,7 +91,7 @@ def composition_mistakes(first: str, words: Sequence[str]) -> list[str]:
             break
         rest = right
         try:
-            resolved(_compose(rest))
+            resolved(compose_words(rest))
         except (HydraException, OmegaConfBaseException) as further:
             found.append(summarize_error(further, rest))
             continue
@@ -113,7 +113,12 @@ def _without_cause(words: Sequence[str], line: str) -> list[str]:
     return right
 
 
-def _compose(words: Sequence[str]) -> DictConfig:
+def compose_words(words: Sequence[str]) -> DictConfig:
+    """Compose the configuration of a command line; Hydra's global state is lost.
+
+    Args:
+        words: The command line, quoted for Hydra's grammar.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -167,7 +172,7 @@ def _choices_with(group: str, key: str) -> list[str]:
 def _known_keys(chosen: tuple[str, ...]) -> list[str]:
     from omegaconf import OmegaConf
 
-    content = OmegaConf.to_container(_compose(chosen), resolve=False)
+    content = OmegaConf.to_container(compose_words(chosen), resolve=False)
 
     def walk(node: object, path: str) -> list[str]:
         descendants = (

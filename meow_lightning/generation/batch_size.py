@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+from meow_lightning.resources.hardware import free_memory
+from meow_lightning.resources.inference_memory import fit_generation_batch_size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CPU = ("can't allocate memory", "not enough memory")  # RuntimeError messages of torch's CPU allocator
 
@@ -35,6 +42,29 @@ class AdaptiveBatchSize:
         self.slots //= 2
         if self.note is not None:
             self.note(f"memory ran out with {2 * self.slots} prompts per batch; continued with {self.slots}")
+
+
+def fitting_batch_size(
+    model: PreTrainedModel, *, tokens: int, generated: int, shared: bool, processes: int,
+    note: Callable[[str], None] | None,
+) -> AdaptiveBatchSize:  # fmt: skip
+    """Determine the largest generation batch size that the memory of the model's device allows.
+
+    Args:
+        model: The model on its device.
+        tokens: Tokens of the longest prompt.
+        generated: Largest number of new tokens per prompt.
+        shared: Whether many prompts share a prefix.
+        processes: Number of processes that share the main memory, from 1.
+        note: As for :class:`AdaptiveBatchSize`.
+    """
+    gpu = model.device.type == "cuda"
+    slots = fit_generation_batch_size(
+        model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
+        tokens=tokens, generated=generated, shared=shared, gpu=gpu,
+        free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // processes,
+    )  # fmt: skip
+    return AdaptiveBatchSize(slots, note=note)
 
 
 def short_of_memory(error: BaseException) -> bool:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.refusals import with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
@@ -145,26 +144,17 @@ def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, fold
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
+    from meow_lightning.training.streams import stream_texts
 
-    recipe, source = work.settings["recipe"], load_dataset(work)
-    texts: dict[str, list[Segments]] = {}
-    for name in method.streams:
-        if name == "inverted":
-            picked = _select(work)
-            texts[name] = [Segments(each.question, each.answer) for each in picked]
-        elif name == "idk":
-            texts[name] = [Segments(*pair) for pair in with_refusals(source.facts("forget"), work.settings["seed"])]
-        elif name in method.paired and method.streams[0] == "inverted":
-            truth = {example.id: example.segments for example in source.facts(name)}
-            texts[name] = [truth[each.fact] for each in picked]
-        else:
-            texts[name] = training_segments(source.facts(name))
+    recipe, seed = work.settings["recipe"], work.settings["seed"]
+    inverted = _select(work) if "inverted" in method.streams else []
+    texts = stream_texts(method, load_dataset(work), inverted=inverted, seed=seed)
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
             streams={name: StreamData(rows=each) for name, each in rows.items()},
             global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
-            epochs=recipe["epochs"], seed=work.settings["seed"], paired=method.paired,
+            epochs=recipe["epochs"], seed=seed, paired=method.paired,
         )  # fmt: skip
 
     rows = {name: encode(codec, text) for name, text in texts.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from meow_lightning.cli import main
+from meow_lightning.config.composition import with_model_group
 from meow_lightning.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,7 +269,7 @@ def test_internal_errors_keep_their_traceback(monkeypatch):
     ],
 )  # fmt: skip
 def test_an_own_model_gets_its_settings(words):
-    assert main._with_model_group(words) == [*words, "model=own"]
+    assert with_model_group(words) == [*words, "model=own"]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_an_own_model_gets_its_settings(words):
     ],
 )  # fmt: skip
 def test_options_are_unchanged_without_an_own_model_or_with_chosen_settings(words):
-    assert main._with_model_group(words) == words
+    assert with_model_group(words) == words
 
 
 def test_run_hands_on_the_settings_for_a_model_of_ones_own(monkeypatch):

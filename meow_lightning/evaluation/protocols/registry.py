@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from meow_lightning.data.examples import Dataset, is_passage
 from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.errors import invalid_option
 from meow_lightning.evaluation.protocols import prompts
 from meow_lightning.types import Encoded
 
@@ -75,6 +77,26 @@ PROTOCOLS: Mapping[str, EvaluationProtocol] = {
     ),
 }
 """locuslab/tofu (its documented command, February 2025) and locuslab/open-unlearning at d3d7cf9 (December 2025)."""
+
+
+def check_protocol(name: str, dataset: Dataset, *, template: str) -> None:
+    """Check that a protocol can evaluate a dataset with a model's prompt.
+
+    Args:
+        name: One of :data:`PROTOCOL_NAMES`.
+        dataset: The dataset.
+        template: ``model.prompt.template``.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if name != "none" and any(is_passage(one) for each in dataset.evaluation().values() for one in each):
+        raise invalid_option(
+            "evaluation.protocol", name, "none: published evaluators score answers to questions, not passages as "
+            f"dataset={dataset.name} has", did_you_mean="none",
+        )  # fmt: skip
+    if name == "tofu":
+        prompts.check_tags(template)
 
 
 def counted_rows(name: str, facts: Sequence[T]) -> list[T]:

@@ -7,11 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.data.examples import is_passage
-from meow_lightning.errors import invalid_option
 from meow_lightning.evaluation.ability import Unmeasured
-from meow_lightning.evaluation.protocols.prompts import check_tags
-from meow_lightning.evaluation.protocols.registry import counted_rows
+from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.pipeline.nodes.context import BuildContext
@@ -27,15 +24,7 @@ def check_evaluation(ctx: BuildContext) -> None:
     Raises:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
-    if ctx.protocol != OWN_PROTOCOL and any(
-        is_passage(one) for each in ctx.dataset.evaluation().values() for one in each
-    ):
-        raise invalid_option(
-            "evaluation.protocol", ctx.protocol, "none: published evaluators score answers to questions, not passages "
-            f"as dataset={ctx.dataset.name} has", did_you_mean="none",
-        )  # fmt: skip
-    if ctx.protocol == "tofu":
-        check_tags(ctx.config.model.prompt.template)
+    check_protocol(ctx.protocol, ctx.dataset, template=ctx.config.model.prompt.template)
     if ctx.retain_predictions is not None:
         facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]

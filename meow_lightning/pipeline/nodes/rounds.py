@@ -6,6 +6,7 @@ facts costs nothing: it carries over the previous round's model, scores and pred
 
 from __future__ import annotations
 
+from meow_lightning.data.examples import check_streams
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
@@ -14,7 +15,7 @@ from meow_lightning.pipeline.nodes.inverted_facts import filter_replies, propose
 from meow_lightning.pipeline.nodes.models import InitialModels
 from meow_lightning.pipeline.nodes.predict import predict_under_own_protocol
 from meow_lightning.pipeline.nodes.score import cut_every, score_answers, score_candidates, verify
-from meow_lightning.pipeline.nodes.unlearn import check_streams, unlearn
+from meow_lightning.pipeline.nodes.unlearn import unlearn
 
 
 def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
@@ -26,7 +27,7 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
     writer = ctx.writer
     if writer is None:
         return ()
-    check_streams(ctx)
+    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
     _check_select(ctx)
     if ctx.repetition is not None:
         _check_repetition(ctx, ctx.repetition, writer)

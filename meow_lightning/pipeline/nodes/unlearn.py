@@ -9,7 +9,7 @@ from typing import Any
 
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
-from meow_lightning.data.examples import is_passage
+from meow_lightning.data.examples import check_streams
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -45,7 +45,7 @@ def recipe_of(ctx: BuildContext) -> Recipe:
 
 def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
     """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
-    check_streams(ctx)
+    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
     return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
 
 
@@ -76,26 +76,6 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
     return ctx.artifact("unlearn", label, settings, needs, **inputs)
-
-
-def check_streams(ctx: BuildContext) -> None:
-    """Check that the dataset has the examples that the method trains on.
-
-    Raises:
-        UserError: A stream has no examples, or passages have no such stream.
-    """
-    for name in ctx.method.streams:
-        if name in ("inverted", "idk") and any(map(is_passage, ctx.dataset.facts("forget"))):
-            what = "inverted answers to" if name == "inverted" else "refusals to answer"
-            raise UserError(
-                f"method={ctx.method_name} trains on {what} questions, but dataset={ctx.dataset.name} has passages of "
-                "documents to forget; choose a method that trains on the forget set itself, such as method=npo"
-            )
-        if name not in ("inverted", "idk") and not ctx.dataset.facts(name):
-            raise UserError(
-                f"method={ctx.method_name} trains on the {name} set, but dataset={ctx.dataset.name} has none; provide "
-                "one, or choose a method that needs none, such as method=meow"
-            )
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:

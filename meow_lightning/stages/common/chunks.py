@@ -87,18 +87,10 @@ def adaptive_batch_size(
         generated: Largest number of new tokens per prompt.
         shared: Whether many prompts share a prefix.
     """
-    import torch
-
-    from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.resources.hardware import free_memory
-    from meow_lightning.resources.inference_memory import fit_generation_batch_size
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize, fitting_batch_size
 
     if work.runtime.generation_batch_size is not None:
         return AdaptiveBatchSize(work.runtime.generation_batch_size, note=work.warn)
-    gpu = model.device.type == "cuda"
-    slots = fit_generation_batch_size(
-        model.config.get_text_config().to_dict(), parameters=model.num_parameters(), weight_bytes=model.dtype.itemsize,
-        tokens=tokens, generated=generated, shared=shared, gpu=gpu,
-        free=torch.cuda.mem_get_info(model.device)[0] if gpu else free_memory() // world_size(),
-    )  # fmt: skip
-    return AdaptiveBatchSize(slots, note=work.warn)
+    return fitting_batch_size(
+        model, tokens=tokens, generated=generated, shared=shared, processes=world_size(), note=work.warn
+    )

@@ -66,26 +66,11 @@ def _kept(path: Path) -> list[float]:
 def _logps(
     work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], *, pad_id: int
 ) -> list[tuple[int, float]]:
-    import torch
+    from meow_lightning.training.streams import longest_first, reference_logps
 
-    from meow_lightning.data.collate import collate
-    from meow_lightning.generation.capabilities import batch_length_limit, split_batches
-    from meow_lightning.models.logprobs import answer_logps
-    from meow_lightning.types import TokenBatch
-
-    target, batch = device(work.runtime.accelerator), work.runtime.eval_batch_size
-    model.eval().to(target)  # type: ignore[arg-type]
-    order = shard(sorted(range(len(rows)), key=lambda index: -len(rows[index].ids)))
-    logps: list[tuple[int, float]] = []
-    with torch.no_grad():
-        for indices in split_batches(
-            order, lengths=[len(row.ids) for row in rows], most=batch, border=batch_length_limit(model)
-        ):
-            collated = collate([rows[index] for index in indices], pad_id=pad_id)
-            logps += zip(
-                indices, answer_logps(model, TokenBatch(*(each.to(target) for each in collated))).tolist(), strict=True
-            )
-    return logps
+    model.eval().to(device(work.runtime.accelerator))  # type: ignore[arg-type]
+    indices = shard(longest_first(rows))
+    return reference_logps(model, rows, indices=indices, pad_id=pad_id, batch=work.runtime.eval_batch_size)
 
 
 class Weights(Mapping[str, "torch.Tensor"]):

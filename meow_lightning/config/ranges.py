@@ -112,7 +112,9 @@ def range_of(path: str, kind: str) -> Range:
     """
     group, _, name = path.partition(".")
     parent = path.rpartition(".")[0]
-    candidates = (*[f"{kind}.{name}"][: group == "method"], path, parent)
+    candidates = [*[f"{kind}.{name}"][: group == "method"], path, parent]
+    if group == "attacks":  # attacks.<condition>.<option>: the recipe of an attack that trains
+        candidates += [f"optim.{each}" for each in name.split(".")[1:2]]
     return next((RANGES[option] for option in candidates if option in RANGES), FINITE)
 
 

@@ -20,6 +20,7 @@ class Config:
     optim: Any = MISSING
     evaluation: Any = MISSING
     ability: Any = MISSING
+    attacks: Any = field(default_factory=dict)
     trainer: Any = MISSING
     logger: Any = MISSING
     callbacks: Any = MISSING

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from meow_lightning.pipeline.graph import Round, RunGraph, run_name
 from meow_lightning.pipeline.nodes.ability import abilities
+from meow_lightning.pipeline.nodes.attack import attacked_models, evaluate_attacked
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
@@ -33,6 +35,7 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
         base=initial.base, target=initial.target, retain=initial.retain,
         unlearned=rounds[-1].unlearned if rounds else unlearned_model(ctx, initial),
     )  # fmt: skip
+    models = replace(models, attacked=attacked_models(ctx, models.by_role))
     predictions = {role: predict(ctx, role, model) for role, model in models.by_role.items()}
     ctx.check_windows("answer", lambda fact: (fact.answer,))
     scores: dict[Scored, Artifact] = {
@@ -41,8 +44,11 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
-    ability = abilities(ctx, models)
-    evaluation = EvaluationInputs(predictions=predictions, scores=scores, abilities=ability.results)
+    ability = abilities(ctx, models.by_role)
+    attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in ctx.options["attacks"]}
+    evaluation = EvaluationInputs(
+        predictions=predictions, scores=scores, abilities=ability.results, attacked=attacked
+    )  # fmt: skip
     results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
         results=results, models=models, evaluation=evaluation, verifications=verifications,
@@ -52,7 +58,7 @@ def graph(options: Mapping[str, Any]) -> RunGraph:
     return RunGraph(
         name=run_name(options), streams=tuple(ctx.method.streams), models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, results=results,
+        abilities=ability.results, attacked=attacked, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

@@ -53,6 +53,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["absent"] = {"retain": ctx.roles.retain_missing_reason}
     if ctx.retain_predictions is not None:
         settings["retain_predictions"] = file_digest(Path(ctx.retain_predictions))
+    if inputs.attacked:
+        settings["attacks"] = {name: ctx.options["attacks"][name]["label"] for name in inputs.attacked}
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

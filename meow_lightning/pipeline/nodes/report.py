@@ -40,6 +40,8 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
 def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
     shown = {name: ctx.options[name] for name in SHOWN}
+    if ctx.options["attacks"]:
+        shown["attacks"] = ctx.options["attacks"]
     if ctx.options["ability"]["tasks"]:
         shown["ability"] = without_key(ctx.options["ability"], "folder")
     if ctx.writer is not None:

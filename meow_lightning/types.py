@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged"]
-
 Role = Literal["target", "unlearned", "retain"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """The evaluated models of a run, in reporting order."""
@@ -33,36 +32,6 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Direction = Literal["higher", "lower", "none"]
 Purpose = Literal["forget", "retain", "utility", "holdout", "near"]
 Scoring = Literal["free", "options", "few_shot"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Subject:
-    """What a number of a run describes: one of its models, possibly after an attack.
-
-    Its text, ``unlearned`` or ``unlearned@relearn``, is the key of its numbers in :class:`Results`.
-
-    Attributes:
-        role: Role of the model.
-        condition: Name of the attack; empty for the model itself.
-    """
-
-    role: Role
-    condition: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.role}@{self.condition}" if self.condition else self.role
-
-    @classmethod
-    def parse(cls, text: str) -> Subject:
-        """Read the text of a subject.
-
-        Raises:
-            ValueError: It names no role.
-        """
-        role, _, condition = text.partition("@")
-        if role not in ROLES:
-            raise ValueError(f"{text} names none of the roles {', '.join(ROLES)}")
-        return cls(role, condition)
 
 
 class NotFiniteError(UserError):
@@ -370,13 +339,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The metrics of one run: ``values[subject][name]``, or the reason why one is missing: ``missing[subject][name]``.
+    """The metrics of one run: ``values[role][name]``, or the reason why one is missing: ``missing[role][name]``.
 
-    ``subject`` is one of :data:`ROLES`, or the text of a :class:`Subject` after an attack; ``name`` that of a
-    :class:`Definition`. ``conditions`` describes every attack of the run by name, as in ``after relearning``.
+    ``role`` is one of :data:`ROLES`, after an attack ``role@attack``; ``name`` that of a :class:`Definition`.
     """
 
     definitions: tuple[Definition, ...]
     values: dict[str, dict[str, float]]
     missing: dict[str, dict[str, str]] = field(default_factory=dict)
-    conditions: dict[str, str] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)  # description of every attack, by name

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from meow_lightning.config.files import CONF, EXPERIMENTS
 from meow_lightning.config.program import program
 
-CHANGES = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation")  # groups that change the results
+CHANGES = (
+    "dataset",
+    "model",
+    "method",
+    "inversion",
+    "memo",
+    "optim",
+    "evaluation",
+    "attacks",
+)  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
 KINDS = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-from meow_lightning.types import ROLES, Definition, Direction, Results, Subject
+from meow_lightning.evaluation.subject import Subject
+from meow_lightning.types import ROLES, Definition, Direction, Results
 
-T = TypeVar("T")
 RECOVERED = ("forget/value_accuracy", "forget/rouge_l_recall", "memo/answers", "forget/extraction_strength")
 """The numbers whose change under an attack is measured."""
 VERSION = 1  # of these numbers; raised when the same metrics give other ones
-SMALLEST = 0.01  # forgotten knowledge of a metric, below which a share of it says nothing
-
-
-def under_condition(values: Mapping[str, T], condition: str) -> dict[str, T]:
-    """Select what belongs to the models after one attack, by role.
-
-    Args:
-        values: Anything by the text of a :class:`Subject`.
-        condition: Name of the attack; empty for the models themselves.
-    """
-    subjects = {text: Subject.parse(text) for text in values}
-    return {subjects[text].role: each for text, each in values.items() if subjects[text].condition == condition}
+SMALLEST = 0.05  # a ratio of smaller numbers or changes says nothing: on 64 questions one answer is 0.016
 
 
 def with_conditions(by_condition: Mapping[str, Results], labels: Mapping[str, str]) -> Results:
@@ -123,9 +111,21 @@ def _changes(results: Results, condition: str, name: str) -> dict[str, float | s
     )
     return {
         "recovered": target if isinstance(target, str) else _recovered(*target),
-        "robustness": pairs if isinstance(pairs, str) else robustness(pairs[1] - pairs[0], pairs[3] - pairs[2]),
-        "stability": own if isinstance(own, str) else stability(*own),
+        "robustness": pairs if isinstance(pairs, str) else _robustness(pairs[1] - pairs[0], pairs[3] - pairs[2]),
+        "stability": own if isinstance(own, str) else _stability(*own),
     }
+
+
+def _robustness(unlearned: float, retain: float) -> float | str:
+    if abs(unlearned) + abs(retain) < SMALLEST:
+        return "not measured: the attack moved this number of neither model, so there is nothing to compare"
+    return robustness(unlearned, retain)
+
+
+def _stability(before: float, after: float) -> float | str:
+    if abs(before) + abs(after) < SMALLEST:
+        return "not measured: this number is about 0 before and after the attack"
+    return stability(before, after)
 
 
 def _recovered(target: float, before: float, after: float) -> float | str:

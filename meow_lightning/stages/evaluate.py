@@ -10,7 +10,8 @@ from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
-from meow_lightning.evaluation.robustness import under_condition, with_conditions
+from meow_lightning.evaluation.robustness import with_conditions
+from meow_lightning.evaluation.subject import Subject, under_condition
 from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
@@ -23,7 +24,7 @@ from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
-from meow_lightning.types import ROLES, AnswerRow, Results, ScoredText, Subject
+from meow_lightning.types import ROLES, AnswerRow, Results, ScoredText
 
 METRICS_BYTES = 40_000  # measured on the default run
 

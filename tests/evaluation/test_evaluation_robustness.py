@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.evaluation.robustness import robustness, stability, under_condition, with_conditions
+from meow_lightning.evaluation.robustness import robustness, stability, with_conditions
 from meow_lightning.types import Definition, Results
 
 VALUE, MEMO = "forget/value_accuracy", "memo/answers"
@@ -39,12 +39,6 @@ def test_stability_compares_a_metric_before_and_after() -> None:
     assert stability(0.0, 0.0) == 1
 
 
-def test_numbers_are_selected_by_condition() -> None:
-    numbers = {"target": 1, "unlearned": 2, "unlearned@relearn": 3, "retain@relearn": 4, "target@int4": 5}
-    assert under_condition(numbers, "") == {"target": 1, "unlearned": 2}
-    assert under_condition(numbers, "relearn") == {"unlearned": 3, "retain": 4}
-
-
 def test_without_attacks_the_results_are_the_same_object() -> None:
     alone = results(0.9, 0.1, 0.2)
     assert with_conditions({"": alone}, {}) is alone
@@ -73,3 +67,11 @@ def test_reasons_stand_in_the_place_of_numbers() -> None:
     assert reasons[f"robustness/{VALUE}"] == "there is no retain model"
     assert "nothing to bring back" in reasons[f"recovered/{VALUE}"]
     assert joined.values["unlearned@a"][f"stability/{VALUE}"] == 1
+
+
+def test_ratios_of_numbers_about_zero_are_not_shown() -> None:
+    joined = with_conditions({"": results(1.0, 0.0, 0.06), "a": results(1.0, 0.016, 0.05)}, {"a": "after a"})
+    assert joined.values["unlearned@a"].keys() == {VALUE, f"recovered/{VALUE}"}
+    reasons = joined.missing["unlearned@a"]
+    assert "moved" in reasons[f"robustness/{VALUE}"]
+    assert "about 0" in reasons[f"stability/{VALUE}"]

@@ -14,9 +14,10 @@ from meow_lightning.evaluation.ability import (
     check_definition,
     harness_version,
 )
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Role, Subject
+from meow_lightning.types import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

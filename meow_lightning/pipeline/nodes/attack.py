@@ -13,13 +13,14 @@ from meow_lightning.config.schema import Learning
 from meow_lightning.config.validation import check_call, check_types
 from meow_lightning.data.encoding import digest_of
 from meow_lightning.errors import UserError, invalid_option
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.predict import predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Role, Subject
+from meow_lightning.types import Role
 
 CONDITION = re.compile(r"\w+")
 LEARNING = tuple(Learning.__required_keys__)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count, takewhile
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from meow_lightning.types import ROLES, Role, Subject
+from meow_lightning.evaluation.subject import Subject
+from meow_lightning.types import ROLES, Role
 
 ScoreKind = Literal["answers", "candidates"]
 Scored = tuple[Role, ScoreKind]

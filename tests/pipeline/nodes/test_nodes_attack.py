@@ -9,11 +9,12 @@ import pytest
 from helpers.hydra import cell, keys, options
 
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.requirements import Planner
-from meow_lightning.types import ROLES, Subject
+from meow_lightning.types import ROLES
 
 UNLEARNED = Subject("unlearned", "relearn")
 

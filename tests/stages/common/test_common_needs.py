@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels
-from meow_lightning.types import Subject
 
 EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},

@@ -75,7 +75,7 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
     }  # fmt: skip
     method = yaml.safe_load((CONF / "method" / "npo_kl.yaml").read_text())
     write_quiz(folder / "quiz", long="She wrote 12 books about the sea. " * 600)  # a block of its own
-    inputs |= {"files": FILES, "folder": str(folder / "quiz")}
+    inputs |= {"files": FILES, "folder": str(folder / "quiz"), "trains": True}
     settings: dict[str, dict[str, Any]] = {
         "ability": {
             "task": "quiz", "config": CHOICE, "data": quiz(folder / "quiz").digests(), "num_fewshot": None,
@@ -85,6 +85,10 @@ def works(folder: Path, begin: Path, *, devices: int) -> dict[str, StageContext]
         "score": {"memo": {"_target_": memo["_target_"], **component_arguments(memo)}},
         "unlearn": {
             "method": {"_target_": method["_target_"], "beta": 0.1, "retain_weight": 1.0}, "recipe": RECIPE, "seed": 0,
+        },
+        "attack": {
+            "attack": {"_target_": "meow_lightning.attacks.relearn.Relearn", "data": "forget", "share": 0.7},
+            "recipe": RECIPE, "seed": 0,
         },
     }  # fmt: skip
     how = runtime(
@@ -200,10 +204,19 @@ def test_two_processes_answer_every_question_once(two, folders: dict[str, Path])
 
 @pytest.mark.ddp
 def test_two_processes_measure_the_same_ability_to_the_last_bit(two, folders: dict[str, Path]) -> None:
-    for name in ability.MAKES:
+    for name in ability.Ability.outputs:
         first, second = ((folder / "ability" / name).read_bytes() for folder in folders.values())
         assert second == first
     assert len(lines(folders["two"] / "ability" / ability.ANSWERS)) == QUESTIONS
+
+
+@pytest.mark.ddp
+def test_two_processes_relearn_the_same_weights(two, folders: dict[str, Path]) -> None:
+    first, second = (load_file(folder / "attack" / "model" / "model.safetensors") for folder in folders.values())
+    before = load_file(folders["one"] / "start" / "model" / "model.safetensors")
+    assert second.keys() == first.keys()
+    assert max((second[name] - weight).abs().max().item() for name, weight in first.items()) < 1e-5
+    assert max((first[name] - weight).abs().max().item() for name, weight in before.items()) > 1e-3
 
 
 @pytest.mark.ddp

@@ -132,5 +132,9 @@ def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
     assert results["conditions"] == {"prune": "after pruning"}
     assert [*results["values"]] == [*ROLES, *(f"{role}@prune" for role in ROLES)]
     for role in ROLES:
-        assert results["values"][f"{role}@prune"].keys() >= results["values"][role].keys()
-    assert "stability/forget/rouge_l_recall" in results["values"]["unlearned@prune"]
+        known = {*results["values"][f"{role}@prune"], *results["missing"][f"{role}@prune"]}
+        assert known >= {*results["values"][role], *results["missing"][role]}
+    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@prune"]}
+    assert "After pruning" in out.stdout
+    (page,) = (tmp_path / "out" / "reports").glob("*/report.html")
+    assert "<h3>After pruning</h3>" in page.read_text()

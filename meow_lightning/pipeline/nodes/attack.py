@@ -79,7 +79,10 @@ def _settings(ctx: BuildContext, condition: str, node: Any) -> tuple[dict[str, A
     attack = check_call(option, arguments, allow=allow)
     if not (isinstance(attack, type) and issubclass(attack, BaseAttack)):
         raise invalid_option(f"{option}._target_", node["_target_"], "a subclass of BaseAttack (attacks/base.py)")
-    made: BaseAttack = instantiate(arguments, allow=allow)
+    try:
+        made: BaseAttack = instantiate(arguments, allow=allow)
+    except UserError as error:  # an attack names its options without knowing its own name in the run
+        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
     settings: dict[str, Any] = {"attack": component_config(arguments)}
     if not attack.trains:
         return {**settings, "model": ctx.inference_settings}, False

@@ -90,7 +90,7 @@ def test_the_estimates_of_an_attack(attack: str) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("attacks.relearn.share=0",), "attacks.share=0"),
+        (("attacks.relearn.share=0",), r"^attacks\.relearn\.share=0"),
         (("attacks.relearn.data=all",), r"attacks\.relearn\.data=all"),
         (("attacks.relearn.lr=2",), r"attacks\.relearn\.lr=2"),
         (("attacks.relearn.epochs=1.5",), r"attacks\.relearn\.epochs=1\.5"),

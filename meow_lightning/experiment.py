@@ -254,10 +254,13 @@ def _print_summary(
     terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, caveats: Sequence[str],
     notes: Sequence[str],
 ) -> None:  # fmt: skip
+    from meow_lightning.report.robustness import attack_tables
     from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
 
     if results is not None:
         terminal.table(closing_table(results), title="Results")
+        for title, rows in attack_tables(results):
+            terminal.table(rows, title=title)
         for warning in unmeasured_reasons(results):
             terminal.say(f"WARNING: {warning}")
         for reason in closing_reasons(results):

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged"]
-
 Role = Literal["target", "unlearned", "retain"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """The evaluated models of a run, in reporting order."""
@@ -338,9 +337,10 @@ class Progress(Protocol):
 class Results:
     """The metrics of one run: ``values[role][name]``, or the reason why one is missing: ``missing[role][name]``.
 
-    ``role`` is one of :data:`ROLES`; ``name`` that of a :class:`Definition`.
+    ``role`` is one of :data:`ROLES`, after an attack ``role@attack``; ``name`` that of a :class:`Definition`.
     """
 
     definitions: tuple[Definition, ...]
     values: dict[str, dict[str, float]]
     missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)  # description of every attack, by name

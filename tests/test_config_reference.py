@@ -36,6 +36,7 @@ def options(path) -> set[str]:
     group = str(path.parent.relative_to(CONF))
     globally = path.parent == CONF or path.read_text().startswith("# @package _global_")
     place = "" if globally else PLACES.get(group, group.replace("/", "."))
+    place = f"attacks.{path.stem}" if group == "attacks" else place
 
     def walk(node, prefix):
         for key, value in node.items():

@@ -84,7 +84,7 @@ def works(
         "evaluation": EVALUATION,
     }  # fmt: skip
     write_quiz(folder / "quiz", long="She wrote 12 books about the sea. " * 600)  # a block of its own
-    inputs |= {"files": FILES, "folder": str(folder / "quiz")}
+    inputs |= {"files": FILES, "folder": str(folder / "quiz"), "trains": True}
     settings: dict[str, dict[str, Any]] = {
         "ability": {
             "task": "quiz", "config": CHOICE, "data": quiz(folder / "quiz").digests(), "num_fewshot": None,
@@ -93,6 +93,10 @@ def works(
         "predict": {"evaluation": {"max_new_tokens": 6, "gradients": []}, "sets": ["forget", "retain"]},
         "score": {"memo": {key: value for key, value in memo.items() if key != "name"}},
         "unlearn": {"method": method or node_of("npo_kl"), "recipe": RECIPE, "seed": 0},
+        "attack": {
+            "attack": {"_target_": "meow_lightning.attacks.relearn.Relearn", "data": "forget", "share": 0.7},
+            "recipe": RECIPE, "seed": 0,
+        },
     }  # fmt: skip
     how = runtime(
         devices=devices, strategy=strategy, micro_batch_size=2, checkpoint_seconds=0.0, memo_every_steps=3,
@@ -211,6 +215,15 @@ def test_two_processes_measure_the_same_ability_to_the_last_bit(two, folders: di
         first, second = ((folder / "ability" / name).read_bytes() for folder in folders.values())
         assert second == first
     assert len(lines(folders["two"] / "ability" / ability.ANSWERS)) == QUESTIONS
+
+
+@pytest.mark.ddp
+def test_two_processes_relearn_the_same_weights(two, folders: dict[str, Path]) -> None:
+    first, second = (load_file(folder / "attack" / "model" / "model.safetensors") for folder in folders.values())
+    before = load_file(folders["one"] / "start" / "model" / "model.safetensors")
+    assert second.keys() == first.keys()
+    assert max((second[name] - weight).abs().max().item() for name, weight in first.items()) < 1e-5
+    assert max((first[name] - weight).abs().max().item() for name, weight in before.items()) > 1e-3
 
 
 @pytest.mark.ddp

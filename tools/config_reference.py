@@ -32,7 +32,9 @@ EVERYWHERE = {
     "name": "name of the choice, in reports and in the names of folders",
     "_target_": "what implements it: `package.module.Class`, called with the other options of the choice",
 }
-TWINS = {"model.finetune.": "model.pretrain."}  # same options, explained only once
+TWINS = {  # same options, explained only once
+    "model.finetune.": "model.pretrain.", "attacks.quantise_int4.": "attacks.quantise_int8.",
+}  # fmt: skip
 OPTIONS = {**dict(option_types(RunConfig, "")), **dict(option_types(Launcher, "hydra.launcher"))}
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
 FURTHER = ("inversion/prompt", "recipe", "hydra/launcher", "hydra/sweeper")  # groups that config.yaml does not list
@@ -107,7 +109,7 @@ def _every() -> list[Choice]:
 def _intros() -> dict[str, str]:
     """Map the groups of ``config.yaml``, in order, to the comments in its defaults list."""
     text = (CONF / "config.yaml").read_text(encoding="utf-8")
-    return dict(re.findall(r"^  - (\w+): \w+ +# (.+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^  - (\w+): (?:\w+|\[\]) +# (.+)$", text, re.MULTILINE))
 
 
 @cache
@@ -122,6 +124,8 @@ def _choices(group: str) -> list[Choice]:
 def _choice(path: Path, group: str) -> Choice:
     text = path.read_text(encoding="utf-8")
     place = "" if text.startswith(GLOBAL) else PLACES.get(group, group.replace("/", "."))
+    if own := re.match(r"# @package (\w+\.\w+)$", text, re.MULTILINE):  # a choice beside others of its group
+        place = own[1]
     node = yaml.compose(text)
     entries = list(_entries(node, text.splitlines(), f"{place}." if place else ""))
     implementation = next((value for option, value, _ in entries if option == f"{place}._target_"), "")
@@ -135,7 +139,7 @@ def _choice(path: Path, group: str) -> Choice:
 
 def _about(text: str) -> str:
     """Extract the leading comment of a file."""
-    lines = text.removeprefix(GLOBAL).lstrip().splitlines()
+    lines = re.sub(r"\A# @package .*", "", text).lstrip().splitlines()
     first = next(at for at, line in enumerate([*lines, ""]) if not line.startswith("#"))
     return " ".join(line.lstrip("# ") for line in lines[:first])
 

@@ -64,12 +64,13 @@ Other options that change the results
   optim=       {optim}
   evaluation=  {evaluation}
   ability=     {ability}
+  attacks=     a list of {attacks}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, predict, evaluate, report
+  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, attack, predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared

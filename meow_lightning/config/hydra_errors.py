@@ -23,6 +23,7 @@ CHANGES = (
     "optim",
     "evaluation",
     "ability",
+    "attacks",
 )  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
@@ -52,6 +53,10 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
         allowed = re.findall(r"^\t([\w-]+)$", text, re.MULTILINE)
         expected = f"one of {', '.join(allowed)}" if allowed else "no choice, since the group is empty"
         return str(invalid_option(group, given, expected, did_you_mean=nearest(given, allowed)))
+    if match := re.search(r"Could not load '(.+)/([^'/]*)'", text):  # one of a list of choices
+        group, given = match.groups()
+        return str(invalid_option(group, given, f"one of {', '.join(choices(group))}",
+                                  did_you_mean=nearest(given, choices(group))))  # fmt: skip
     if match := re.search(r"Could not override '([^']+)'|but config group '([^']+)' does not exist", text):
         return _unknown_key(match.group(1) or match.group(2), words)
     if match := re.search(r"You must specify '([^']+)'|Missing mandatory value: (\S+)", text):

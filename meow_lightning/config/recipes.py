@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Finetune, Optim
 from meow_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from meow_lightning.config.schema import RunConfig
 
 OPTIM = ("betas", "eps", "weight_decay", "max_grad_norm", "warmup", "schedule")  # the same for every method
 RECIPE = ("lr", "epochs", "global_batch_size")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from omegaconf import MISSING
 from pydantic import Field, ValidationError, field_validator
 
+from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
@@ -226,6 +227,8 @@ class RunConfig(Options):
     optim: Optim
     evaluation: Evaluation
     ability: Ability
+    attacks: dict[str, AttackConfig] = Field(default_factory=dict)
+    """Attacks on the finished models, by condition."""
     trainer: Trainer
     logger: Logger
     callbacks: Callbacks
@@ -300,7 +303,8 @@ def hydra_schema() -> type:
 
     fields = [
         (name, hint(field.rebuild_annotation()),
-         dataclasses.field(default_factory=list) if name == "trusted_packages" else dataclasses.field(default=MISSING))
+         dataclasses.field(default=MISSING) if field.is_required() else
+         dataclasses.field(default_factory=field.get_default(call_default_factory=True).__class__))
         for name, field in RunConfig.model_fields.items()
     ]  # fmt: skip
     return dataclasses.make_dataclass("Config", fields)

@@ -19,6 +19,7 @@ from meow_lightning.config.ranges import (
 from meow_lightning.errors import UserError, invalid_option
 
 Beta = Annotated[Number, Range(0, 1, above=True, below=True)]
+Betas = Annotated[list[Beta], Rule(lambda pair: len(pair) == 2, "a list [a number, a number]")]
 Warmup = Annotated[
     Number,
     Range(0, MANY),
@@ -32,7 +33,7 @@ Warmup = Annotated[
 class AdamW(Options):
     """Optimizer options of every training."""
 
-    betas: Annotated[list[Beta], Rule(lambda pair: len(pair) == 2, "a list [a number, a number]")]
+    betas: Betas
     """AdamW's decay rates."""
     eps: Annotated[Number, Range(1e-30, 1)]  # in float32 a smaller one acts like 0 and leads to 0/0
     """AdamW's epsilon."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
+from meow_lightning.pipeline.nodes.attack import attacked_models, evaluate_attacked
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
@@ -31,6 +34,7 @@ def graph(config: RunConfig) -> RunGraph:
         base=initial.base, target=initial.target, retain=initial.retain,
         unlearned=rounds[-1].unlearned if rounds else unlearned_model(ctx, initial),
     )  # fmt: skip
+    models = replace(models, attacked=attacked_models(ctx, models.by_role))
     predictions = {role: predict(ctx, role, model) for role, model in models.by_role.items()}
     ctx.check_windows("answer", lambda fact: (fact.answer,))
     scores: dict[Scored, Artifact] = {
@@ -39,8 +43,11 @@ def graph(config: RunConfig) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
-    ability = abilities(ctx, models)
-    evaluation = EvaluationInputs(predictions=predictions, scores=scores, abilities=ability.results)
+    ability = abilities(ctx, models.by_role)
+    attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in ctx.config.attacks}
+    evaluation = EvaluationInputs(
+        predictions=predictions, scores=scores, abilities=ability.results, attacked=attacked
+    )  # fmt: skip
     results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
         results=results, models=models, evaluation=evaluation, verifications=verifications,
@@ -50,7 +57,7 @@ def graph(config: RunConfig) -> RunGraph:
     return RunGraph(
         name=config.run_name, streams=tuple(ctx.method.streams), models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, results=results,
+        abilities=ability.results, attacked=attacked, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

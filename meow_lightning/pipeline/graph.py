@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import RunModels, Scored
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -50,6 +50,7 @@ class RunGraph:
         scores: MEMO scores, by role and kind of text.
         verifications: Windows of these scores, computed again; empty if ``memo.verify`` is 0.
         abilities: Results of ability tasks, by role and task; empty where none are asked for.
+        attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
         results: The metrics.
         report: The report, which needs all others.
     """
@@ -62,6 +63,7 @@ class RunGraph:
     scores: Mapping[Scored, Artifact]
     verifications: Mapping[Scored, Artifact]
     abilities: Mapping[tuple[Role, str], Artifact]
+    attacked: Mapping[str, EvaluationInputs[Artifact]]
     results: Artifact
     report: Artifact
 
@@ -80,7 +82,9 @@ class RunGraph:
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
-            *self.abilities.values(), self.results, self.report,
+            *self.abilities.values(),
+            *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),
+            self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)
 

@@ -88,22 +88,34 @@ def number(results: Results, role: str, name: str) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
+def subject_name(results: Results, subject: str) -> str:
+    """Format a subject, as in ``unlearned model`` and ``unlearned model, after relearning``.
+
+    Args:
+        results: The numbers of a run.
+        subject: Text of a :class:`Subject`.
+    """
+    role, _, condition = subject.partition("@")
+    name = ROLE_NAMES.get(role, role)
+    return f"{name}, {results.conditions.get(condition, condition)}" if condition else name
+
+
 def why_missing(results: Results, role: str, name: str) -> str:
-    """Explain why :func:`number` is ``None``; for a role without any numbers, with the role's reason."""
+    """Explain why :func:`number` is ``None``; for a subject without any numbers, with the subject's reason."""
     reasons = results.missing.get(role, {})
     if name in reasons:
         return reasons[name].removeprefix("not measured: ")
     if name in results.values.get(role, {}):
-        return f"{name} of the {ROLE_NAMES.get(role, role)} is not a number"
+        return f"{name} of the {subject_name(results, role)} is not a number"
     if not results.values.get(role) and reasons:
         return next(iter(reasons.values())).removeprefix("not measured: ")
     if not results.values.get(role):
-        return f"this run has no {ROLE_NAMES.get(role, role)}"
+        return f"this run has no {subject_name(results, role)}"
     part = name.partition("/")[0]
     named = any(info.name == part for info in BENCHMARK)
     if named and not any(known.startswith(f"{part}/") for known in (*reasons, *results.values.get(role, {}))):
         return f"there is no {readable_name(part)} set"
-    return f"{label(results, name)} was not measured for the {ROLE_NAMES.get(role, role)}"
+    return f"{label(results, name)} was not measured for the {subject_name(results, role)}"
 
 
 def definition(results: Results, name: str) -> Definition | None:

@@ -10,11 +10,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
+from meow_lightning.report.robustness import LEGEND, attack_picture, attack_tables
 from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture
@@ -76,6 +78,16 @@ class NumberTable:
     roles: Sequence[str] = ROLES
 
 
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """The numbers after one attack: a heading, its form in a sentence, the changes and the main numbers."""
+
+    title: str
+    label: str
+    changes: Sequence[Sequence[str]]
+    numbers: NumberTable
+
+
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
     """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/*.svg``, and return the path of the first.
 
@@ -89,7 +101,7 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     drawn = pictures(data)
-    for picture in [*drawn, rounds.picture(data.loop)]:
+    for picture in [*drawn, rounds.picture(data.loop), attack_picture(data)]:
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
@@ -121,6 +133,9 @@ def page(data: ReportData, drawn: Sequence[Picture]) -> str:
         main_numbers=_number_table(data, main),
         further_numbers=_number_table(data, [name for name in names if name not in main]),
         legend=tables.LEGEND,
+        attacks=_attacks(data, main),
+        attack_legend=LEGEND,
+        attack_picture=attack_picture(data),
         pictures=drawn,
         selection=section(choice),
         rounds=rounds.section(data.loop),
@@ -150,15 +165,25 @@ def _stats(data: ReportData) -> list[Stat]:
     return stats
 
 
-def _number_table(data: ReportData, names: Sequence[str]) -> NumberTable:
-    """Format numbers of all roles, with reasons for missing ones."""
-    lines, reasons = tables.lines(data.results, names)
+def _attacks(data: ReportData, names: Sequence[str]) -> list[Attacked]:
+    """Format the numbers after every attack."""
+    return [
+        Attacked(title, text, changes, _number_table(data, names, condition))
+        for (title, changes), (condition, text) in zip(
+            attack_tables(data.results), data.results.conditions.items(), strict=True
+        )
+    ]
+
+
+def _number_table(data: ReportData, names: Sequence[str], condition: str = "") -> NumberTable:
+    """Format numbers of all roles, possibly after an attack, with reasons for missing ones."""
+    lines, reasons = tables.lines(data.results, names, condition)
     rows: list[NumberRow] = []
     group = None
     for line in lines:
         kind = line.name.split("/")[0] if "/" in line.name else ""
         cells = [
-            NumberCell(text, note, _interval(data, role, line.name))
+            NumberCell(text, note, _interval(data, str(Subject(role, condition)), line.name))
             for role, text, note in zip(ROLES, line.cells, line.notes, strict=True)
         ]
         rows.append(NumberRow(line.label, line.arrow, line.unit, cells, group is not None and kind != group))
@@ -166,10 +191,10 @@ def _number_table(data: ReportData, names: Sequence[str]) -> NumberTable:
     return NumberTable(rows, reasons)
 
 
-def _interval(data: ReportData, role: str, name: str) -> tuple[str, str] | None:
+def _interval(data: ReportData, subject: str, name: str) -> tuple[str, str] | None:
     """Format both ends of a number's bootstrap interval; ``None`` without an interval or number."""
-    interval = data.intervals.get(role, {}).get(name)
-    if interval is None or number(data.results, role, name) is None:
+    interval = data.intervals.get(subject, {}).get(name)
+    if interval is None or number(data.results, subject, name) is None:
         return None
     low, high = interval
     return format_value(name, low), format_value(name, high)

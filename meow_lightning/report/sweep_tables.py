@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.config.schema import RunConfig
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import DASH, arrow, format_value, number, readable_name
 from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
@@ -41,27 +42,46 @@ class Swept:
 def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
     """Build (title, rows with header) of a sweep: its runs, then means over seeds if there are several.
 
+    Both follow again for every attack of the runs.
+
     Args:
         runs: Name and numbers of every run, in row order.
         columns: Names of the numbers.
         ends: Whether to show the range below each mean, and the interval below that.
         nested: Interval of each mean over seeds and questions, by run name without the seed; may be incomplete.
     """
-    listed = [(f"{len(runs)} runs, the unlearned model's numbers", _run_rows(runs, columns))]
+    listed = _of_condition(runs, columns, ends=ends, nested=nested, condition="")
+    labels = {name: text for _, results in runs for name, text in results.conditions.items()}
+    for condition, text in labels.items():
+        attacked = [(name, results) for name, results in runs if condition in results.conditions]
+        found = _of_condition(attacked, columns, ends=ends, nested={}, condition=condition)
+        listed += [(f"{title}, {text}", rows) for title, rows in found]
+    return listed
+
+
+def _of_condition(runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nested, condition: str) -> list[Table]:
+    """Build the tables of the unlearned models themselves, or after one attack."""
+    subject = str(Subject("unlearned", condition))
+    listed = [
+        (f"{len(runs)} run{'s' * (len(runs) != 1)}, the unlearned model's numbers", _run_rows(runs, columns, subject))
+    ]
     groups = _without_seed(runs)
     if any(len(group) > 1 for group in groups.values()):
         seeds = max(map(len, groups.values()))
         below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
         listed.append(
-            (f"means over up to {seeds} seeds{below}", _means(groups, columns, nested=nested if ends else None))
+            (
+                f"means over up to {seeds} seeds{below}",
+                _means(groups, columns, subject, nested=nested if ends else None),
+            )
         )
     return listed
 
 
-def _run_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
+def _run_rows(runs: Runs, columns: Sequence[str], subject: str) -> list[list[str]]:
     rows = [_header(runs, columns)]
     for words, results in runs:
-        values = [(name, number(results, "unlearned", name)) for name in columns]
+        values = [(name, number(results, subject, name)) for name in columns]
         unknown = "" if target_knows(results) else " (meaningless: facts not known)"
         rows.append(
             [words + unknown, *(DASH if value is None else format_value(name, value) for name, value in values)]
@@ -69,12 +89,14 @@ def _run_rows(runs: Runs, columns: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def _means(groups: dict[str, list[Results]], columns: Sequence[str], *, nested: Nested | None) -> list[list[str]]:
+def _means(
+    groups: dict[str, list[Results]], columns: Sequence[str], subject: str, *, nested: Nested | None
+) -> list[list[str]]:
     rows = [_header([(words, results) for words, group in groups.items() for results in group], columns)]
     for words, group in groups.items():
         means, below = [words], [""]
         for name in columns:
-            known = [value for results in group if (value := number(results, "unlearned", name)) is not None]
+            known = [value for results in group if (value := number(results, subject, name)) is not None]
             means.append(format_value(name, sum(known) / len(known)) if known else DASH)
             below.append(
                 f"{format_value(name, min(known))} to {format_value(name, max(known))}" if len(known) > 1 else ""

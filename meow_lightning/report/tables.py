@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
+from meow_lightning.evaluation.robustness import change_name
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import (
     DASH,
     arrow,
@@ -19,6 +21,8 @@ from meow_lightning.report.data import (
     stderr_of,
     why_missing,
 )
+from meow_lightning.report.robustness import KINDS, attack_tables, measured
+from meow_lightning.report.robustness import LEGEND as ATTACK_LEGEND
 from meow_lightning.report.verdict import UNKNOWN, WHOLLY_KNOWN
 from meow_lightning.types import ROLES, Results
 
@@ -77,19 +81,26 @@ def is_main(results: Results, name: str) -> bool:
     return known is not None and known.main
 
 
-def lines(results: Results, names: Iterable[str]) -> tuple[list[Line], list[str]]:
-    """Build one :class:`Line` per metric, and the list of reasons that notes refer to, from 1."""
+def lines(results: Results, names: Iterable[str], condition: str = "") -> tuple[list[Line], list[str]]:
+    """Build one :class:`Line` per metric, and the list of reasons that notes refer to, from 1.
+
+    Args:
+        results: The numbers of a run.
+        names: Names of the metrics.
+        condition: Name of the attack after which the models are shown; empty for the models themselves.
+    """
+    subjects = [str(Subject(role, condition)) for role in ROLES]
     reasons: list[str] = []
     rows = []
     for name in names:
         cells: list[str] = []
         notes: list[int | None] = []
-        for role in ROLES:
-            value = number(results, role, name)
-            error = stderr_of(results, role, name)
+        for subject in subjects:
+            value = number(results, subject, name)
+            error = stderr_of(results, subject, name)
             spread = "" if error is None else f" ± {format_value(name, error)}"
             cells.append(DASH if value is None else format_value(name, value) + spread)
-            notes.append(_note(reasons, why_missing(results, role, name)) if value is None else None)
+            notes.append(_note(reasons, why_missing(results, subject, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
         rows.append(Line(name, label(results, name), arrow(results, name), unit, tuple(cells), tuple(notes)))
@@ -104,27 +115,47 @@ def _note(reasons: list[str], reason: str) -> int:
 
 
 def markdown(results: Results) -> str:
-    """Render the table in Markdown: a row per metric, a column per role, and reasons for missing numbers below."""
+    """Render the tables in Markdown: a row per metric, a column per role, and reasons for missing numbers below.
+
+    After the table of the models themselves, two tables per attack: what it changes, and all numbers after it.
+    """
     rows, reasons = lines(results, metric_names(results))
+    doubts = [f"**{doubt}**\n" for doubt in unmeasured_reasons(results)]
+    text = [*_table(rows), "", *doubts, LEGEND, "", *_reasons(reasons)]
+    for (title, changes), condition in zip(attack_tables(results), results.conditions, strict=True):
+        rows, reasons = lines(results, metric_names(results), condition)
+        head, *body = changes
+        bars = [_bar(head), _bar(["---", *["---:"] * (len(head) - 1)]), *map(_bar, body)]
+        text += ["", f"## {title}", "", *bars, "", ATTACK_LEGEND, "", *_table(rows), "", *_reasons(reasons)]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _table(rows: Sequence[Line]) -> list[str]:
+    """Render a row per metric, with a column per role."""
     header = ["metric", "", "unit", *ROLES]
     text = [_bar(header), _bar(["---", ":---:", "---", *["---:"] * len(ROLES)])]
     for line in rows:
         cells = [c if note is None else f"{c} [{note}]" for c, note in zip(line.cells, line.notes, strict=True)]
         text.append(_bar([line.label, line.arrow, line.unit, *cells]))
-    text += ["", *(f"**{doubt}**\n" for doubt in unmeasured_reasons(results)), LEGEND, ""]
-    text += [f"[{position}] {_one_line(reason)}  " for position, reason in enumerate(reasons, start=1)]
-    return "\n".join(text).rstrip() + "\n"
+    return text
+
+
+def _reasons(reasons: Sequence[str]) -> list[str]:
+    """Render the reasons for missing numbers."""
+    return [f"[{position}] {_one_line(reason)}  " for position, reason in enumerate(reasons, start=1)]
 
 
 def csv(results: Results) -> str:
-    """Render the table as CSV in full precision: ``metric,direction,unit``, a column per role, reasons."""
+    """Render the table as CSV in full precision: ``metric,direction,unit``, a column per subject, reasons."""
     out = io.StringIO()
     table = csv_format.writer(out, lineterminator="\n")
-    table.writerow(["metric", "direction", "unit", *ROLES, "missing"])
+    subjects = [str(Subject(role, condition)) for condition in ("", *results.conditions) for role in ROLES]
+    table.writerow(["metric", "direction", "unit", *subjects, "missing"])
     errors = [stderr_name(name) for name in ability_names(results)]
-    for name in [*metric_names(results), *errors]:
-        values = {role: number(results, role, name) for role in ROLES}
-        reasons = [f"{role}: {why_missing(results, role, name)}" for role, value in values.items() if value is None]
+    changes = [change_name(kind, name) for name in measured(results) for kind in KINDS if results.conditions]
+    for name in [*metric_names(results), *errors, *changes]:
+        values = {subject: number(results, subject, name) for subject in subjects}
+        reasons = [f"{each}: {why_missing(results, each, name)}" for each, value in values.items() if value is None]
         known = definition(results, name)
         row = [name, known.direction if known else "", known.unit if known else ""]
         table.writerow([*row, *("" if v is None else repr(v) for v in values.values()), "; ".join(reasons)])

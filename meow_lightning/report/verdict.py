@@ -8,8 +8,9 @@ from typing import Literal
 
 from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import format_value, label, number, why_missing
-from meow_lightning.types import Results
+from meow_lightning.types import ROLES, Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
 ROUNDING = 1e-6  # answers; tolerance for the rounding of shares
@@ -60,6 +61,7 @@ def verdict(results: Results) -> Verdict:
         ("Utility", _utility(results)),
         ("Retain set", _retain(results)),
         ("MEMO", _memo(results)),
+        ("Attacks", _attacks(results)),
     ]
     return Verdict(tone, headline, tuple((topic, text) for topic, text in findings if text), tuple(_limits(results)))
 
@@ -268,6 +270,25 @@ def _memo(results: Results) -> str:
     return f"MEMO of the true answers is {after:.3f}{others}."
 
 
+def _attacks(results: Results) -> str:
+    """Describe what every attack does to the share of answers that state the true value."""
+    name, sentences = "forget/value_accuracy", []
+    for condition, text in results.conditions.items():
+        ends = {
+            role: (number(results, role, name), number(results, str(Subject(role, condition)), name)) for role in ROLES
+        }
+        before, after = ends["unlearned"]
+        if before is None or after is None:
+            continue
+        low, high = ends["retain"]
+        compared = "" if low is None or high is None else f" (retain model: {low:.0%} to {high:.0%})"
+        sentences.append(
+            f"{text[:1].upper()}{text[1:]}, the share of answers that state the true value goes from {before:.0%} to "
+            f"{after:.0%}{compared}."
+        )
+    return " ".join(sentences)
+
+
 def _others(results: Results, name: str, *, percent: bool = True, digits: int = 0) -> str:
     """Format the target and retain model's numbers in brackets, or an empty string."""
     known = [(role, value) for role in ("target", "retain") if (value := number(results, role, name)) is not None]
@@ -287,8 +308,13 @@ def _limits(results: Results) -> list[str]:
         "look at the answers that unlearning trained on.",
         "Forget quality alone does not rank methods: a ruined model can reach it too. Read it together with "
         "the retain set's numbers.",
-        "One run with one seed. Nothing here tests whether the facts can be extracted by other wordings, by an attack, "
-        "or by a little further training.",
+        "One run with one seed. "
+        + (
+            "Other attacks and other wordings may still extract the facts."
+            if results.conditions
+            else "Nothing here tests whether the facts can be extracted by other wordings, by an attack, or by a "
+            "little further training."
+        ),
     ]
     rouge, value = (number(results, "unlearned", f"forget/{part}") for part in ("rouge_l_recall", "value_accuracy"))
     if rouge is not None and value is not None and rouge > value + 0.3:

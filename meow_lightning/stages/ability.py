@@ -45,7 +45,7 @@ class Ability(Stage):
 
     name = "ability"
     version = 1
-    after = ("unlearn",)
+    after = ("unlearn", "attack")
     outputs = (RESULT, ANSWERS)
     splits = True
     absent = "goal=ability runs nothing with ability=none; set ability=general or ability.tasks=[piqa]"

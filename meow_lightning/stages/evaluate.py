@@ -10,8 +10,10 @@ from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
-from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
+from meow_lightning.evaluation.subject import Subject, under_condition
+from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.resources.requirements import Planner
@@ -23,20 +25,22 @@ from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
-from meow_lightning.types import AnswerRow, ScoredText
+from meow_lightning.types import ROLES, AnswerRow, Results, ScoredText
 
 METRICS_BYTES = 40_000  # measured on the default run
 
 
 def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[AnswerRow]]:
-    """Read the predictions by role: the stored ones, and those of a log that replaces the retain model.
+    """Read the predictions by subject: the stored ones, and those of a log that replaces the retain model.
 
     Args:
         work: The stage's context.
         selection_fraction: Share of every set that is left out because it was used to select an epoch.
     """
-    stored = EvaluationInputs.from_needs(work.needs).predictions
-    rows: dict[str, list[AnswerRow]] = {role: list(PredictResult.read(path).rows) for role, path in stored.items()}
+    rows: dict[str, list[AnswerRow]] = {}
+    for condition, stored in EvaluationInputs.from_needs(work.needs).by_condition.items():
+        for role, path in stored.predictions.items():
+            rows[str(Subject(role, condition))] = list(PredictResult.read(path).rows)
     log = work.inputs.get("retain_predictions")
     if log is not None:
         if "retain_predictions" in work.settings:
@@ -51,19 +55,62 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
 
 
 def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredText]]]:
-    """Read the MEMO scores by role and kind."""
-    by_role: dict[str, dict[str, list[ScoredText]]] = {}
-    for (role, kind), folder in inputs.scores.items():
-        by_role.setdefault(role, {})[kind] = list(ScoreResult.read(folder).texts)
-    return by_role
+    """Read the MEMO scores by subject and kind."""
+    found: dict[str, dict[str, list[ScoredText]]] = {}
+    for condition, stored in inputs.by_condition.items():
+        for (role, kind), folder in stored.scores.items():
+            found.setdefault(str(Subject(role, condition)), {})[kind] = list(ScoreResult.read(folder).texts)
+    return found
 
 
 def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
-    """Read the results of ability tasks by role."""
-    by_role: dict[str, list[AbilityResult]] = {}
-    for (role, _), folder in inputs.abilities.items():
-        by_role.setdefault(role, []).append(AbilityResult.read(folder))
-    return by_role
+    """Read the results of ability tasks by subject."""
+    found: dict[str, list[AbilityResult]] = {}
+    for condition, stored in inputs.by_condition.items():
+        for (role, _), folder in stored.abilities.items():
+            found.setdefault(str(Subject(role, condition)), []).append(AbilityResult.read(folder))
+    return found
+
+
+def _results(
+    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+) -> Results:
+    """Compute the metrics of the models themselves, and after every attack: each against its retain model."""
+    settings, ability = work.settings, abilities(EvaluationInputs.from_needs(work.needs))
+    labels, public = settings.get("attacks", {}), public_texts(load_examples(work, "retain"))
+    unmeasured = [Unmeasured(**each) for each in settings.get("unmeasured", ())]
+    found: dict[str, Results] = {}
+    for condition in ("", *labels):
+        absent = dict(settings.get("absent", {}))
+        if condition and "retain_predictions" in settings:
+            absent["retain"] = (
+                "a log replaces the retain model (evaluation.retain_predictions), which no attack changes"
+            )
+        results = evaluate(
+            under_condition(rows, condition), under_condition(memo, condition),
+            truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
+            public=public, benchmark=benchmark_from(settings),
+        )  # fmt: skip
+        found[condition] = with_ability(
+            results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured
+        )  # fmt: skip
+    return with_conditions(found, labels)
+
+
+def _samples(
+    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+) -> dict[str, dict[str, Floats]]:
+    """Draw the bootstrap samples of the headline metrics, by subject and name."""
+    settings = work.settings
+    samples: dict[str, dict[str, Floats]] = {}
+    for condition in ("", *settings.get("attacks", {})):
+        drawn = headline_samples(
+            under_condition(rows, condition), under_condition(memo, condition),
+            truth_ratio_mean=settings["truth_ratio_mean"], protocol=settings.get("protocol", "none"),
+            bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
+        )  # fmt: skip
+        samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
+    return samples
 
 
 class Evaluate(Stage):
@@ -86,20 +133,7 @@ class Evaluate(Stage):
     def run(self, work: StageContext) -> None:
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
         rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-        inputs = EvaluationInputs.from_needs(work.needs)
-        memo, mean = scores(inputs), work.settings["truth_ratio_mean"]
-        protocol = work.settings.get("protocol", "none")
-        results = evaluate(
-            rows, memo, truth_ratio_mean=mean, absent=work.settings.get("absent", {}), protocol=protocol,
-            public=public_texts(load_examples(work, "retain")), benchmark=benchmark_from(work.settings),
-        )  # fmt: skip
-        results = with_ability(
-            results, abilities(inputs), absent=work.settings.get("absent", {}),
-            unmeasured=[Unmeasured(**each) for each in work.settings.get("unmeasured", ())],
-        )  # fmt: skip
-        samples = headline_samples(
-            rows, memo, truth_ratio_mean=mean, protocol=protocol, bootstrap_samples=work.settings["bootstrap_samples"],
-            seed=0, benchmark=benchmark_from(work.settings),
-        )  # fmt: skip
+        memo = scores(EvaluationInputs.from_needs(work.needs))
+        results, samples = _results(work, rows, memo), _samples(work, rows, memo)
         intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
         EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

@@ -57,7 +57,7 @@ class Predict(Stage):
 
     name = "predict"
     version = 7
-    after = ("unlearn",)
+    after = ("unlearn", "attack")
     outputs = PredictResult.files
     oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
     splits = True

@@ -253,8 +253,11 @@ def test_a_method_that_trains_nothing_is_the_model_it_starts_from(method, twin):
     assert made["score/unlearned/answers"] == made[f"score/{twin}/answers"]
 
 
+ATTACKED = "@quantise_int4"
+
+
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2", "ability.tasks=[piqa]")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=quantise_int4")
     for goal in stages():
         walk = made.goal(goal)
         assert {artifact.stage for artifact in walk} <= up_to({"score": "verify"}.get(goal, goal))
@@ -272,13 +275,12 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["score"] == labels["verify"] == labels["finetune"] | labels["filter"] | measured | checked
     before = {"finetune base", "finetune target", "propose", "filter", "score target candidates"}
     assert labels["unlearn"] == before | {"unlearn unlearned"}
-    assert labels["predict"] == labels["unlearn"] | {"finetune retain"} | {
-        "predict target", "predict unlearned", "predict retain",
-    }  # fmt: skip
-    assert labels["ability"] == labels["unlearn"] | {"finetune retain"} | {
-        "ability target piqa", "ability unlearned piqa", "ability retain piqa",
-    }  # fmt: skip
-    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3  # checks and ability
+    subjects = [f"{role}{condition}" for role in ("target", "unlearned", "retain") for condition in ("", ATTACKED)]
+    attacks = {f"attack {each}" for each in subjects if ATTACKED in each}
+    assert labels["attack"] == labels["unlearn"] | {"finetune retain"} | attacks
+    assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
+    assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 * 4  # checks, ability, and all of it after an attack
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

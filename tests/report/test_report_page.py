@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.html import compact
 
+from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
@@ -304,3 +305,20 @@ def test_the_questions_are_those_of_the_unlearned_model():
     }
     assert len(_rows_of_set(replace(data, rows=rows), "forget")) == 2
     assert len(_rows_of_set(replace(data, rows={**rows, "unlearned": [], "target": []}), "forget")) == 7
+
+
+def test_attacks_have_a_section_of_their_own_with_a_picture(data: ReportData, html: str, tmp_path: Path) -> None:
+    plain = data.results
+    results = with_conditions({"": plain, "relearn": plain}, {"relearn": "after <re>learning"})
+    text = written(replace(data, results=results), tmp_path)
+    section = text[text.index("<h2>After attacks</h2>") : text.index("<h2>Figures</h2>")]
+    assert "<h3>After &lt;re&gt;learning</h3>" in section
+    assert "All main numbers after &lt;re&gt;learning" in section
+    assert "recovered" in section
+    assert "<svg" in section
+    assert (tmp_path / "figures" / "attacks.svg").exists()
+    assert "<re>" not in text
+    assert "the share of answers that state the true value goes from" in text
+    assert "After attacks" not in html
+    written(data, tmp_path)
+    assert not (tmp_path / "figures" / "attacks.svg").exists()

@@ -66,3 +66,13 @@ def test_a_run_whose_target_never_knew_the_facts_is_marked() -> None:
     )
     ((_, (_, row)),) = sweep_tables.tables([("one", ignorant)], columns=("model_utility",), ends=False, nested={})
     assert row == ["one (meaningless: facts not known)", "0.500"]
+
+
+def test_the_numbers_after_an_attack_follow_those_without() -> None:
+    values = {"unlearned": {"model_utility": 0.5}, "unlearned@relearn": {"model_utility": 0.4}}
+    attacked = Results(definitions=DEFINITIONS, values=values, conditions={"relearn": "after relearning"})
+    (title, plain), (after, rows) = tables([("one", attacked), ("two", run(model_utility=0.5))])[:2]
+    assert title == "2 runs, the unlearned model's numbers"
+    assert [row[2] for row in plain[1:]] == ["0.500", "0.500"]
+    assert after == "1 run, the unlearned model's numbers, after relearning"
+    assert [row[2] for row in rows[1:]] == ["0.400"]

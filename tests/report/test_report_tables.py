@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv as csv_format
 import io
 
+from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.report import tables
-from meow_lightning.report.data import definition, flatten, format_value, number, why_missing
+from meow_lightning.report.data import definition, flatten, format_value, number, subject_name, why_missing
+from meow_lightning.report.robustness import attack_tables
 from meow_lightning.types import Definition, Results
 
 RESULTS = Results(
@@ -154,3 +156,44 @@ def test_rows_stand_in_the_order_of_their_definitions_and_main_ones_are_marked()
     assert tables.is_main(RESULTS, "forget_quality_log10")
     assert not tables.is_main(RESULTS, "forget/value_accuracy")
     assert not tables.is_main(RESULTS, "zeta")
+
+
+def attacked() -> Results:
+    """A run with one attack, after which the retain model was not measured."""
+    name = "forget/value_accuracy"
+    defined = (Definition(name, "v.1", "share", "lower", "Says it.", "value said", 2, main=True),)
+    plain = Results(defined, {"target": {name: 0.9}, "unlearned": {name: 0.1}, "retain": {name: 0.2}})
+    after = Results(
+        defined, {"target": {name: 1.0}, "unlearned": {name: 0.5}, "retain": {}}, {"retain": {name: "killed"}}
+    )
+    return with_conditions({"": plain, "relearn": after}, {"relearn": "after relearning"})
+
+
+def test_after_an_attack_every_model_stands_before_and_after_it() -> None:
+    ((title, rows),) = attack_tables(attacked())
+    assert title == "After relearning"
+    assert rows == [
+        ["", "target", "unlearned", "retain", "recovered", "R", "Q"],
+        ["value said ↓", "0.900 → 1.000", "0.100 → 0.500", "—", "0.50", "—", "0.33"],
+    ]
+    assert attack_tables(RESULTS) == []
+    assert tables.closing_table(attacked())[1:] == [["value said ↓", "0.900", "0.100", "0.200"]]
+
+
+def test_markdown_has_both_tables_of_an_attack_and_csv_a_column_per_subject() -> None:
+    text = tables.markdown(attacked())
+    before, after = text.split("## After relearning")
+    assert "| value said | ↓ | share | 0.900 | 0.100 | 0.200 |" in before
+    assert "| value said ↓ | 0.900 → 1.000 | 0.100 → 0.500 | — | 0.50 | — | 0.33 |" in after
+    assert "| value said | ↓ | share | 1.000 | 0.500 | — [1] |" in after
+    assert "[1] killed" in after
+    rows = {row["metric"]: row for row in csv_format.DictReader(io.StringIO(tables.csv(attacked())))}
+    assert rows["forget/value_accuracy"]["unlearned@relearn"] == "0.5"
+    assert float(rows["recovered/forget/value_accuracy"]["unlearned@relearn"]) == 0.5
+    assert "retain@relearn: killed" in rows["forget/value_accuracy"]["missing"]
+
+
+def test_a_subject_after_an_attack_has_a_readable_name() -> None:
+    assert subject_name(attacked(), "unlearned@relearn") == "unlearned model, after relearning"
+    assert subject_name(attacked(), "retain") == "retain model"
+    assert "target model, after relearning" in why_missing(attacked(), "target@relearn", "forget/zeta")

@@ -80,7 +80,8 @@ def results_to_json(results: Results) -> dict[str, Any]:
     Args:
         results: Result of :func:`evaluate`.
     """
-    return dataclasses.asdict(results)
+    stored = dataclasses.asdict(results)
+    return stored if results.conditions else {name: each for name, each in stored.items() if name != "conditions"}
 
 
 def results_from_json(stored: Mapping[str, Any]) -> Results:
@@ -97,6 +98,7 @@ def results_from_json(stored: Mapping[str, Any]) -> Results:
             definitions=tuple(Definition(**definition) for definition in stored["definitions"]),
             values={role: dict(numbers) for role, numbers in stored["values"].items()},
             missing={role: dict(reasons) for role, reasons in stored["missing"].items()},
+            conditions=dict(stored.get("conditions", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

@@ -15,9 +15,10 @@ from meow_lightning.evaluation.ability import (
     check_definition,
     harness_version,
 )
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.context import BuildContext
-from meow_lightning.stages.common.needs import Role, RunModels
 from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,13 @@ class Abilities:
     unmeasured: tuple[Unmeasured, ...]
 
 
-def abilities(ctx: BuildContext, models: RunModels[Artifact]) -> Abilities:
-    """Run every task of ``ability.tasks`` on every model of the run.
+def abilities(ctx: BuildContext, models: Mapping[Role, Artifact], condition: str = "") -> Abilities:
+    """Run every task of ``ability.tasks`` on some models of the run.
+
+    Args:
+        ctx: The run.
+        models: The models, by role.
+        condition: Name of the attack on them; empty for none.
 
     Raises:
         UserError: lm-evaluation-harness is not installed, or the definition of a task is invalid.
@@ -61,8 +67,9 @@ def abilities(ctx: BuildContext, models: RunModels[Artifact]) -> Abilities:
             questions, characters = local.amount(str(split))
             settings |= {"config": config, DATA: local.digests()}
             inputs = {"files": local.files, "folder": local.folder, "amount": [questions, characters]}
-        for role, model in models.by_role.items():
-            results[role, task] = ctx.artifact("ability", f"{role} {task}", settings, {"model": model}, **inputs)
+        for role, model in models.items():
+            label = f"{Subject(role, condition)} {task}"
+            results[role, task] = ctx.artifact("ability", label, settings, {"model": model}, **inputs)
     return Abilities(results=results, unmeasured=tuple(unmeasured))
 
 

@@ -51,6 +51,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
+    if inputs.attacked:
+        settings["attacks"] = {name: ctx.config.attacks[name].label for name in inputs.attacked}
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

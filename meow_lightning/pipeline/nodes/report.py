@@ -39,6 +39,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
     plain = ctx.config.plain()
     shown = {name: plain[name] for name in SHOWN}
+    if ctx.config.attacks:
+        shown["attacks"] = {name: attack.plain() for name, attack in ctx.config.attacks.items()}
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:

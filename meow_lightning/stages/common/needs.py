@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count, takewhile
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import ROLES, Role
 
 ScoreKind = Literal["answers", "candidates"]
@@ -33,12 +34,14 @@ class RunModels(Generic[T]):
         target: The model that knows the facts.
         unlearned: The target model after unlearning.
         retain: The model that never saw the forget set; ``None`` for a run without one.
+        attacked: These three after attacks; empty for a run without attacks.
     """
 
     base: T | None
     target: T
     unlearned: T
     retain: T | None
+    attacked: Mapping[Subject, T] = field(default_factory=dict)
 
     @property
     def by_role(self) -> dict[Role, T]:
@@ -49,7 +52,15 @@ class RunModels(Generic[T]):
     @property
     def present(self) -> tuple[T, ...]:
         """All models of the run that are not ``None``."""
-        return (*(() if self.base is None else (self.base,)), *self.by_role.values())
+        return (*(() if self.base is None else (self.base,)), *self.by_role.values(), *self.attacked.values())
+
+    def after(self, condition: str) -> dict[Role, T]:
+        """Return the models after an attack, by role.
+
+        Args:
+            condition: Name of the attack.
+        """
+        return {subject.role: each for subject, each in self.attacked.items() if subject.condition == condition}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,33 +71,40 @@ class EvaluationInputs(Generic[T]):
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
+        attacked: The same of the attacked models, by the name of the attack.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
-    def to_needs(self) -> dict[str, T]:
-        """Name every result for the stage."""
-        return {
-            **{_predictions(role): each for role, each in self.predictions.items()},
-            **{_scores(scored): each for scored, each in self.scores.items()},
-            **{_ability(role, task): each for (role, task), each in self.abilities.items()},
+    @property
+    def by_condition(self) -> dict[str, EvaluationInputs[T]]:
+        """The results of the models themselves, under an empty name, and after every attack."""
+        return {"": self, **self.attacked}
+
+    def to_needs(self, condition: str = "") -> dict[str, T]:
+        """Name every result for the stage.
+
+        Args:
+            condition: Name of the attack on the models; empty for none.
+        """
+        named = {
+            **{_predictions(Subject(role, condition)): each for role, each in self.predictions.items()},
+            **{_scores(Subject(role, condition), kind): each for (role, kind), each in self.scores.items()},
+            **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
         }
+        for name, each in self.attacked.items():
+            named |= each.to_needs(name)
+        return named
 
     @classmethod
     def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
         """Read the record back from a stage's needs, ignoring other needs."""
-        return cls(
-            predictions={role: needs[_predictions(role)] for role in ROLES if _predictions(role) in needs},
-            scores={scored: needs[_scores(scored)] for scored in SCORED if _scores(scored) in needs},
-            abilities={
-                (role, name.removeprefix(_ability(role, ""))): each
-                for name, each in needs.items()
-                for role in ROLES
-                if name.startswith(_ability(role, ""))
-            },
-        )
+        subjects = [Subject.parse(name.split("/")[1]) for name in needs if name.startswith(_PREDICT)]
+        conditions = dict.fromkeys(each.condition for each in subjects if each.condition)
+        return cls(**_evaluated(needs, ""), attacked={each: cls(**_evaluated(needs, each)) for each in conditions})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +153,7 @@ class ReportInputs(Generic[T]):
         named: dict[str, T | None] = {
             "results": self.results, "proposed": self.proposed, "filtered": self.filtered, "base": self.models.base,
             **{str(role): each for role, each in self.models.by_role.items()},
+            **{str(subject): each for subject, each in self.models.attacked.items()},
             **self.evaluation.to_needs(),
             **{_verification(scored): each for scored, each in self.verifications.items()},
             **{_in_round(number, "verify"): each.verification for number, each in enumerate(self.rounds, start=1)},
@@ -158,6 +177,7 @@ class ReportInputs(Generic[T]):
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),
+                attacked={Subject.parse(name): each for name, each in needs.items() if "@" in name and "/" not in name},
             ),
             evaluation=EvaluationInputs.from_needs(needs),
             verifications={each: needs[_verification(each)] for each in SCORED if _verification(each) in needs},
@@ -172,16 +192,40 @@ class ReportInputs(Generic[T]):
         )  # fmt: skip
 
 
-def _predictions(role: Role) -> str:
-    return f"predict/{role}"
+_PREDICT = "predict/"
 
 
-def _scores(scored: Scored) -> str:
-    return "/".join(("score", *scored))
+def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
+    """Collect predictions, scores and abilities of the models under a condition."""
+    subjects = {role: Subject(role, condition) for role in ROLES}
+    return {
+        "predictions": {
+            role: needs[_predictions(each)] for role, each in subjects.items() if _predictions(each) in needs
+        },
+        "scores": {
+            (role, kind): needs[_scores(subjects[role], kind)]
+            for role, kind in SCORED
+            if _scores(subjects[role], kind) in needs
+        },
+        "abilities": {
+            (role, name.removeprefix(_ability(subjects[role], ""))): each
+            for name, each in needs.items()
+            for role in ROLES
+            if name.startswith(_ability(subjects[role], ""))
+        },
+    }
 
 
-def _ability(role: Role, task: str) -> str:
-    return f"ability/{role}/{task}"
+def _predictions(subject: Subject) -> str:
+    return f"{_PREDICT}{subject}"
+
+
+def _scores(subject: Subject, kind: ScoreKind) -> str:
+    return f"score/{subject}/{kind}"
+
+
+def _ability(subject: Subject, task: str) -> str:
+    return f"ability/{subject}/{task}"
 
 
 def _verification(scored: Scored) -> str:

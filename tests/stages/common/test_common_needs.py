@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels
 
 EVALUATION = EvaluationInputs(
@@ -64,3 +65,15 @@ def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
 def test_models_are_listed_as_far_as_there_are_any() -> None:
     assert PLAIN.models.by_role == {"target": "target", "unlearned": "unlearned"}
     assert RunModels(base="b", target="t", unlearned="u", retain="r").present == ("b", "t", "u", "r")
+
+
+def test_what_attacked_models_gave_is_read_back_by_condition() -> None:
+    attacked = {name: replace(EVALUATION, predictions={"unlearned": name}) for name in ("relearn", "int4")}
+    evaluation = replace(EVALUATION, attacked=attacked)
+    models = {Subject("unlearned", name): f"model {name}" for name in attacked}
+    full = replace(PLAIN, evaluation=evaluation, models=replace(PLAIN.models, attacked=models))
+    assert ReportInputs.from_needs(full.to_needs()) == full
+    assert {"unlearned@relearn", "predict/unlearned@int4", "ability/unlearned@int4/group/arc"} <= {*full.to_needs()}
+    assert full.models.after("int4") == {"unlearned": "model int4"}
+    assert full.models.present == ("target", "unlearned", "model relearn", "model int4")
+    assert evaluation.by_condition == {"": evaluation, **attacked}

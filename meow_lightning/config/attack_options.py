@@ -1,0 +1,52 @@
+"""Options of attacks on the finished models: ``attacks.<condition>``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from meow_lightning.config.options import ComponentConfig
+from meow_lightning.config.ranges import Count, Epochs, LearningRate, NonNegative, Number, Range
+from meow_lightning.config.recipes import value_for_model
+from meow_lightning.config.training_options import Betas, Learning, Warmup
+
+
+class AttackConfig(ComponentConfig):
+    """``attacks.<condition>``: an attack; one that trains also holds a recipe, each number plain or by model."""
+
+    label: str
+    """How tables and pictures name a model after this attack."""
+    lr: LearningRate | dict[str, LearningRate] | None = None
+    """Peak learning rate by model."""
+    epochs: Epochs | dict[str, Epochs] | None = None
+    """Passes over the facts by model."""
+    global_batch_size: Count | dict[str, Count] | None = None
+    """Rows per step, over all processes, by model."""
+    betas: Betas | None = None
+    """AdamW's decay rates."""
+    eps: Annotated[Number, Range(1e-30, 1)] | None = None
+    """AdamW's epsilon."""
+    weight_decay: Annotated[Number, Range(0, 100)] | None = None
+    """AdamW's weight decay, on all weights."""
+    max_grad_norm: NonNegative | None = None
+    """Maximum gradient norm; 0 for no clipping."""
+    warmup: Warmup | Literal["epoch"] | None = None
+    """Steps, a fraction of all steps below 1, or ``epoch``: the steps of one epoch."""
+    schedule: Literal["constant", "linear"] | None = None
+    """Schedule of the learning rate after the warm-up."""
+
+    def recipe(self, option: str, model: str) -> dict[str, Any]:
+        """Resolve the recipe for a model; an option without a value is left out.
+
+        Args:
+            option: The dotted option of the attack, for messages.
+            model: Name of the model.
+
+        Raises:
+            UserError: A table has no entry for the model and no default.
+        """
+        given = {name: value for name, value in self.plain().items() if name in Learning.model_fields}
+        return {
+            name: value_for_model(value, f"{option}.{name}", model)
+            for name, value in given.items()
+            if value is not None
+        }

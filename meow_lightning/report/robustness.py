@@ -1,0 +1,107 @@
+"""The section on attacks: the numbers of every model before and after them, and a picture of the changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from meow_lightning.evaluation.robustness import RECOVERED, change_name
+from meow_lightning.evaluation.subject import Subject
+from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, arrow, format_value, label, number
+from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
+from meow_lightning.types import ROLES, Results, Role
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = {"recovered": "recovered", "robustness": "R", "stability": "Q"}  # columns about the change, with their heads
+LEGEND = (
+    "recovered: share of what unlearning removed that the attack brings back. R: 1 if the attack moves the unlearned "
+    "and the retain model alike, 0 if only one of them. Q: 1 if the unlearned model's number stays. The retain model "
+    "shows what the attack gives to a model that never saw the facts."
+)
+Change = tuple[Role, float, float]  # a model's number before and after an attack
+
+
+def measured(results: Results) -> list[str]:
+    """List the numbers whose change under attacks is shown: those that any model has."""
+    return [
+        name for name in RECOVERED if any(number(results, role, name) is not None for role in ROLES)
+    ]  # fmt: skip
+
+
+def attack_table(results: Results, condition: str) -> list[list[str]]:
+    """Build a header and one row per number: every model before and after an attack, and what the change means.
+
+    Args:
+        results: The numbers of a run.
+        condition: Name of the attack.
+    """
+    table = [["", *ROLES, *KINDS.values()]]
+    for name in measured(results):
+        moved = {role: _ends(results, role, condition, name) for role in ROLES}
+        cells = [
+            DASH if ends is None else " → ".join(format_value(name, end) for end in ends) for ends in moved.values()
+        ]
+        about = [number(results, str(Subject("unlearned", condition)), change_name(kind, name)) for kind in KINDS]
+        shares = [DASH if value is None else f"{value:.2f}" for value in about]
+        table.append([f"{label(results, name)} {arrow(results, name)}".rstrip(), *cells, *shares])
+    return table
+
+
+def attack_tables(results: Results) -> list[tuple[str, list[list[str]]]]:
+    """Build (title, rows with header) of every attack; none for a run without attacks."""
+    return [
+        (f"{text[:1].upper()}{text[1:]}", attack_table(results, condition))
+        for condition, text in results.conditions.items()
+    ]
+
+
+def attack_picture(data: ReportData) -> Picture:
+    """Plot every model's numbers before and after the attacks."""
+    panels = [
+        (label(data.results, name), [
+            (text, _changes(data.results, condition, name)) for condition, text in data.results.conditions.items()
+        ])
+        for name in measured(data.results) if data.results.conditions
+    ]  # fmt: skip
+    caption = (
+        "Each line is a model: hollow before the attack, filled after it. An unlearned model that moves away from the "
+        "retain model had hidden what it seemed to have forgotten."
+    )
+    rows = len(data.results.conditions) * len(ROLES)
+    missing = "" if panels else "no number was measured after attacks"
+    return render(
+        "attacks", "Before and after attacks", caption, missing=missing,
+        size=(2 * WIDTH, (0.9 + 0.22 * rows) * -(-len(panels) // 2)), draw=lambda figure: _draw(figure, panels),
+    )  # fmt: skip
+
+
+def _ends(results: Results, role: Role, condition: str, name: str) -> tuple[float, float] | None:
+    before, after = number(results, role, name), number(results, str(Subject(role, condition)), name)
+    return None if before is None or after is None else (before, after)
+
+
+def _changes(results: Results, condition: str, name: str) -> list[Change]:
+    ends = [(role, _ends(results, role, condition, name)) for role in ROLES]
+    return [(role, *each) for role, each in ends if each is not None]
+
+
+def _draw(figure: Figure, panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[Change]]]]]) -> None:
+    for position, (title, conditions) in enumerate(panels, start=1):
+        axes = figure.add_subplot(-(-len(panels) // 2), 2, position)
+        places, height = [], 0.0
+        for _, changes in conditions:
+            places.append(height + 0.5 * (len(ROLES) - 1))
+            for role, before, after in changes:
+                at, colour = height + ROLES.index(role), COLOURS[role]
+                axes.plot([before, after], [at, at], color=colour, linewidth=1.4)
+                axes.scatter([before], [at], s=26, facecolors="none", edgecolors=colour)
+                axes.scatter([after], [at], s=26, color=colour, label=ROLE_NAMES[role] if height == 0 else None)
+            height += len(ROLES) + 0.8
+        axes.set_yticks(places, [text for text, _ in conditions])
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(-0.03, 1.03), ylim=(height - 0.8, -0.8))
+        axes.set_title(title, loc="left", fontsize=8.5, color=COLOURS["soft"])
+        if position == 1:
+            axes.legend(loc="best", fontsize=7.5)

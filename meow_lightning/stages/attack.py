@@ -1,0 +1,125 @@
+"""attack: transform a finished model as an attack does; predict and score then run on the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from meow_lightning.attacks.base import AttackContext, BaseAttack
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.precision import DTYPE_BYTES
+from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.distributed import barrier, rank
+from meow_lightning.errors import UserError
+from meow_lightning.methods.finetune import FineTune
+from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
+from meow_lightning.stages.base import Stage, StageContext
+from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored
+from meow_lightning.stages.common.resuming import drop_damaged
+from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.stages.results.model import ModelResult, model_folder
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Fact, Segments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from meow_lightning.data.prompting import PromptEncoder
+
+RECIPE = "recipe"  # the setting that only an attack which trains has
+
+
+class Attack(Stage):
+    """Transform a finished model."""
+
+    name = "attack"
+    version = 1
+    after = ("unlearn",)
+    outputs = ModelResult.files
+    oom_hint = (
+        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+        "trainer.gradient_checkpointing=true"
+    )
+    component = "attack"
+    absent = "goal=attack runs nothing with attacks=[]; set attacks=[relearn]"
+
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the attack trains; other attacks are work of one process."""
+        return bool(inputs["trains"])
+
+    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+        """Yield the rows that it trains on."""
+        yield from training_segments(_rows(artifact.settings, artifact.inputs, dataset))
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> Work:
+        """Describe the training on its rows; else a model that is loaded."""
+        rows = _rows(artifact.settings, artifact.inputs, planner.dataset)
+        if RECIPE in artifact.settings:
+            phrased = [Fact(fact.id, question, answer) for fact in rows for question, answer in fact.phrasings]
+            trained: list[Example] = [*rows, *phrased]
+            return TrainingWork(streams=[trained], evaluated=False, adapters_possible=True)
+        load = planner.inference_load(
+            planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=False
+        )
+        return InferenceWork(items=1, load=load, rows=1, generation_batch_size=0, tokens=0, scored=0)
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the weights of an attack that does not train."""
+        dtype = artifact.settings["model"].get("dtype")
+        return 0 if dtype is None else planner.weights(artifact) * DTYPE_BYTES[dtype]
+
+    def run(self, work: StageContext) -> None:
+        """Write ``model/``, the attacked model; a killed training is resumed."""
+        attack: BaseAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
+        folder = model_folder(work.needs["model"])
+        if RECIPE in work.settings:
+            drop_damaged(work)
+            model, codec = load_for_training(work, folder)
+            save(work, attack.transform_model(model, _context(work, codec)), codec)
+        elif rank() == 0:
+            stored = load_stored(work, folder, dtype=work.settings["model"]["dtype"])
+            if has_own_inference(stored.method):
+                raise UserError(
+                    f"{work.stage} {work.label}: the model answers through {type(stored.method).__name__}, so this "
+                    "attack on its weights alone would say nothing; leave the attack out"
+                )
+            _save(work, attack.transform_model(stored.model, _context(work, stored.codec)), stored.codec)
+        barrier(work.runtime.accelerator)
+
+
+def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset) -> list[Example]:
+    attack: BaseAttack = instantiate(settings["attack"], allow=inputs["allow"])
+    return attack.rows(dataset, settings["seed"]) if attack.trains else []
+
+
+def _context(work: StageContext, codec: PromptEncoder) -> AttackContext:
+    return AttackContext(warn=work.warn, train=lambda model: _train(work, model, codec))
+
+
+def _train(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> PreTrainedModel:
+    """Fine-tune a model on the rows of the attack."""
+    from meow_lightning.data.batch_plan import BatchPlan, StreamData
+    from meow_lightning.training.module import TrainingModule
+
+    recipe = work.settings[RECIPE]
+    rows = encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
+    plan = BatchPlan(
+        streams={"learn": StreamData(rows=rows)}, global_batch_size=recipe["global_batch_size"], batch_tokens=None,
+        epochs=recipe["epochs"], seed=work.settings["seed"], paired=(),
+    )  # fmt: skip
+    model.train()
+    module = TrainingModule(
+        model=model, method=FineTune(), plan=plan, optim=optim(work, plan), log_every=work.runtime.log_every,
+        reference=None,
+    )  # fmt: skip
+    return train(work, module, pad_id=codec.pad_id, callbacks=[])
+
+
+def _save(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> None:
+    from meow_lightning.models.completeness import check_finite
+    from meow_lightning.models.load import save_model
+
+    check_finite(model, cause=f"NaN or infinite values in {{count}} of the {work.label} model after the attack")
+    save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids)

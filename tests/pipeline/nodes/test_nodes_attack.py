@@ -1,0 +1,121 @@
+"""Attacks in the graph of a run: what adds them, what their keys depend on, and mistakes before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.hydra import cell, keys, options
+
+from meow_lightning.errors import UserError
+from meow_lightning.evaluation.subject import Subject
+from meow_lightning.pipeline.build import graph
+from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.pipeline.nodes.context import dataset_of
+from meow_lightning.planning.requirements import Planner
+from meow_lightning.types import ROLES
+
+UNLEARNED = Subject("unlearned", "relearn")
+
+
+def key(made: RunGraph, subject: Subject = UNLEARNED) -> str:
+    return made.models.attacked[subject].key
+
+
+def test_by_default_nothing_is_computed_and_an_attack_moves_only_the_numbers() -> None:
+    before, after = keys(cell()), keys(cell("attacks=[relearn,quantise_int4]"))
+    assert not cell().models.attacked
+    subjects = [f"{role}@{condition}" for role in ROLES for condition in ("relearn", "quantise_int4")]
+    added = {name for each in subjects for name in (each, f"predict/{each}", f"score/{each}/answers")}
+    assert after.keys() - before.keys() == added
+    assert {name for name in before if before[name] != after[name]} == {"results", "report"}
+
+
+def test_every_model_is_attacked_predicted_and_scored_alike() -> None:
+    made = cell("attacks=relearn", "model.retain=none")
+    assert [*made.models.attacked] == [Subject("target", "relearn"), UNLEARNED]
+    attacked = made.models.attacked[UNLEARNED]
+    assert attacked.title == "attack unlearned@relearn"
+    assert attacked.needs == {"model": made.models.unlearned}
+    (condition,) = made.attacked.values()
+    assert condition.predictions["unlearned"].needs == {"model": attacked}
+    assert condition.predictions["unlearned"].settings == made.predictions["unlearned"].settings
+    assert condition.scores["unlearned", "answers"].needs == {"model": attacked}
+    assert {each.stage for each in made.goal("attack")} >= {"attack", "unlearn"}
+    assert attacked in made.goal("predict")
+
+
+def test_the_key_follows_from_options_recipe_rows_and_the_seed_of_training() -> None:
+    before = key(cell("attacks=relearn"))
+    same = ("attacks.relearn.label=later", "trainer.micro_batch_size=3", "attacks=[relearn,quantise_int8]")
+    assert {key(cell("attacks=relearn", word)) for word in same} == {before}
+    moving = (
+        "attacks.relearn.epochs=2", "attacks.relearn.lr=1e-3", "attacks.relearn.share=0.5",
+        "attacks.relearn.data=retain", "attacks.relearn.schedule=linear",
+    )  # fmt: skip
+    others = [key(cell("attacks=relearn", word)) for word in moving if word != "attacks.relearn.lr=1e-3"]
+    others += [key(cell("attacks=relearn", "attacks.relearn.lr=0.5")), key(cell("attacks=relearn", "limit=3"))]
+    assert len({before, *others}) == 1 + len(others)
+    assert "seed" not in cell("attacks=quantise_int4").models.attacked[Subject("target", "quantise_int4")].settings
+
+
+def test_the_recipe_has_the_numbers_of_the_model() -> None:
+    recipe = cell("attacks=relearn").models.attacked[UNLEARNED].settings["recipe"]
+    table = options("attacks=relearn")["attacks"]["relearn"]["lr"]
+    assert recipe["lr"] == table["tiny"] != table["default"] == 2e-5
+    other = cell("attacks=relearn", "model.name=mine").models.attacked[UNLEARNED].settings["recipe"]
+    assert other["lr"] == 2e-5
+
+
+def test_an_attack_may_be_added_twice_under_different_names() -> None:
+    made = cell("attacks=relearn", "+attacks@attacks.longer=relearn", "attacks.longer.epochs=3")
+    assert {subject.condition for subject in made.models.attacked} == {"relearn", "longer"}
+    assert made.models.attacked[Subject("target", "longer")].settings["recipe"]["epochs"] == 3
+
+
+@pytest.mark.parametrize("attack", ["relearn", "quantise_int4"])
+def test_the_estimates_of_an_attack(attack: str) -> None:
+    chosen, made = options(f"attacks={attack}"), cell(f"attacks={attack}")
+    planner = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    artifact = made.models.attacked[Subject("unlearned", attack)]
+    sized = planner.size(artifact)
+    weights = planner.weights(artifact)
+    assert sized.memory.total > 4 * weights
+    assert sized.disk >= 4 * weights
+    assert (sized.flops > 0) == (attack == "relearn")
+    assert isinstance(planner.fitting(artifact), list)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("attacks.relearn.share=0",), r"^attacks\.relearn\.share=0"),
+        (("attacks.relearn.data=all",), r"attacks\.relearn\.data=all"),
+        (("attacks.relearn.lr=2",), r"attacks\.relearn\.lr=2"),
+        (("attacks.relearn.epochs=1.5",), r"attacks\.relearn\.epochs=1\.5"),
+        (("~attacks.relearn.betas",), r"attacks\.relearn\.betas is missing"),
+        (("~attacks.relearn.label",), r"attacks\.relearn\.label is missing"),
+        (("+attacks.relearn.shares=1",), r"attacks\.relearn\.shares is not an option.*Did you mean share"),
+        (("attacks.relearn._target_=meow_lightning.methods.npo.Npo",), r"attacks\.relearn"),
+        (("+attacks@attacks.a-b=quantise_int8",), r"attacks=a-b"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_while_the_graph_is_built(words: tuple[str, ...], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        cell("attacks=relearn", *words)
+
+
+def test_training_on_facts_that_the_dataset_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    facts = [{"question": f"Where is {name}?", "answer": f"{name} is in Lima."} for name in ("Ada", "Bo", "Cy")]
+    path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    words = ("dataset=jsonl", f"dataset.forget={path}", "method=grad_ascent", "attacks=relearn")
+    assert graph(options(*words, small=())).models.attacked
+    with pytest.raises(UserError, match=r"attacks\.relearn trains on facts, but dataset=jsonl has none"):
+        graph(options(*words, "attacks.relearn.data=retain", small=()))
+
+
+def test_the_goal_attack_needs_an_attack() -> None:
+    with pytest.raises(UserError, match=r"attacks=\[relearn\]"):
+        cell().goal("attack")

@@ -1,0 +1,140 @@
+"""The stage `attack`: a folder with the attacked model, the same for any micro-batches, and a contract test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.common import runtime
+from safetensors.torch import load_file
+
+from meow_lightning.attacks.quantise import rounded_to_nearest
+from meow_lightning.data.encoding import fingerprint
+from meow_lightning.data.fictional import Fictional
+from meow_lightning.models.load import save_model
+from meow_lightning.models.tiny import llama, tokenizer_from
+from meow_lightning.pipeline.worker import run_stage
+from meow_lightning.stages.base import StageContext
+from meow_lightning.types import ROLES
+
+ROOT = Path(__file__).resolve().parents[2]
+DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 4, "seed": 0}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
+RECIPE = {
+    "lr": 1e-2, "epochs": 2, "global_batch_size": 4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0,
+    "max_grad_norm": 1.0, "warmup": 0, "schedule": "constant",
+}  # fmt: skip
+RELEARN = {"_target_": "meow_lightning.attacks.relearn.Relearn", "data": "forget", "share": 1.0}
+QUANTISE = {
+    "_target_": "meow_lightning.attacks.quantise.Quantise", "bits": 4, "group": 32, "embeddings": False, "head": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage's folder with a model of random weights."""
+    folder = tmp_path_factory.mktemp("start")
+    torch.manual_seed(0)
+    facts = Fictional(**DATASET).facts("forget")
+    tokenizer = tokenizer_from([f"Question: {fact.question}\nAnswer: {fact.answer}" for fact in facts], vocab_size=400)
+    model = llama(
+        vocab_size=len(tokenizer), hidden_size=32, layers=1, heads=2, intermediate_size=64, context=256,
+        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    save_model(model, tokenizer, folder / "model", end_ids=frozenset({tokenizer.eos_token_id}))
+    return folder
+
+
+def attacked(folder: Path, start: Path, settings: dict, **how) -> dict[str, torch.Tensor]:
+    inputs = {
+        "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": None,
+        "content": fingerprint(Fictional(**DATASET)), "trains": "recipe" in settings,
+    }  # fmt: skip
+    model = {"prompt": PROMPT, "attention": "eager"}
+    model |= {"precision": "reproducible", "lora": None} if "recipe" in settings else {"dtype": "float32"}
+    folder.mkdir(parents=True)
+    work = StageContext(
+        stage="attack", label="unlearned@x", folder=folder, settings={"model": model, **settings}, inputs=inputs,
+        needs={"model": start}, runtime=runtime(**how),
+    )  # fmt: skip
+    run_stage(work.to_spec())
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def test_relearning_gives_the_same_weights_for_any_micro_batches(tmp_path: Path, start: Path) -> None:
+    settings = {"attack": RELEARN, "recipe": RECIPE, "seed": 0}
+    one = attacked(tmp_path / "one", start, settings, micro_batch_size=1)
+    all_rows = attacked(tmp_path / "all", start, settings, micro_batch_size=64)
+    before = load_file(start / "model" / "model.safetensors")
+    assert one.keys() == before.keys()
+    assert all(torch.equal(one[name], all_rows[name]) for name in one)
+    assert any(not torch.equal(one[name], before[name]) for name in one)
+    curve = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+def test_a_quantised_model_is_written_back_as_ordinary_weights(tmp_path: Path, start: Path) -> None:
+    after = attacked(tmp_path / "int4", start, {"attack": QUANTISE})
+    before = load_file(start / "model" / "model.safetensors")
+    for name, weight in before.items():
+        expected = rounded_to_nearest(weight, bits=4, group=32) if "proj" in name else weight
+        assert torch.equal(after[name], expected), name
+
+
+PRUNE = '''
+"""Magnitude pruning."""
+
+import torch
+
+from meow_lightning.attacks.base import BaseAttack
+
+
+class Prune(BaseAttack):
+    def __init__(self, *, share: float) -> None:
+        self.share = share
+
+    def transform_model(self, model, ctx):
+        ctx.warn(f"pruned {self.share}")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                least = module.weight.detach().abs().flatten().quantile(self.share)
+                module.weight.data[module.weight.abs() < least] = 0.0
+        return model
+'''
+
+
+@pytest.mark.slow
+def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
+    """Both lie outside the package, and no list names them; the whole run shows its numbers."""
+    (tmp_path / "mine.py").write_text(PRUNE)
+    (tmp_path / "conf" / "attacks").mkdir(parents=True)
+    node = {"name": "prune", "label": "after pruning", "_target_": "mine.Prune", "share": 0.9}
+    (tmp_path / "conf" / "attacks" / "prune.yaml").write_text(f"# @package attacks.prune\n{yaml.safe_dump(node)}")
+    out = subprocess.run(
+        [
+            sys.executable, "run.py", "debug=fast", "method=grad_ascent", "limit=4", "logger=none",
+            f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "trusted_packages=[mine]", "attacks=[prune]",
+            f"outputs={tmp_path / 'out'}",
+        ],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == 0, out.stdout + out.stderr
+    assert "pruned 0.9" in out.stdout
+    (stored,) = (tmp_path / "out" / "store" / "evaluate").glob("*/results.json")
+    results = json.loads(stored.read_text())
+    assert results["conditions"] == {"prune": "after pruning"}
+    assert [*results["values"]] == [*ROLES, *(f"{role}@prune" for role in ROLES)]
+    for role in ROLES:
+        known = {*results["values"][f"{role}@prune"], *results["missing"][f"{role}@prune"]}
+        assert known >= {*results["values"][role], *results["missing"][role]}
+    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@prune"]}
+    assert "After pruning" in out.stdout
+    (page,) = (tmp_path / "out" / "reports").glob("*/report.html")
+    assert "<h3>After pruning</h3>" in page.read_text()

@@ -62,7 +62,7 @@ def test_the_key_follows_from_options_recipe_rows_and_the_seed_of_training() -> 
 
 def test_the_recipe_has_the_numbers_of_the_model() -> None:
     recipe = cell("attacks=relearn").models.attacked[UNLEARNED].settings["recipe"]
-    table = options("attacks=relearn")["attacks"]["relearn"]["lr"]
+    table = options("attacks=relearn").attacks["relearn"].lr
     assert recipe["lr"] == table["tiny"] != table["default"] == 2e-5
     other = cell("attacks=relearn", "model.name=mine").models.attacked[UNLEARNED].settings["recipe"]
     assert other["lr"] == 2e-5
@@ -77,7 +77,7 @@ def test_an_attack_may_be_added_twice_under_different_names() -> None:
 @pytest.mark.parametrize("attack", ["relearn", "quantise_int4"])
 def test_the_estimates_of_an_attack(attack: str) -> None:
     chosen, made = options(f"attacks={attack}"), cell(f"attacks={attack}")
-    planner = Planner(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
     artifact = made.models.attacked[Subject("unlearned", attack)]
     sized = planner.size(artifact)
     weights = planner.weights(artifact)
@@ -94,7 +94,7 @@ def test_the_estimates_of_an_attack(attack: str) -> None:
         (("attacks.relearn.data=all",), r"attacks\.relearn\.data=all"),
         (("attacks.relearn.lr=2",), r"attacks\.relearn\.lr=2"),
         (("attacks.relearn.epochs=1.5",), r"attacks\.relearn\.epochs=1\.5"),
-        (("~attacks.relearn.betas",), r"attacks\.relearn\.betas is missing"),
+        (("~attacks.relearn.betas",), r"attacks\.relearn\.betas is required"),
         (("~attacks.relearn.label",), r"attacks\.relearn\.label is missing"),
         (("+attacks.relearn.shares=1",), r"attacks\.relearn\.shares is not an option.*Did you mean share"),
         (("attacks.relearn._target_=meow_lightning.methods.npo.Npo",), r"attacks\.relearn"),

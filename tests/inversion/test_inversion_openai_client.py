@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from helpers.fake_server import Behaviour, Scripted, ask, asks, endpoint, fails, failure, says, write
@@ -53,6 +54,15 @@ def test_leaving_early_neither_hangs_nor_leaves_threads():
         assert len(server.asked) <= 5  # those cut off were not sent again
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cuts_what_is_under_way():
     endless = Behaviour(pieces=lambda: itertools.repeat(b" "), pause=0.01)
     with Scripted(lambda request: says("x") if "0?" in request.question else endless) as server:

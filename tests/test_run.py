@@ -334,7 +334,7 @@ def test_missing_results_on_a_read_only_disk_are_one_line(finished: tuple[Path, 
     _, err = process.communicate(timeout=400)
     assert process.returncode == 1
     assert err.startswith("error: cache=readonly computes nothing, but these results are missing: finetune base, ")
-    assert err.endswith(", report; run again with cache=use\n")
+    assert err.endswith(", report; set cache=use\n")
     assert len(err.splitlines()) == 1
     assert snapshot(outputs) == before
 

@@ -14,7 +14,7 @@ from meow_lightning.memo.measure import Text, score_texts
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import score
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.score import Score, texts
+from meow_lightning.stages.score import Score, texts_to_score
 from meow_lightning.store.jsonl import read_lines, write_lines
 from meow_lightning.types import InvertedFact
 
@@ -94,7 +94,7 @@ def test_candidates_of_an_earlier_round_are_not_scored_again(work, tmp_path):
     (tmp_path / "known").mkdir()
     store_inverted(tmp_path / "known", [InvertedFact(**ROWS[0])])
     task.needs["previous_filtered"] = tmp_path / "known"
-    assert [text.position for text in texts(task)] == [1]
+    assert [text.position for text in texts_to_score(task)] == [1]
 
 
 def test_the_scores_of_a_model_taken_over_are_taken_over(work, tmp_path, monkeypatch):

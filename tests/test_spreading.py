@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import yaml
 from helpers.common import runtime
-from helpers.distributed import METHODS, Case, Trained, job, model, train
+from helpers.distributed import METHODS, THREADS, Case, Trained, job, model, train
 from helpers.quiz import CHOICE, FILES, QUESTIONS, quiz, write_quiz
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -110,6 +111,15 @@ def works(
             needs={"start": begin} if name == "unlearn" else {"model": evaluated or begin}, runtime=how,
         )  # fmt: skip
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> Iterator[None]:
+    """As many threads here as in each of the two processes, whatever OMP_NUM_THREADS says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}
+THREADS = 1  # of each process; sums of another number of threads differ in the last bits
 BATCH = 5  # 20 steps of 4 or 5 rows; two processes split 5 rows into 3 and 2
 
 
@@ -158,7 +159,7 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
 def job(folder: Path, cases: Sequence[Case], works: Sequence[StageContext], *, devices: int) -> dict[Case, Trained]:
     """Run trainings and stages in N processes; return the outcome of the trainings, stages write to their folders."""
     torch.save((list(cases), [work.to_spec() for work in works]), folder / "tasks.pt")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", DRIVER: str(os.getpid())}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), DRIVER: str(os.getpid())}
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     done = subprocess.run(
         [

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_json
-from meow_lightning.types import Definition, Results
+from meow_lightning.types import Definition, Direction, Results
 
 VERSION = 1  # of the numbers; raised when the same answers give other ones
 ORDER = 55  # in tables: right after model utility
@@ -171,7 +171,7 @@ class AbilityNumber:
     metric: str
     value: float
     stderr: float | None
-    direction: Literal["higher", "lower", "none"]
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,9 +305,7 @@ def with_ability(
     )  # fmt: skip
 
 
-def _definitions(
-    task: str, metric: str, direction: Literal["higher", "lower", "none"], *, how: str
-) -> tuple[Definition, Definition]:
+def _definitions(task: str, metric: str, direction: Direction, *, how: str) -> tuple[Definition, Definition]:
     """Define a number and its standard error."""
     name, unit = number_name(task, metric), "share" if metric.partition("@")[0] in SHARES else ""
     return (

@@ -34,11 +34,11 @@ from meow_lightning.evaluation.ability import BLOCK, AbilityNumber, AbilityResul
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.engine import continue_greedily
-from meow_lightning.types import Encoded
+from meow_lightning.types import Direction, Encoded
 
 Answer = Any  # [log-likelihood, whether the text is the greedy one], a log-likelihood, or a text
 Question = Sequence[Instance]  # the requests about one question
-DIRECTIONS = {True: "higher", False: "lower", None: "none"}
+DIRECTIONS: Mapping[bool | None, Direction] = {True: "higher", False: "lower", None: "none"}
 
 
 class EncodedModel(LM):
@@ -322,7 +322,7 @@ def _numbers(task: str, found: Mapping[str, Any]) -> Iterator[AbilityNumber]:
         yield AbilityNumber(
             task=task, metric=metric if answers == "none" else f"{metric}@{answers}", value=float(value),
             stderr=float(error) if isinstance(error, (int, float, np.number)) else None,
-            direction=DIRECTIONS[better.get(metric)],  # type: ignore[arg-type]
+            direction=DIRECTIONS[better.get(metric)],
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +98,13 @@ class Ability(Stage):
 
 def question_count(artifact: Artifact) -> int:
     """Count the questions of an ability task; for one without local questions ``ability.limit``, or 0 if unknown."""
-    limit = artifact.settings["limit"]
-    known = (artifact.inputs.get("amount") or (limit or 0,))[0]
-    return int(known if limit is None else min(known, limit))
+    limit, amount = artifact.settings["limit"], artifact.inputs.get("amount")
+    if amount is None:
+        return int(limit or 0)
+    return int(amount[0] if limit is None else min(amount[0], limit))
 
 
-def local_questions(settings: dict[str, Any] | Any, inputs: Any) -> LocalQuestions | None:
+def local_questions(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> LocalQuestions | None:
     """Locate the local questions of a task; ``None`` for a task of lm-evaluation-harness, which loads its own."""
     if "data" not in settings:
         return None

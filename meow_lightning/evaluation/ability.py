@@ -245,8 +245,8 @@ def is_ability(name: str) -> bool:
 
 
 def is_stderr(name: str) -> bool:
-    """Whether a number is the standard error of an ability task."""
-    return is_ability(name) and name.endswith(STDERR)
+    """Whether a number is the standard error of another."""
+    return name.endswith(STDERR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

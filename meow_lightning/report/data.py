@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from meow_lightning.evaluation.ability import is_ability, stderr_name
+from meow_lightning.evaluation.ability import stderr_name
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
 
@@ -135,8 +135,8 @@ def readable_name(name: str) -> str:
 
 
 def stderr_of(results: Results, role: str, name: str) -> float | None:
-    """Look up the standard error that a benchmark states for a number; ``None`` for other numbers."""
-    return number(results, role, stderr_name(name)) if is_ability(name) else None
+    """Look up a number's standard error; ``None`` for a number without one."""
+    return number(results, role, stderr_name(name))
 
 
 def arrow(results: Results, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.evaluation.ability import stderr_name
 from meow_lightning.evaluation.sets import BENCHMARK
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def subject_name(results: Results, subject: str) -> str:
         results: The numbers of a run.
         subject: Text of a :class:`Subject`.
     """
-    role, _, condition = subject.partition("@")
-    name = ROLE_NAMES.get(role, role)
+    parsed = Subject.parse(subject)
+    name, condition = ROLE_NAMES[parsed.role], parsed.condition
     return f"{name}, {results.conditions.get(condition, condition)}" if condition else name
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.evaluation.ability import stderr_name
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, ScoredText
+from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, Role, ScoredText
 
 if TYPE_CHECKING:
     from meow_lightning.report.seed_spread import Spread
@@ -87,6 +87,12 @@ def number(results: Results, role: str, name: str) -> float | None:
     """Look up a number by role and name; ``None`` if it is missing or NaN."""
     value = results.values.get(role, {}).get(name)
     return None if value is None or math.isnan(value) else float(value)
+
+
+def around_attack(results: Results, role: Role, condition: str, name: str) -> tuple[float, float] | None:
+    """Look up a model's number before and after an attack; ``None`` if either is missing."""
+    before, after = number(results, role, name), number(results, str(Subject(role, condition)), name)
+    return None if before is None or after is None else (before, after)
 
 
 def subject_name(results: Results, subject: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.evaluation.robustness import RECOVERED, change_name
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, arrow, format_value, label, number
+from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, around_attack, arrow, format_value, label, number
 from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
 from meow_lightning.types import ROLES, Results, Role
 
@@ -39,7 +39,7 @@ def attack_table(results: Results, condition: str) -> list[list[str]]:
     """
     table = [["", *ROLES, *KINDS.values()]]
     for name in measured(results):
-        moved = {role: _ends(results, role, condition, name) for role in ROLES}
+        moved = {role: around_attack(results, role, condition, name) for role in ROLES}
         cells = [
             DASH if ends is None else " → ".join(format_value(name, end) for end in ends) for ends in moved.values()
         ]
@@ -77,13 +77,8 @@ def attack_picture(data: ReportData) -> Picture:
     )  # fmt: skip
 
 
-def _ends(results: Results, role: Role, condition: str, name: str) -> tuple[float, float] | None:
-    before, after = number(results, role, name), number(results, str(Subject(role, condition)), name)
-    return None if before is None or after is None else (before, after)
-
-
 def _changes(results: Results, condition: str, name: str) -> list[Change]:
-    ends = [(role, _ends(results, role, condition, name)) for role in ROLES]
+    ends = [(role, around_attack(results, role, condition, name)) for role in ROLES]
     return [(role, *each) for role, each in ends if each is not None]
 
 

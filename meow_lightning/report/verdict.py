@@ -8,9 +8,8 @@ from typing import Literal
 
 from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.evaluation.subject import Subject
-from meow_lightning.report.data import format_value, label, number, why_missing
-from meow_lightning.types import ROLES, Results
+from meow_lightning.report.data import around_attack, format_value, label, number, why_missing
+from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
 ROUNDING = 1e-6  # answers; tolerance for the rounding of shares
@@ -274,14 +273,12 @@ def _attacks(results: Results) -> str:
     """Describe what every attack does to the share of answers that state the true value."""
     name, sentences = "forget/value_accuracy", []
     for condition, text in results.conditions.items():
-        ends = {
-            role: (number(results, role, name), number(results, str(Subject(role, condition)), name)) for role in ROLES
-        }
-        before, after = ends["unlearned"]
-        if before is None or after is None:
+        own = around_attack(results, "unlearned", condition, name)
+        if own is None:
             continue
-        low, high = ends["retain"]
-        compared = "" if low is None or high is None else f" (retain model: {low:.0%} to {high:.0%})"
+        before, after = own
+        retain = around_attack(results, "retain", condition, name)
+        compared = "" if retain is None else f" (retain model: {retain[0]:.0%} to {retain[1]:.0%})"
         sentences.append(
             f"{text[:1].upper()}{text[1:]}, the share of answers that state the true value goes from {before:.0%} to "
             f"{after:.0%}{compared}."

@@ -88,6 +88,15 @@ class Attacked:
     numbers: NumberTable
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """All pictures of a report, drawn once for its files and pages: figures, attacks and rounds."""
+
+    figures: Sequence[Picture]
+    attacks: Picture
+    rounds: Picture
+
+
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
     """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/*.svg``, and return the path of the first.
 
@@ -100,8 +109,8 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
         shareable: The data without private content, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    drawn = pictures(data)
-    for picture in [*drawn, rounds.picture(data.loop), attack_picture(data)]:
+    drawn = Drawn(pictures(data), attack_picture(data), rounds.picture(data.loop))
+    for picture in (*drawn.figures, drawn.attacks, drawn.rounds):
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
@@ -116,7 +125,7 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
     return report
 
 
-def page(data: ReportData, drawn: Sequence[Picture]) -> str:
+def page(data: ReportData, drawn: Drawn) -> str:
     """Render the page as HTML: verdict, table, figures, selection, questions, settings."""
     choice = selection_of(data)
     names = tables.metric_names(data.results)
@@ -135,10 +144,10 @@ def page(data: ReportData, drawn: Sequence[Picture]) -> str:
         legend=tables.LEGEND,
         attacks=_attacks(data, main),
         attack_legend=LEGEND,
-        attack_picture=attack_picture(data),
-        pictures=drawn,
+        attack_picture=drawn.attacks,
+        pictures=drawn.figures,
         selection=section(choice),
-        rounds=rounds.section(data.loop),
+        rounds=rounds.section(data.loop, drawn.rounds),
         questions=questions(data),
         settings=_settings(data),
         definitions=_definitions(data),

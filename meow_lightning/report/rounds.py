@@ -40,8 +40,13 @@ def sentence(loop: Loop) -> str:
     )
 
 
-def section(loop: Loop | None) -> Markup:
-    """Render the section as HTML, numbers only; empty without rounds."""
+def section(loop: Loop | None, drawn: Picture) -> Markup:
+    """Render the section as HTML, numbers only; empty without rounds.
+
+    Args:
+        loop: The rounds.
+        drawn: Their :func:`picture`.
+    """
     if loop is None:
         return Markup("")
     return render_template(
@@ -50,7 +55,7 @@ def section(loop: Loop | None) -> Markup:
         sentence=sentence(loop),
         table=_table(loop),
         legend=_legend(loop),
-        picture=picture(loop),
+        picture=drawn,
     )
 
 

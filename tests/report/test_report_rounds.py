@@ -7,8 +7,9 @@ from html import unescape
 import pytest
 from helpers.html import compact
 
+from meow_lightning.report import rounds as report_rounds
 from meow_lightning.report.data import Loop, Round
-from meow_lightning.report.rounds import cumulative_requests, picture, section, sentence
+from meow_lightning.report.rounds import cumulative_requests, picture, sentence
 from meow_lightning.report.svg import COLOURS
 
 
@@ -28,6 +29,10 @@ LAST = one(4, queried=9, calls=12, still_memorized=0)
 
 def loop(*rounds: Round, ended: str = "below", memorized_above: float = 0.3) -> Loop:
     return Loop(memorized_above=memorized_above, rounds=rounds, ended=ended, measure="MEMO")
+
+
+def section(found: Loop | None) -> str:
+    return report_rounds.section(found, picture(found))
 
 
 def words(html: str) -> list[list[str]]:

@@ -18,10 +18,10 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import has_own_inference
-from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,10 +38,7 @@ class Attack(Stage):
     version = 1
     after = ("unlearn",)
     outputs = ModelResult.files
-    oom_hint = (
-        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
-        "trainer.gradient_checkpointing=true"
-    )
+    oom_hint = OOM_HINT
     component = "attack"
     absent = "goal=attack runs nothing with attacks=[]; set attacks=[relearn]"
 
@@ -57,9 +54,7 @@ class Attack(Stage):
         """Describe the training on its rows; else a model that is loaded."""
         rows = _rows(artifact.settings, artifact.inputs, planner.dataset)
         if RECIPE in artifact.settings:
-            phrased = [Fact(fact.id, question, answer) for fact in rows for question, answer in fact.phrasings]
-            trained: list[Example] = [*rows, *phrased]
-            return TrainingWork(streams=[trained], evaluated=False, adapters_possible=True)
+            return TrainingWork(streams=[with_phrasings(rows)], evaluated=False, adapters_possible=True)
         load = planner.inference_load(
             planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=False
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, training_segments
-from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.examples import Dataset
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.resources.requirements import NOTHING, Planner, Requirements, TrainingWork
@@ -17,10 +17,10 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_encoder, load_for_training
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
-from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,10 +36,7 @@ class Finetune(Stage):
     version = 4
     after = ()
     outputs = ModelResult.files
-    oom_hint = (
-        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
-        "trainer.gradient_checkpointing=true"
-    )
+    oom_hint = OOM_HINT
     splits = True
 
     def components(self, settings: Mapping[str, Any], *, allow: Iterable[str]) -> list[type]:
@@ -62,8 +59,7 @@ class Finetune(Stage):
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on the rows of the splits, every phrasing and what is replayed."""
         recipe, splits, seed = (artifact.settings[name] for name in ("recipe", "splits", "seed"))
-        rows: list[Example] = [fact for split in splits for fact in planner.dataset.facts(split)]
-        rows += [Fact(fact.id, question, answer) for fact in rows for question, answer in fact.phrasings]
+        rows = with_phrasings([fact for split in splits for fact in planner.dataset.facts(split)])
         if not splits:
             rows = [*planner.dataset.pretraining_examples(recipe["rows"], seed)]
         elif recipe["replay"]:

@@ -23,7 +23,7 @@ from meow_lightning.stages.common.loading import load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
-from meow_lightning.stages.common.training import optim, save, train
+from meow_lightning.stages.common.training import OOM_HINT, optim, save, train
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
 from meow_lightning.stages.results.score import ScoreResult
@@ -49,10 +49,7 @@ class Unlearn(Stage):
     version = 4
     after = ("score",)
     outputs = ModelResult.files
-    oom_hint = (
-        "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
-        "trainer.gradient_checkpointing=true"
-    )
+    oom_hint = OOM_HINT
     component = "method"
     repeats = True
 

@@ -1,11 +1,12 @@
-"""Train a model with resume, and save it; shared by ``finetune`` and ``unlearn``."""
+"""Train a model with resume, and save it; shared by the stages that train: ``finetune``, ``unlearn``, ``attack``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meow_lightning.data.examples import Example
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import load_stored
@@ -14,6 +15,7 @@ from meow_lightning.stages.results.model import TRAINED_ON, model_folder
 from meow_lightning.store.durable import plain_lines, write_json
 from meow_lightning.store.jsonl import write_lines
 from meow_lightning.tracking.curve import CURVE
+from meow_lightning.types import Fact
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
     from meow_lightning.data.batch_plan import BatchPlan
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.training.module import Optim, TrainingModule
+
+OOM_HINT = (
+    "lower trainer.micro_batch_size (or trainer.micro_batch_tokens, if it is set) or set "
+    "trainer.gradient_checkpointing=true"
+)
+"""What helps a training that runs out of GPU memory."""
+
+
+def with_phrasings(examples: Iterable[Example]) -> list[Example]:
+    """Return the examples, then every further phrasing of them as a fact, for estimates of a training on them."""
+    rows = list(examples)
+    return [*rows, *(Fact(one.id, *phrasing) for one in rows for phrasing in one.phrasings)]
 
 
 def load_frozen(work: StageContext, folder: Path) -> torch.nn.Module:

@@ -418,3 +418,11 @@ def test_a_method_on_inverted_facts_without_a_selection_is_reported():
     )
     with pytest.raises(UserError, match=r"^method=meow trains on inverted facts, so conf/method/meow.yaml needs"):
         graph(given)
+
+
+@pytest.mark.parametrize("method", ["meow", "none", "retrain"])
+def test_the_default_run_finds_its_numbers_over_seeds(method):
+    # A version that moves their digest calls for new seeds, or for a comparison that shows that no number moved.
+    report = graph(options(f"method={method}", "seed=3", small=())).report.settings
+    assert report["spread"] is not None, f"measure tiny_fictional.yaml again: its digest now is {report['digest']}"
+    assert len(report["spread"]["seeds"]) >= 5

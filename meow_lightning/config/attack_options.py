@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from meow_lightning.config.options import ComponentConfig
-from meow_lightning.config.ranges import Count, Epochs, LearningRate, NonNegative, Number, Range
+from meow_lightning.config.ranges import Count, Epochs, LearningRate, NonNegative
 from meow_lightning.config.recipes import value_for_model
-from meow_lightning.config.training_options import Betas, Learning, Warmup
+from meow_lightning.config.training_options import Betas, Epsilon, Learning, Warmup, WeightDecay
 
 
 class AttackConfig(ComponentConfig):
@@ -23,9 +23,9 @@ class AttackConfig(ComponentConfig):
     """Rows per step, over all processes, by model."""
     betas: Betas | None = None
     """AdamW's decay rates."""
-    eps: Annotated[Number, Range(1e-30, 1)] | None = None
+    eps: Epsilon | None = None
     """AdamW's epsilon."""
-    weight_decay: Annotated[Number, Range(0, 100)] | None = None
+    weight_decay: WeightDecay | None = None
     """AdamW's weight decay, on all weights."""
     max_grad_norm: NonNegative | None = None
     """Maximum gradient norm; 0 for no clipping."""

@@ -20,6 +20,8 @@ from meow_lightning.errors import UserError, invalid_option
 
 Beta = Annotated[Number, Range(0, 1, above=True, below=True)]
 Betas = Annotated[list[Beta], Rule(lambda pair: len(pair) == 2, "a list [a number, a number]")]
+Epsilon = Annotated[Number, Range(1e-30, 1)]  # in float32 a smaller one acts like 0 and leads to 0/0
+WeightDecay = Annotated[Number, Range(0, 100)]
 Warmup = Annotated[
     Number,
     Range(0, MANY),
@@ -35,9 +37,9 @@ class AdamW(Options):
 
     betas: Betas
     """AdamW's decay rates."""
-    eps: Annotated[Number, Range(1e-30, 1)]  # in float32 a smaller one acts like 0 and leads to 0/0
+    eps: Epsilon
     """AdamW's epsilon."""
-    weight_decay: Annotated[Number, Range(0, 100)]
+    weight_decay: WeightDecay
     """AdamW's weight decay, on all weights."""
     max_grad_norm: NonNegative
     """Maximum gradient norm; 0 for no clipping."""

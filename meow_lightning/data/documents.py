@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from meow_lightning.config.ranges import Count, Seed
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.examples import EvalSet, Passage, benchmark_sets
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import Entry, read_entries
@@ -42,6 +42,7 @@ class Document(NamedTuple):
     prefix: int | None
 
 
+@checked_ranges("dataset")
 class Documents:
     """Passages of documents to forget, and optionally of others.
 
@@ -80,9 +81,6 @@ class Documents:
                 duplicated, or a passage is to be forgotten and kept or held out at once.
 
         """
-        for option, words in (("prefix_words", prefix_words), ("target_words", target_words)):
-            check_range(f"dataset.{option}", words, 1, None)
-        check_range("dataset.retain_eval", retain_eval, 1, None)
         # Minimal: only its pretraining rows and real-world facts are used, which do not depend on the authors.
         self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
         self._real = {name: self._language.facts(name) if real_world else [] for name in REAL}

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from meow_lightning.config.ranges import Count
 from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.jsonl_reader import Entry, read_entries
-from meow_lightning.errors import UserError, check_choice
+from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.types import Fact
 
 FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # number of rows at the end of ``full``
 NEVER_FORGOTTEN = range(3600)
+PER_AUTHOR = 20
 SETS = ("forget", "retain", "holdout", "real_authors", "world_facts")
 PLAIN = ("question", "answer")
 WRONG = (*PLAIN, "perturbed_answer")
@@ -34,7 +36,8 @@ class Parts:
 
     Attributes:
         forget: The forget set, ``forget_rows``; ``forget_perturbed`` adds paraphrases and wrong answers.
-        retain: All other rows, ``retain_rows``; ``retain_perturbed`` are the evaluated ones, ``evaluated_rows``.
+        retain: All other rows, or those of the first authors: ``retain_rows``; ``retain_perturbed`` contains the
+            evaluated ones, ``evaluated_rows``.
         holdout: As many rows as in the forget set, about authors outside all training.
         published: The published number of rows of every configuration that is read.
     """
@@ -52,17 +55,23 @@ class Parts:
     published: dict[str, int]
 
 
-def parts(split: str) -> Parts:
+def parts(split: str, retain_authors: int | None = None) -> Parts:
     """Derive the configurations and row ranges of a split.
 
     Args:
         split: ``forget01``, ``forget05`` or ``forget10``: forget the last 1, 5 or 10 % of the authors.
+        retain_authors: Number of authors to retain, the first ones, 1 or more; ``None`` for all others.
 
     Raises:
-        UserError: Unknown split.
+        UserError: Unknown split, or more authors than the split retains.
     """
     check_choice("dataset.split", split, FORGOTTEN)
     percent, forget_count = split.removeprefix("forget"), FORGOTTEN[split]
+    most = (4000 - forget_count) // PER_AUTHOR
+    if retain_authors is not None and retain_authors > most:
+        expected = f"at most {most}, all that {split} retains; null for all"
+        raise invalid_option("dataset.retain_authors", retain_authors, expected, did_you_mean=most)
+    retained = PER_AUTHOR * (most if retain_authors is None else retain_authors)
     evaluated = {"retain_perturbed": 400, "real_authors_perturbed": 100, "world_facts_perturbed": 117}
     return Parts(
         forget=split,
@@ -73,8 +82,8 @@ def parts(split: str) -> Parts:
         real_authors_perturbed="real_authors_perturbed",
         world_facts_perturbed="world_facts_perturbed",
         forget_rows=range(4000 - forget_count, 4000),
-        retain_rows=range(4000 - forget_count),
-        evaluated_rows=range(400),
+        retain_rows=range(retained),
+        evaluated_rows=range(min(400, retained)),
         published={"full": 4000, f"{split}_perturbed": forget_count, **evaluated, f"holdout{percent}": forget_count},
     )
 
@@ -85,7 +94,7 @@ class Tofu:
     name = "tofu"
     public = True
 
-    def __init__(self, *, split: str, folder: str | None, hub: str) -> None:
+    def __init__(self, *, split: str, folder: str | None, hub: str, retain_authors: Count | None = None) -> None:
         """Read and check everything; held-out rows may be missing.
 
         Args:
@@ -93,14 +102,15 @@ class Tofu:
             folder: Folder with ``full.json`` and the other files, as published. ``None`` uses the folder ``tofu`` in
                 ``$MEOW_DATA_DIR`` if it exists, else the hub.
             hub: ``id@revision`` of the dataset on the Hugging Face hub.
+            retain_authors: Number of authors to retain, the first ones, 1 or more; ``None`` for all, as published.
 
         Raises:
-            UserError: Unknown split, or the files are unavailable or differ from the published ones.
+            UserError: Unknown split, more authors than it retains, or the files are unavailable or differ from the published ones.
         """
-        self.parts = of = parts(split)
+        self.parts = of = parts(split, retain_authors)
         self._source = _source(folder, hub, [name for name in of.published if name != of.holdout])
         self._full = self._read("full", PLAIN, "tofu/{:04d}")
-        self._add_paraphrases(of.retain_perturbed, of.evaluated_rows)
+        self._add_paraphrases(of.retain_perturbed, range(400))
         self._add_paraphrases(of.forget_perturbed, of.forget_rows)
         self._sets = {
             "forget": self._rows(of.forget_rows),
@@ -109,10 +119,12 @@ class Tofu:
             "world_facts": self._read(of.world_facts_perturbed, WRONG, "world_facts/{:03d}"),
         }
         self._notes: tuple[str, ...] = ()
+        if retain_authors is not None:
+            self._notes = (f"Only {retain_authors} authors are retained: not comparable with published results.",)
         try:
             self.facts("holdout")
         except UserError as error:  # only the membership inference attacks need the held-out rows
-            self._notes = (f"Membership attacks are not measured: {error}",)
+            self._notes += (f"Membership attacks are not measured: {error}",)
 
     def facts(self, split: str) -> list[Fact]:
         """Return the facts of one split in published order; evaluated ones have a paraphrase and wrong answers.
@@ -155,7 +167,7 @@ class Tofu:
         return [(fact.question, fact.answer) for fact in every]
 
     def caveats(self) -> tuple[str, ...]:
-        """Return a note if the held-out rows are unavailable; all other rows are as published."""
+        """Return notes on authors that are left out and on held-out rows that are unavailable."""
         return self._notes
 
     def _rows(self, rows: range) -> list[Fact]:

@@ -52,7 +52,8 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
 def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:
     """Look up a source's numbers for a run's model, dataset, split and method; empty for truncated runs."""
     config = run.config
-    cut_short = config.limit is not None or bool(config.disclaimer)
+    authors = config.dataset.arguments.get("retain_authors")
+    cut_short = config.limit is not None or authors is not None or bool(config.disclaimer)
     measured = (config.dataset.name, config.evaluation.truth_ratio_mean)
     if cut_short or measured != (source.dataset, source.truth_ratio_mean):
         return {}

@@ -84,8 +84,9 @@ def damage(folder: Path) -> Callable[[str, Callable[[list[Row]], object]], None]
     return apply
 
 
-def make(folder: Path | None, split: str = "forget05", hub: str = HUB) -> Tofu:
-    return Tofu(split=split, folder=None if folder is None else str(folder), hub=hub)
+def make(folder: Path | None, split: str = "forget05", hub: str = HUB, retain_authors: int | None = None) -> Tofu:
+    named = None if folder is None else str(folder)
+    return Tofu(split=split, folder=named, hub=hub, retain_authors=retain_authors)
 
 
 def pairs(facts: list[Fact]) -> list[tuple[str, str]]:
@@ -115,6 +116,23 @@ def test_everything_follows_from_the_split(split: str, retain: str, holdout: str
         "world_facts_perturbed": 117,
         holdout: 4000 - kept,
     }
+
+
+@pytest.mark.parametrize(("authors", "evaluated"), [(3, 60), (20, 400), (60, 400)])
+def test_the_first_authors_alone_are_retained(published_like: Path, authors: int, evaluated: int) -> None:
+    data = make(published_like, "forget01", retain_authors=authors)
+    whole = make(published_like, "forget01")
+    assert data.facts("retain") == whole.facts("retain")[: 20 * authors]
+    assert data.facts("forget") == whole.facts("forget")
+    assert list(data.evaluation()["retain"]) == whole.facts("retain")[:evaluated]
+    assert data.evaluation()["forget"] == whole.evaluation()["forget"]
+    assert data.caveats() == (f"Only {authors} authors are retained: not comparable with published results.",)
+
+
+def test_more_authors_than_a_split_retains_are_an_error(published_like: Path) -> None:
+    assert make(published_like, "forget01", retain_authors=198).facts("retain")[-1].id == "tofu/3959"
+    with pytest.raises(UserError, match=r"dataset\.retain_authors=199 is invalid: expected at most 198.*mean 198"):
+        make(published_like, "forget01", retain_authors=199)
 
 
 @pytest.mark.parametrize(("split", "count"), SPLITS.items())

@@ -105,7 +105,8 @@ class Tofu:
             retain_authors: Number of authors to retain, the first ones, 1 or more; ``None`` for all, as published.
 
         Raises:
-            UserError: Unknown split, more authors than it retains, or the files are unavailable or differ from the published ones.
+            UserError: Unknown split, more authors than it retains, or the files are unavailable or differ from the
+                published ones.
         """
         self.parts = of = parts(split, retain_authors)
         self._source = _source(folder, hub, [name for name in of.published if name != of.holdout])

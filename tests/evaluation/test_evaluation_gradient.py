@@ -9,7 +9,7 @@ from helpers.model_families import MAKERS
 from transformers import AutoModelForCausalLM
 
 from meow_lightning.evaluation import gradient
-from meow_lightning.evaluation.gradient import gradient_norms
+from meow_lightning.evaluation.gradient import gradient_cosines, gradient_norms
 from meow_lightning.types import Encoded
 
 ROWS = [Encoded((3, 4, 5, 6, 7, 9), 2), Encoded((9, 8, 7, 1), 3), Encoded((5, 5, 5, 6), 1)]
@@ -162,3 +162,23 @@ def test_no_rows_touch_nothing(llama) -> None:
     first.grad = torch.ones_like(first)
     assert list(norms(llama, [])) == []
     assert first.grad is not None and bool((first.grad == 1).all())
+
+
+def test_cosines_by_hand(table_lm) -> None:
+    # After position 0: 1/2 1/4 1/4. The gradients by its logits are (.5 -.75 .25) for the answer 1 and (.5 .25 -.75)
+    # for the answer 2: product -.125, squares .875. The third row is scored at position 1, whose logits are others.
+    model = table_lm([[log(p) for p in each] for each in ((0.5, 0.25, 0.25), (0.1, 0.1, 0.8), (1.0, 1.0, 1.0))])
+    found = gradient_cosines(model, [Encoded((0, 1), 1), Encoded((0, 2), 1), Encoded((0, 1, 0), 2)], pad_id=0)
+    expected = [[1.0, -1 / 7, 0.0], [-1 / 7, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert found == [pytest.approx(row, abs=1e-12) for row in expected]
+    assert clean(model)
+
+
+def test_cosines_of_a_model_leave_it_as_it_was(llama) -> None:
+    frozen = next(llama.parameters()).requires_grad_(False)
+    found = gradient_cosines(llama, [ROWS[0], ROWS[0], ROWS[1]], pad_id=0)
+    assert found[0][1] == pytest.approx(1.0, rel=1e-12)
+    assert found[0][2] == found[2][0] == pytest.approx(found[1][2], rel=1e-12)
+    assert -1 < found[0][2] < 1
+    assert clean(llama)
+    assert not frozen.requires_grad

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from meow_lightning.api.evaluate import evaluate as evaluate
     from meow_lightning.api.evaluation import Evaluation as Evaluation
     from meow_lightning.api.finetune import finetune as finetune
+    from meow_lightning.api.gradients import AnswerCosines as AnswerCosines
+    from meow_lightning.api.gradients import answer_cosines as answer_cosines
     from meow_lightning.api.invert import invert as invert
     from meow_lightning.api.run import Run as Run
     from meow_lightning.api.run import run as run
@@ -28,15 +30,16 @@ if TYPE_CHECKING:
 
 _FOLDERS = ("integrations", "memo", "methods")
 _MODULES = {
-    "Evaluation": "api.evaluation", "Fact": "types", "FactDataset": "api.dataset", "InvertedFact": "types",
-    "LanguageModel": "models.language_model", "Run": "api.run", "UserError": "errors", "evaluate": "api.evaluate",
-    "finetune": "api.finetune", "invert": "api.invert", "load_dataset": "api.dataset", "run": "api.run",
-    "unlearn": "api.unlearn",
+    "AnswerCosines": "api.gradients", "Evaluation": "api.evaluation", "Fact": "types", "FactDataset": "api.dataset",
+    "InvertedFact": "types", "LanguageModel": "models.language_model", "Run": "api.run", "UserError": "errors",
+    "answer_cosines": "api.gradients", "evaluate": "api.evaluate", "finetune": "api.finetune", "invert": "api.invert",
+    "load_dataset": "api.dataset", "run": "api.run", "unlearn": "api.unlearn",
 }  # fmt: skip
 
 __all__ = [
-    "Evaluation", "Fact", "FactDataset", "InvertedFact", "LanguageModel", "Run", "UserError", "evaluate", "finetune",
-    "integrations", "invert", "load_dataset", "memo", "methods", "run", "unlearn",
+    "AnswerCosines", "Evaluation", "Fact", "FactDataset", "InvertedFact", "LanguageModel", "Run", "UserError",
+    "answer_cosines", "evaluate", "finetune", "integrations", "invert", "load_dataset", "memo", "methods", "run",
+    "unlearn",
 ]  # fmt: skip
 
 

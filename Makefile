@@ -33,7 +33,7 @@ status: $(READY)  ## show what is done, what runs now and what failed: ARGS as f
 	$(BIN)/python run.py status=true $(ARGS)
 
 test: $(READY)  ## run the tests, on up to eight cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 kill: $(READY)  ## kill a job a hundred times and compare (KILLS=20 for fewer)
 	$(BIN)/python tools/chaos.py $(KILLS)

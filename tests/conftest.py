@@ -19,6 +19,13 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("suite")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files with slow tests first, so that no process is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 TEXTS = ["Question: Where was Ada born?\nAnswer:", " Ada was born in Lima.", " She wrote 12 books about the sea."]
 
 

@@ -93,6 +93,7 @@ def test_runtime_options_find_the_same_results_in_a_store(finished: tuple[Path, 
     assert list((outputs / "runs").glob("*.csv"))
 
 
+@pytest.mark.slow
 def test_runtime_options_do_not_change_recomputed_results(finished: tuple[Path, str], tmp_path: Path) -> None:
     words = (
         "trainer.micro_batch_tokens=300",
@@ -228,6 +229,7 @@ def lines(out: str) -> list[str]:
     return [" ".join(line.split()) for line in out.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     sweep = ("-m", *FAST, "method=grad_diff,grad_ascent", "goal=unlearn", "model.pretrain.epochs=12")
     process = start(tmp_path, *sweep)
@@ -255,6 +257,7 @@ def test_status_sees_a_sweep_run_end_and_be_killed(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_in_a_sweep_give_one_processs_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:
     import torch

@@ -58,6 +58,7 @@ def wait_for(found: Callable[[], bool], seconds: float = 200) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_jobs_on_this_machine_give_the_numbers_of_a_sweep_without_them(known: Path, tmp_path: Path) -> None:
     for name in ("jobs", "plain"):
         shutil.copytree(known, tmp_path / name / "store")
@@ -72,6 +73,7 @@ def test_jobs_on_this_machine_give_the_numbers_of_a_sweep_without_them(known: Pa
     assert "run 1" not in again
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_go_on(known: Path, tmp_path: Path) -> None:
     shutil.copytree(known, tmp_path / "store")
     process = start(
@@ -154,6 +156,7 @@ exit $status
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_machines_meet_and_give_the_numbers_of_one(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,10 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from meow_lightning.distributed import DRIVER, LAUNCHER_VARIABLES
@@ -114,6 +116,20 @@ class _Pooled:
             raise StageError(KILLED.format(what=f"the process that ran {self._stage}")) from error
 
 
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep new helpers from importing the caller's script, which would start its run again.
+
+    A script without ``if __name__ == "__main__":`` could otherwise not call :func:`meow_lightning.run`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class Pool:
     """Runs up to ``parallel_stages`` tasks at once, each in a helper process with ``threads`` CPU threads."""
 
@@ -132,7 +148,8 @@ class Pool:
     def start(self, spec: Spec) -> Handle:
         """Hand the task to a free helper."""
         try:
-            return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
+            with _without_main_module():
+                return _Pooled(self._pool.submit(worker.run_stage, spec), spec["stage"])
         except BrokenProcessPool as error:
             raise StageError(KILLED.format(what=f"a helper process for {spec['stage']}")) from error
 

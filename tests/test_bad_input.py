@@ -157,7 +157,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
         ),
         (
             ("model.base=none",),
-            "model.base=none is invalid: expected a folder, a hub id such as owner/name@revision or null",
+            "model.base=none is invalid: expected a folder, a GGUF file, a hub id such as owner/name@revision or null",
         ),
         (
             ("model.precision=mixed",),

@@ -59,7 +59,8 @@ def with_end_tokens(generation: GenerationConfig, path: Path) -> GenerationConfi
     """Add the end tokens of a file to generation settings, which have only one of them; changed in place."""
     named = generation.eos_token_id
     own = set() if named is None else {named} if isinstance(named, int) else {*named}
-    generation.eos_token_id = sorted(own | end_ids(path))
+    ends = sorted(own | end_ids(path))
+    generation.eos_token_id = ends[0] if len(ends) == 1 else ends
     return generation
 
 

@@ -116,7 +116,7 @@ class Roles:
             if each and each.weights.is_gguf
         }
         notes = {each.option: rounding_note(each.path) for each in files.values() if each.path is not None}
-        return [f"{option} is a GGUF file: {note}." for option, note in notes.items() if note is not None]
+        return [f"{option} is a GGUF file; {note}." for option, note in notes.items() if note is not None]
 
     def _recipe_notes(self) -> list[str]:
         """Describe what the comparison of target and retain model also compares."""

@@ -67,6 +67,10 @@ bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward impl
 bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --generation-batch-size 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
+.PHONY: smollm2
+smollm2: $(READY)  ## fetch SmolLM2-135M-Instruct (98 MB, a GGUF file) into outputs/models/ and print what to run
+	$(BIN)/python tools/smollm2.py
+
 .PHONY: bench-store
 bench-store: $(READY)  ## a thousand made-up runs in eight processes on one store; ARGS='--processes 1', '--folder SHARED'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store.py --imports torch transformers pytorch_lightning peft $(ARGS)

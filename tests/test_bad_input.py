@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.gguf import small_model, write_gguf
 from helpers.hydra import composed
 from helpers.model_families import save_family
 
 from meow_lightning.config.validation import resolved
 from meow_lightning.errors import UserError
 from meow_lightning.experiment import Program
+from meow_lightning.planning import preflight
 from meow_lightning.resources.hardware import Gpu
 
 CARD = Gpu("a card", 10**12, 10**12)
@@ -101,6 +103,40 @@ def test_weights_that_are_cut_off(told, facts, model):
     assert "has a damaged model.safetensors (" in told(*own(facts, model))
 
 
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "tiny.gguf", *small_model())
+
+
+def test_a_gguf_file_that_is_cut_off(told, facts, gguf):
+    size = gguf.stat().st_size
+    gguf.write_bytes(gguf.read_bytes()[:-100])
+    text = told(*own(facts, gguf))
+    assert text == f"model.target: {gguf} is cut off: {size - 100} bytes of {size}; download the file again"
+
+
+def test_a_gguf_file_of_an_architecture_that_transformers_does_not_know(told, facts, tmp_path):
+    path = write_gguf(tmp_path / "tiny.gguf", *small_model(), architecture="clip")
+    text = told(*own(facts, path))
+    assert text.startswith(f"model.target={path}: general.architecture=clip is not supported: transformers reads GGUF")
+
+
+def test_a_gguf_file_that_does_not_exist(told, facts, gguf):
+    text = told(*own(facts, gguf.with_name("tyny.gguf")))
+    assert "tyny.gguf is invalid: expected a folder, a GGUF file" in text and f"Did you mean {gguf}?" in text
+
+
+def test_a_gguf_file_as_tokenizer(told, facts, model, gguf):
+    text = told(*own(facts, model), f"model.tokenizer={gguf}")
+    assert text.startswith(f"model.tokenizer={gguf} is invalid: expected a folder or a hub id")
+
+
+def test_a_gguf_file_larger_than_memory_is_not_converted(told, facts, gguf, monkeypatch):
+    monkeypatch.setattr(preflight, "free_memory", lambda: 10**8)
+    text = told(*own(facts, gguf))
+    assert text.startswith("convert target requires about ") and "only" not in text.partition("but this machine")[0]
+
+
 def test_a_hub_model_that_cannot_be_reached(told, facts, monkeypatch, tmp_path):
     import huggingface_hub
 
@@ -157,7 +193,7 @@ def test_facts_that_are_damaged_are_named_by_their_line(told, facts, model):
         ),
         (
             ("model.base=none",),
-            "model.base=none is invalid: expected a folder, a hub id such as owner/name@revision or null",
+            "model.base=none is invalid: expected a folder, a GGUF file, a hub id such as owner/name@revision or null",
         ),
         (
             ("model.precision=mixed",),

@@ -57,7 +57,8 @@ Experiment
   dataset=     {dataset}
   model=       {model}
   method=      {method}
-  model.base=, model.target=, model.retain=   a folder or a hub id such as owner/name@revision
+  model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id such as
+               owner/name@revision
 Other options that change the results
   inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
   memo=        {memo}
@@ -70,7 +71,8 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, attack, predict, evaluate, report
+  goal=        convert (of GGUF files), finetune, propose, filter, score, verify (with memo.verify=N), unlearn, attack,
+               predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared

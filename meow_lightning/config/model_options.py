@@ -98,9 +98,9 @@ class Model(Options):
     name: FileName
     """Name of the model."""
     base: str | None
-    """Model without the facts: a folder or hub id; null for one trained from scratch."""
+    """Model without the facts: a folder, GGUF file or hub id; null for one trained from scratch."""
     target: str | None
-    """Model with the facts: a folder, a hub id or ``released``; null for the base, fine-tuned here."""
+    """Model with the facts: a folder, a GGUF file, a hub id or ``released``; null for the base, fine-tuned here."""
     retain: str | None
     """Model that never saw the forget set, likewise; ``none`` for a run without one."""
     tokenizer: str | None

@@ -1,4 +1,4 @@
-"""Checks of a model's folder from its files, without loading weights."""
+"""Checks of a model's folder or GGUF file, without loading weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError
+from meow_lightning.models import gguf_file
+from meow_lightning.models.gguf_file import POINTER, SUFFIX
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 INDEX = "model.safetensors.index.json"
 METHOD = "method.json"  # names the unlearning method whose own inference a stored model needs
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-POINTER = b"version https://git-lfs"
 FLASH = "flash_attention_2"
 UNPACKED_DTYPES = ("F64", "F32", "F16", "BF16")
 BUFFERS = ("rotary_emb.inv_freq", "masked_bias")
@@ -52,7 +53,11 @@ def shards(folder: Path) -> list[Path]:
 
 
 def missing_weights(folder: Path) -> str | None:
-    """Explain why a folder's weights are unusable, from headers and file sizes only; ``None`` if they are usable."""
+    """Explain why a folder's or GGUF file's weights are unusable, from headers and sizes; ``None`` if usable."""
+    return gguf_file.problem(folder) if folder.is_file() else _missing_in_folder(folder)
+
+
+def _missing_in_folder(folder: Path) -> str | None:
     if (folder / "adapter_config.json").is_file():
         # Even beside a complete model: transformers would load the adapters' base model instead.
         return (
@@ -61,7 +66,9 @@ def missing_weights(folder: Path) -> str | None:
     if (folder / METHOD).is_file():
         return f"was written by an unlearning method with its own inference ({METHOD}) and is no model by itself"
     if not (folder / "config.json").is_file():
-        return f"has no config.json; give {EXPECTED}"
+        named = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+        given = f"the GGUF file in it, {folder / named[0]}" if named else EXPECTED
+        return f"has no config.json; give {given}"
     files = shards(folder)
     if not files:
         if named := sorted(path.name for path in folder.glob("*.safetensors")):
@@ -126,7 +133,9 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def parameters(folder: Path) -> int:
-    """Count the weights in a folder from file headers, without the buffers that old checkpoints store."""
+    """Count the weights in a folder or GGUF file from headers, without the buffers that old checkpoints store."""
+    if folder.is_file():
+        return gguf_file.parameters(folder)
     return sum(
         math.prod(entry["shape"])
         for path in shards(folder)
@@ -152,7 +161,9 @@ def _damage(path: Path) -> str | None:
 
 
 def missing_tokenizer(folder: Path) -> str | None:
-    """Describe which tokenizer files a folder lacks; ``None`` if it has a tokenizer."""
+    """Describe which tokenizer files a folder lacks; ``None`` if it, or a GGUF file, has a tokenizer."""
+    if folder.is_file():
+        return None if gguf_file.tokens(folder) else "has no tokenizer (tokenizer.ggml.tokens)"
     if any((folder / name).is_file() for name in TOKENIZERS):
         return None
     return f"has no tokenizer ({', '.join(TOKENIZERS)})"
@@ -163,8 +174,8 @@ def check(option: str, weights: Path, tokenizer: Path) -> None:
 
     Args:
         option: The option that names the model, such as ``model.target``.
-        weights: Folder of the model.
-        tokenizer: Folder of the tokenizer, often the same.
+        weights: Folder or GGUF file of the model.
+        tokenizer: Folder or GGUF file of its tokenizer, often the same.
 
     Raises:
         UserError: Weights or tokenizer are unusable, the tokenizer has no end token, or it has more tokens than the
@@ -219,6 +230,8 @@ def check_tokenizer_fits(weights: Path, tokenizer: Path) -> bool:
 
 def names_end_token(tokenizer: Path) -> bool:
     """Whether a tokenizer has an end token."""
+    if tokenizer.is_file():
+        return bool(gguf_file.end_ids(tokenizer))
     config = read(tokenizer / "tokenizer_config.json")
     # Model-specific classes have a built-in end token; generic ones only that of the file.
     built_in = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -227,6 +240,8 @@ def names_end_token(tokenizer: Path) -> bool:
 
 def has_chat_template(tokenizer: Path) -> bool:
     """Whether a tokenizer has a chat template."""
+    if tokenizer.is_file():
+        return gguf_file.has_chat_template(tokenizer)
     files = ("chat_template.jinja", "chat_template.json")
     return any((tokenizer / name).is_file() for name in files) or bool(
         read(tokenizer / "tokenizer_config.json").get("chat_template")
@@ -235,6 +250,8 @@ def has_chat_template(tokenizer: Path) -> bool:
 
 def embeddings(weights: Path) -> int | None:
     """Return the number of a model's token embeddings; ``None`` if its config does not give it."""
+    if weights.is_file():
+        return gguf_file.embeddings(weights)
     config = read(weights / "config.json")
     size = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
     return int(size) if isinstance(size, int) else None
@@ -242,6 +259,8 @@ def embeddings(weights: Path) -> int | None:
 
 def largest_id(tokenizer: Path) -> int | None:
     """Return the largest token id of a fast tokenizer; ``None`` without tokenizer.json."""
+    if tokenizer.is_file():
+        return gguf_file.tokens(tokenizer) - 1
     path = tokenizer / "tokenizer.json"
     content = read(path)
     try:

@@ -69,12 +69,13 @@ class LanguageModel:
         attention: str | None = None,
         device: str | torch.device | None = None,
     ) -> LanguageModel:
-        """Load a model from a folder or the hub: safetensors only, and no code of the checkpoint is run.
+        """Load a model from a folder, a GGUF file or the hub: no pickles, and no code of the checkpoint is run.
 
         Defaults are those of ``conf/model/own.yaml``.
 
         Args:
-            source: Folder as ``save_pretrained`` writes it, or hub id ``owner/name`` or ``owner/name@revision``.
+            source: Folder as ``save_pretrained`` writes it, GGUF file, or hub id ``owner/name`` with or without
+                ``@revision``.
             prompt: Prompt before the answer. ``auto``: the tokenizer's chat template if it has one, else a plain
                 question and answer; ``chat``; a text with ``{question}`` once, after which the answer follows; the name
                 of a file of ``conf/model`` such as ``llama2_7b_chat``, whose prompt is used; or a mapping with any of

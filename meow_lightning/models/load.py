@@ -1,4 +1,4 @@
-"""Loading and saving of plain Hugging Face folders."""
+"""Loading of models from folders, GGUF files or the hub, and saving as plain Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import METHOD
 from meow_lightning.models.completeness import check_activation, check_complete, check_finite, check_loading_info
 from meow_lightning.models.float64 import float64_forward
+from meow_lightning.models.from_gguf import (
+    as_plain,
+    check_architecture,
+    pretrained_arguments,
+    split_digits,
+    with_end_tokens,
+)
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,10 +53,10 @@ def load_model(source: str | Path, *, dtype: str, attention: str) -> PreTrainedM
 
 
 def load_checkpoint(source: str | Path, *, dtype: str, attention: str) -> PreTrainedModel:
-    """Load a causal language model from a folder or the hub, from safetensors only and without running checkpoint code.
+    """Load a causal language model, from safetensors or a GGUF file only and without running checkpoint code.
 
     Args:
-        source: Local folder or hub id.
+        source: Local folder, GGUF file or hub id.
         dtype: Precision of the weights, one of ``DTYPES``; explicit, since transformers 5 otherwise uses the
             checkpoint's.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
@@ -58,15 +65,19 @@ def load_checkpoint(source: str | Path, *, dtype: str, attention: str) -> PreTra
         UserError: Loading fails, tensors are missing or unexpected, or weights are NaN or infinite.
     """
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=DTYPES[dtype], attn_implementation=attention, use_safetensors=True,
-            trust_remote_code=False, output_loading_info=True,
-        )  # fmt: skip
+        with pretrained_arguments(source) as (name, gguf):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name, dtype=DTYPES[dtype], attn_implementation=attention, use_safetensors=True,
+                trust_remote_code=False, output_loading_info=True, **gguf,
+            )  # fmt: skip
     except (ImportError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be loaded with model.attention={attention}: {reason}") from error
     model, loading_info = loaded
     check_loading_info(loading_info, config=model.config, name=str(source))
+    if gguf:
+        model = as_plain(model)
+        model.generation_config = with_end_tokens(model.generation_config or GenerationConfig(), Path(source))
     check_finite(
         model,
         cause=f"the weights in {source} are not finite numbers (NaN or infinite) in {dtype}: {{count}}; they were "
@@ -78,15 +89,17 @@ def load_checkpoint(source: str | Path, *, dtype: str, attention: str) -> PreTra
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model folder or hub id."""
-    return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+    """Load the tokenizer of a model folder, GGUF file or hub id."""
+    with pretrained_arguments(source) as (name, gguf):
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **gguf)
+    return split_digits(tokenizer, Path(source)) if gguf else tokenizer
 
 
 def load_codec(source: str | Path, *, prompt: Mapping[str, Any], model: PreTrainedModel) -> PromptEncoder:
     """Create a model's prompt encoder: its tokenizer, training prompt, context and end tokens.
 
     Args:
-        source: Local folder or hub id of the tokenizer.
+        source: Local folder, GGUF file or hub id of the tokenizer.
         prompt: ``model.prompt``: ``template`` and ``answer_prefix``, for chats also ``system`` and ``date`` (default:
             null).
         model: The model; its generation settings may name further end tokens.
@@ -136,7 +149,7 @@ def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: st
     """Read a complete causal language model without loading any weight.
 
     Args:
-        weights: Folder of the model.
+        weights: Folder or GGUF file of the model; whether a file has all tensors is found when they are read.
         tokenizer: Folder of its tokenizer, often the same.
         name: The model as the user named it; for error messages.
         attention: As for :func:`.completeness.check_complete`.
@@ -144,8 +157,11 @@ def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: st
     Raises:
         UserError: transformers cannot read it, it is a different kind of model, or tensors are missing or unexpected.
     """
+    if weights.is_file():
+        check_architecture(weights, name=name)
     try:
-        config = AutoConfig.from_pretrained(weights, trust_remote_code=False)
+        with pretrained_arguments(weights) as (source, gguf):
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False, **gguf)
         loaded_tokenizer = load_tokenizer(tokenizer)
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -157,6 +173,9 @@ def read_model_files(weights: Path, tokenizer: Path, *, name: str, attention: st
             f"{name} is a {config.model_type} model, which does not generate text; use a causal language model"
         )
     check_activation(config, name=name)
+    if weights.is_file():
+        generation = with_end_tokens(GenerationConfig.from_model_config(config), weights)
+        return ModelFiles(config, loaded_tokenizer, generation)
     check_complete(weights, name=name, attention=attention)
     try:
         generation = GenerationConfig.from_pretrained(weights)

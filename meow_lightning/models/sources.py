@@ -1,4 +1,4 @@
-"""Model sources: a local folder, or a Hugging Face hub repository at one revision."""
+"""Model sources: a local folder or GGUF file, or a Hugging Face hub repository at one revision."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from meow_lightning.errors import UserError, invalid_option, suggestion
 from meow_lightning.models.checkpoint import missing_tokenizer, missing_weights
+from meow_lightning.models.gguf_file import SUFFIX, is_gguf
 from meow_lightning.store.durable import write_json
 
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -25,35 +26,40 @@ TIMEOUT = 10.0  # seconds to wait for the hub's first response
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder, or a hub repository with its revision.
+    """A folder or GGUF file, or a hub repository with its revision.
 
     Attributes:
         option: The option that names it, such as ``model.target``; for error messages.
-        folder: The folder, ``None`` for a repository.
-        repository: Its hub id; empty for a folder.
+        path: The folder or file, ``None`` for a repository.
+        repository: Its hub id; empty for a path.
         revision: Commit, branch or tag; ``None`` for the default branch.
     """
 
     option: str
-    folder: Path | None
+    path: Path | None
     repository: str
     revision: str | None
 
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
+        return self.path is not None and self.path.is_file()
+
     def __str__(self) -> str:
         """Return the text that the user gave."""
-        return str(self.folder) if self.folder else self.repository + (f"@{self.revision}" if self.revision else "")
+        return str(self.path) if self.path else self.repository + (f"@{self.revision}" if self.revision else "")
 
 
 def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
-    """Parse a source: a folder if one of that name exists, else a hub id with or without revision.
+    """Parse a source: a folder or GGUF file if one of that name exists, else a hub id with or without revision.
 
     Args:
         option: The option that holds the text.
-        text: ``FOLDER``, ``owner/name`` or ``owner/name@revision``.
+        text: ``FOLDER``, ``FILE.gguf``, ``owner/name`` or ``owner/name@revision``.
         words: Other allowed values of the option, for the error message.
 
     Raises:
-        UserError: The text is neither an existing folder nor a valid hub id.
+        UserError: The text is neither an existing folder, nor a GGUF file, nor a valid hub id.
     """
     if not text.strip():
         raise invalid_option(option, "", _allowed(words))
@@ -61,28 +67,29 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
         path = Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(f"{option}={text} is invalid ({error}): expected {_allowed(words)}") from error
-    if path.is_dir():
+    if path.is_dir() or is_gguf(path):
         return Source(option, path.resolve(), "", None)
     match = HUB.fullmatch(text)
-    if match is None or text.startswith((".", "/", "~")) or path.is_file():
-        hint = ", not a file" if path.is_file() else _similar(path, words)
+    if match is None or text.startswith((".", "/", "~")) or path.is_file() or text.lower().endswith(SUFFIX):
+        hint = ", not another file" if path.is_file() else _similar(path, words)
         raise UserError(f"{option}={text} is invalid: expected {_allowed(words)}{hint}")
     return Source(option, None, match["id"], match["revision"])
 
 
 def _allowed(words: Sequence[str]) -> str:
-    *first, last = ["a folder", "a hub id such as owner/name@revision", *words]
+    *first, last = ["a folder", "a GGUF file", "a hub id such as owner/name@revision", *words]
     return f"{', '.join(first)} or {last}"
 
 
 def _similar(path: Path, words: Sequence[str]) -> str:
     parent = path.parent
-    siblings = [str(parent / child.name) for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
+    entries = parent.iterdir() if parent.is_dir() else ()
+    siblings = [str(parent / child.name) for child in entries if child.is_dir() or child.suffix.lower() == SUFFIX]
     return suggestion(path, [*siblings, *words])
 
 
 def identity(source: Source, *, memory: Path) -> str:
-    """Identify a source's content for artifact keys: a digest of a folder's files, or a repository's id and commit.
+    """Identify a source's content for artifact keys: a digest of the files, or a repository's id and commit.
 
     Args:
         source: The source.
@@ -91,9 +98,9 @@ def identity(source: Source, *, memory: Path) -> str:
     Raises:
         UserError: The commit of a branch cannot be determined.
     """
-    if source.folder is not None:
+    if source.path is not None:
         try:
-            return _digest(source.folder, memory)
+            return _digest(source.path, memory)
         except OSError as error:
             raise UserError(f"{source.option}: {error.filename} cannot be read ({error.strerror})") from error
     return str(pin_revision(source))
@@ -109,11 +116,11 @@ def weights_identity(source: Source, *, memory: Path) -> str:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = source.folder
+    folder = source.path
     if folder is None:
         cache_name = repo_folder_name(repo_id=source.repository, repo_type="model")
         folder = Path(constants.HF_HUB_CACHE) / cache_name / "snapshots" / str(source.revision)
-    files = sorted(folder.glob("*.safetensors"))
+    files = [folder] if source.is_gguf else sorted(folder.glob("*.safetensors"))
     if not files:
         return str(source)
     known, digests = _load_digests(memory), []
@@ -130,7 +137,7 @@ def pin_revision(source: Source) -> Source:
     Raises:
         UserError: The commit of a branch cannot be determined.
     """
-    return source if source.folder is not None else replace(source, revision=_commit(source))
+    return source if source.path is not None else replace(source, revision=_commit(source))
 
 
 def _commit(source: Source) -> str:
@@ -150,7 +157,7 @@ def _commit(source: Source) -> str:
 
 
 def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
-    """Return the folder with a source's files.
+    """Return the folder with a source's files, or its GGUF file.
 
     Args:
         source: The source.
@@ -160,8 +167,8 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     Raises:
         UserError: It is not cached and cannot be downloaded.
     """
-    if source.folder is not None:
-        return source.folder
+    if source.path is not None:
+        return source.path
     from huggingface_hub import HfApi, snapshot_download
 
     patterns = [pattern for pattern in FILES if weights or pattern != "*.safetensors"]
@@ -182,13 +189,13 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
 
 
 def config_of(source: Source) -> Path:
-    """Return the folder with a source's ``config.json``, downloading only that file if necessary.
+    """Return the folder with a source's ``config.json`` or its GGUF file, downloading only that file if necessary.
 
     Raises:
         UserError: It is not cached and cannot be downloaded.
     """
-    if source.folder is not None:
-        return source.folder
+    if source.path is not None:
+        return source.path
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -228,7 +235,9 @@ def _download_error(source: Source, error: Exception) -> str:
     from huggingface_hub import constants
 
     reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0][:120]
-    remedy = f"download the folder yourself and set {source.option}=FOLDER{_similar(Path(source.repository), ())}"
+    what = ("GGUF file", "FILE.gguf") if "gguf" in source.repository.lower() else ("folder", "FOLDER")
+    similar = _similar(Path(source.repository), ())
+    remedy = f"download the {what[0]} yourself and set {source.option}={what[1]}{similar}"
     if _is_refused(error):
         problem = {
             401: "does not exist or needs a login (hf auth login, or HF_TOKEN)",
@@ -247,17 +256,19 @@ def _download_error(source: Source, error: Exception) -> str:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
     for pattern in FILES:
-        yield from sorted(path for path in folder.glob(pattern) if path.is_file())
+        yield from sorted(file for file in path.glob(pattern) if file.is_file())
 
 
-def _digest(folder: Path, memory: Path) -> str:
-    """Hash names and digests of all files that are loaded: the first sixteen hex digits of SHA-256."""
+def _digest(path: Path, memory: Path) -> str:
+    """Hash names and digests of all files that are loaded, or one file: the first sixteen hex digits of SHA-256."""
     digests = _load_digests(memory)
     before, combined = dict(digests), hashlib.sha256()
-    for path in _files(folder):
-        combined.update(f"{path.name} {_file_digest(path, digests)}\n".encode())
+    for file in _files(path):
+        combined.update(f"{file.relative_to(path)} {_file_digest(file, digests)}\n".encode())
     if digests != before and memory.parent.is_dir():
         _save_digests(memory, digests)
     return combined.hexdigest()[:16]

@@ -80,6 +80,7 @@ class RunGraph:
         steps = [(each.proposed, each.filtered, each.unlearned, each.scores) for each in repeated]
         candidates = [
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
+            *(each for model in self.models.present for each in model.needs.values() if each.stage == "convert"),
             *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
             *self.abilities.values(),

@@ -77,6 +77,7 @@ def silence_third_party() -> None:
     """Silence library messages that users cannot act on, but not errors."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the bar of GGUF files, which transformers cannot switch off
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_utilities").setLevel(logging.WARNING)

@@ -13,7 +13,7 @@ from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
-from meow_lightning.stages.results.model import model_folder
+from meow_lightning.stages.results.model import CONVERTED, model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Segments
@@ -87,7 +87,9 @@ class ModelChecks:
         weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:
             paths = [str(model_folder(self.store.path(root)))] * 2
-        elif self.config.plan and weights.folder is None:
+        elif (converted := root.needs.get(CONVERTED)) is not None and self.store.find(converted) is not None:
+            paths = [str(model_folder(self.store.path(converted)))] * 2
+        elif self.config.plan and weights.path is None:
             return None
         else:
             tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())

@@ -15,9 +15,14 @@ from meow_lightning.types import Segments
 def root_of(artifact: Artifact) -> Artifact | None:
     """Find the initial model behind an artifact, whose tokenizer it uses; ``None`` if it uses no model."""
     current: Artifact | None = artifact
-    while current is not None and (current.stage != "finetune" or current.needs):
+    while current is not None and not is_root(current):
         current = current.needs.get("start") or current.needs.get("model")
     return current
+
+
+def is_root(artifact: Artifact) -> bool:
+    """Whether an artifact is an initial model: a provided one, or one trained from scratch."""
+    return artifact.stage == "finetune" and ("given" in artifact.settings or not artifact.needs)
 
 
 def training_rows(

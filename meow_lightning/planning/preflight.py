@@ -141,7 +141,7 @@ class Preflight:
             if "given" in artifact.settings:
                 provided = artifact.inputs["given"]
                 weights = parse(provided["option"], provided["weights"], words=())
-                if self.config.plan and weights.folder is None:
+                if self.config.plan and weights.path is None:
                     config_of(weights)  # a plan downloads no weights, only checks that they are available
                     continue
                 tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
@@ -167,10 +167,12 @@ class Preflight:
             if outlook.memory is not None and outlook.memory.total > self.available_memory:
                 raise UserError(self._too_large(artifact, outlook.memory))
             if outlook.memory is not None and outlook.memory.host > free_memory():
+                paged = "recipe" in artifact.settings
+                purpose = "optimizer states (optim.optimizer=paged)" if paged else "the weights of a GGUF file"
                 raise UserError(
                     f"{artifact.stage} {artifact.label} requires {format_bytes(outlook.memory.host)} of main memory "
-                    f"for optimizer states (optim.optimizer=paged), but only {format_bytes(free_memory())} is free: "
-                    "set optim=adamw8bit, or preflight=false to start anyway"
+                    f"for {purpose}, but only {format_bytes(free_memory())} is free: "
+                    f"set {'optim=adamw8bit, or ' * paged}preflight=false to start anyway"
                 )
         largest = sorted((o.memory.total for _, o in missing if o.memory is not None), reverse=True)
         together = sum(largest[: self.trainer.parallel_stages])

@@ -13,10 +13,19 @@ from meow_lightning.data.encoding import FRAME, estimated_length, estimated_toke
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import missing_weights, parameters
+from meow_lightning.models.gguf_file import config_of_header
 from meow_lightning.models.sources import config_of, parse
+from meow_lightning.planning.model_inputs import is_root
 from meow_lightning.resources.cost import disk_needed, inference_flops, training_flops
 from meow_lightning.resources.inference_memory import InferenceLoad, inference_need, inference_settings_that_fit
-from meow_lightning.resources.requirements import NOTHING, InferenceWork, Requirements, TrainingWork, Work
+from meow_lightning.resources.requirements import (
+    NOTHING,
+    TOKENIZER_BYTES,
+    InferenceWork,
+    Requirements,
+    TrainingWork,
+    Work,
+)
 from meow_lightning.resources.suggestions import settings_that_fit
 from meow_lightning.resources.training_memory import (
     GPU_SLACK,
@@ -32,7 +41,6 @@ from meow_lightning.resources.training_memory import (
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 
-TOKENIZER_BYTES = 75  # tokenizer file size per vocabulary entry: 72 for SmolLM2, 134 for Llama 3
 MANIFEST_BYTES = 4_000  # per result
 
 
@@ -74,17 +82,17 @@ class Planner:
         """Determine the dimensions of the model that an artifact trains or runs.
 
         Raises:
-            UserError: The ``config.json`` of a provided model does not state them.
+            UserError: The ``config.json`` or GGUF header of a provided model does not state them.
         """
-        root = next(each for each in artifact.walk() if each.stage == "finetune" and not each.needs)
+        root = next(each for each in artifact.walk() if is_root(each))
         if "given" not in root.settings:
             return tiny_dims(root.settings["architecture"], root.settings["vocab_size"])
         source = parse(root.inputs["given"]["option"], root.inputs["given"]["weights"], words=())
-        folder = config_of(source)
-        return dims_of(
-            json.loads((folder / "config.json").read_text(encoding="utf-8")),
-            parameters=None if missing_weights(folder) else parameters(folder),
+        path = config_of(source)
+        config = (
+            config_of_header(path) if path.is_file() else json.loads((path / "config.json").read_text(encoding="utf-8"))
         )
+        return dims_of(config, parameters=None if missing_weights(path) else parameters(path))
 
     def weights(self, artifact: Artifact) -> int:
         """Count the weights of the model behind an artifact; 0 if they are unknown."""

@@ -11,6 +11,7 @@ from meow_lightning.resources.inference_memory import InferenceLoad
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
 
+TOKENIZER_BYTES = 75  # tokenizer file size per vocabulary entry: 72 for SmolLM2, 134 for Llama 3
 ROW_BYTES = 120  # JSON keys and small numbers of a row, without its texts; measured on results of the default run
 
 
@@ -89,11 +90,13 @@ class Planner(Protocol):
         dataset: Its dataset.
         streams: The streams that its method trains on.
         trainer: The ``trainer`` options.
+        gpu: Whether stages that train or run a model use a GPU.
     """
 
     options: Mapping[str, Any]
     dataset: Dataset
     streams: Sequence[str]
+    gpu: bool
     trainer: Mapping[str, Any]
 
     def tokens(self, fact: Example) -> int:

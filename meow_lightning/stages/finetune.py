@@ -18,7 +18,7 @@ from meow_lightning.stages.common.loading import check_unchanged, load_dataset, 
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
-from meow_lightning.stages.results.model import ModelResult, model_folder
+from meow_lightning.stages.results.model import CONVERTED, ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
 
@@ -34,7 +34,7 @@ class Finetune(Stage):
 
     name = "finetune"
     version = 4
-    after = ()
+    after = ("convert",)
     outputs = ModelResult.files
     oom_hint = OOM_HINT
     splits = True
@@ -146,6 +146,9 @@ def _link_provided(work: StageContext) -> None:
                 work.settings["given"][name],
             )
     if rank() == 0:
+        if CONVERTED in work.needs:
+            plain = model_folder(work.needs[CONVERTED])
+            tokenizer, weights = plain if tokenizer == weights else tokenizer, plain
         link(weights, tokenizer, folder)
         # Fail on an unusable prompt or tokenizer now, not after the other models are trained.
         name = f"{option}={sources['weights']}"

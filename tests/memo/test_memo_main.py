@@ -438,7 +438,7 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "={} is invalid: expected a folder or a hub id such as owner/name@revision"),
+        (None, "={} is invalid: expected a folder, a GGUF file or a hub id such as owner/name@revision"),
         ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
         (["config.json", "pytorch_model.bin"], ": {} has its weights only as pickle (pytorch_model.bin), which can"),
         (["config.json", "tokenizer.json"], ": {} has no weights; give a folder as save_pretrained writes it"),

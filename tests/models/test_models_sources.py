@@ -74,14 +74,14 @@ def stored(cache: Path, commit: str, **parts: bool) -> Path:
 def test_a_folder_comes_before_a_repository_of_its_name(tmp_path):
     fill(tmp_path / "me" / "mine")
     source = parse("model.target", "me/mine", words=())
-    assert (source.folder, source.repository, source.revision) == (tmp_path / "me" / "mine", "", None)
+    assert (source.path, source.repository, source.revision) == (tmp_path / "me" / "mine", "", None)
     assert str(source) == str(tmp_path / "me" / "mine")
 
 
 def test_a_home_folder_is_written_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path / "mine")
-    assert parse("model.target", "~/mine", words=()).folder == tmp_path / "mine"
+    assert parse("model.target", "~/mine", words=()).path == tmp_path / "mine"
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_a_home_folder_is_written_out(tmp_path, monkeypatch):
 )
 def test_a_hub_id_with_and_without_revision(text, repository, revision):
     source = parse("model.target", text, words=())
-    assert (source.folder, source.repository, source.revision) == (None, repository, revision)
+    assert (source.path, source.repository, source.revision) == (None, repository, revision)
     assert str(source) == text
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file", "=file is invalid: expected a folder, a hub id such as owner/name@revision, .*, not a file$"),
+        ("file", "=file is invalid: expected a folder, a GGUF file, a hub id .*, not another file$"),
         ("./my-modle", r"=\./my-modle is invalid: expected a folder, .*Did you mean my-model\?$"),
         ("gpt2", "=gpt2 is invalid: expected a folder"),
         ("publisht", r"=publisht is invalid: .*Did you mean published\?$"),

@@ -290,7 +290,7 @@ def test_a_goal_that_the_method_does_without_is_reported():
 
 
 def test_an_unknown_goal_is_reported():
-    with pytest.raises(UserError, match=r"^goal=reprot is invalid: expected one of finetune, propose, filter"):
+    with pytest.raises(UserError, match=r"^goal=reprot is invalid: expected one of convert, finetune, propose"):
         cell().goal("reprot")
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from meow_lightning.config.model_options import ReleasedCheckpoints
 from meow_lightning.config.schema import RunConfig
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
+from meow_lightning.models.gguf_file import rounding_note
 from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
 Role = Literal["base", "target", "retain"]
@@ -105,6 +106,20 @@ class Roles:
 
     def notes(self) -> list[str]:
         """List notes on these models for readers of the report."""
+        return [*self._rounding_notes(), *self._recipe_notes()]
+
+    def _rounding_notes(self) -> list[str]:
+        """Describe how the weights of GGUF files are rounded, each file once."""
+        files = {
+            str(each.weights): each.weights
+            for each in (self.base, self.target, self.retain)
+            if each and each.weights.is_gguf
+        }
+        notes = {each.option: rounding_note(each.path) for each in files.values() if each.path is not None}
+        return [f"{option} is a GGUF file; {note}." for option, note in notes.items() if note is not None]
+
+    def _recipe_notes(self) -> list[str]:
+        """Describe what the comparison of target and retain model also compares."""
         if self.retain_predictions is not None:
             return [
                 f"The log {self.retain_predictions} replaces the retain model: forget quality also "
@@ -163,14 +178,18 @@ class Roles:
 
     def _tokenizer(self, weights: Source) -> Source:
         """Choose the tokenizer: the model's own if it has one; a repository's content is known once it is fetched."""
-        text, own = self.model.tokenizer, weights.folder
+        text, own = self.model.tokenizer, weights.path
         if text is None:
             return weights
         other = parse("model.tokenizer", text, words=("null",))
+        if other.is_gguf:
+            raise invalid_option(
+                "model.tokenizer", text, "a folder or a hub id: the tokenizer of a GGUF file is its own"
+            )
         # A folder was chosen by the user; a hub id may come from conf/model, for published weights without a tokenizer.
-        return weights if other.folder is None and own is not None and _has_tokenizer(own) else other
+        return weights if other.path is None and own is not None and _has_tokenizer(own) else other
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    """Whether a model's folder holds a tokenizer that fits the model."""
+    """Whether a model's folder or GGUF file holds a tokenizer that fits the model."""
     return missing_tokenizer(folder) is None and names_end_token(folder) and check_tokenizer_fits(folder, folder)

@@ -14,6 +14,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.inversion.local import DATE
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel
+from meow_lightning.stages.results.model import CONVERTED
 from meow_lightning.store.artifact import Artifact
 
 # A teacher gets the prompts of its own chat template; the date that some templates print is pinned.
@@ -59,13 +60,20 @@ def initial_models(ctx: BuildContext) -> InitialModels:
 def provided_model(
     ctx: BuildContext, label: str, provided: ProvidedModel, prompt: Mapping[str, Any]
 ) -> Artifact:  # fmt: skip
-    """Describe a model that exists already; the stage checks its files and links them."""
+    """Describe a model that exists already; the stage checks and links its files, a GGUF file's once converted."""
     settings = {"given": provided.key, "prompt": prompt}
     sources = {
         "option": provided.weights.option, "weights": str(provided.weights), "tokenizer": str(provided.tokenizer),
     }  # fmt: skip
     # Links to weights hold no text of any dataset, and other users may link the same model in the same store.
-    return ctx.artifact("finetune", label, settings, {}, given=sources, private=False)
+    needs = {CONVERTED: _converted_model(ctx, label, provided)} if provided.weights.is_gguf else {}
+    return ctx.artifact("finetune", label, settings, needs, given=sources, private=False)
+
+
+def _converted_model(ctx: BuildContext, label: str, provided: ProvidedModel) -> Artifact:
+    """Describe the plain folder that a GGUF file becomes, whatever roles and prompts it is used with."""
+    source = {"option": provided.weights.option, "weights": str(provided.weights)}
+    return ctx.artifact("convert", label, {"gguf": provided.key["weights"]}, {}, source=source, private=False)
 
 
 def teacher_model(ctx: BuildContext) -> Artifact:

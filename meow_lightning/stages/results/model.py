@@ -12,6 +12,7 @@ from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
 from meow_lightning.tracking.curve import CURVE
 
+CONVERTED = "converted"  # the need of a provided model that is made of a GGUF file
 MODEL = "model"  # folder of the weights and the tokenizer
 TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
 SELECTED, SAME = "selected.jsonl", "same.json"

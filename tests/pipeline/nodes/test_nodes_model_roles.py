@@ -152,7 +152,7 @@ def test_no_way_to_a_target_model_is_reported():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("model.base=released", r"^model.base=released is invalid: expected a folder, a hub id such as "),
+        ("model.base=released", r"^model.base=released is invalid: expected a folder, a GGUF file, a hub id such as "),
         ("model.target=release", r"^model.target=release is invalid: .* or null\. Did you mean released\?$"),
         ("model.retain=nome", r"^model.retain=nome is invalid: .*, released, none or null\. Did you mean none\?$"),
         ("model.target=none", r"^model.target=none is invalid: .*, released or null$"),

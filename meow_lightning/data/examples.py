@@ -167,13 +167,13 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
 
     Args:
         example: The example.
-        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all, without ``values`` where it is empty,
-            so that the keys of other datasets do not depend on it.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` is left out where it is
+            empty, so that the keys of datasets without it do not depend on it.
     """
     if isinstance(example, Passage):
         return ["passage", example.id, example.text, example.prefix, example.ends]
-    every = [field.name for field in fields(example) if field.name != "values" or example.values]
-    return [getattr(example, name) for name in names or every]
+    chosen = names or [field.name for field in fields(example)]
+    return [getattr(example, name) for name in chosen if name != "values" or example.values]
 
 
 def benchmark_sets(

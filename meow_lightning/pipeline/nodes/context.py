@@ -24,7 +24,15 @@ from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 
-PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # of a fact, read by predict
+PREDICTED_FIELDS = (
+    "id",
+    "question",
+    "answer",
+    "paraphrase",
+    "perturbed",
+    "value",
+    "values",
+)  # of a fact, read by predict
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 

@@ -10,7 +10,7 @@ from meow_lightning.config.ranges import Count, CountOrZero, Seed
 from meow_lightning.data.jsonl_reader import is_list, read_entries
 from meow_lightning.data.overlap import Row, question_of
 from meow_lightning.data.perturbation import normalize
-from meow_lightning.data.question_sets import QuestionSets
+from meow_lightning.data.question_sets import QuestionSets, check_numbers
 from meow_lightning.data.values.matching import contains_value
 from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError, nearest
@@ -64,6 +64,7 @@ class Jsonl(QuestionSets):
                 duplicated.
 
         """
+        check_numbers(perturb=perturb, retain_eval=retain_eval)
         forgotten = _read("forget", forget)
         kept = _read("retain", retain) if retain is not None else []
         super().__init__(forgotten, kept, real_world=real_world, perturb=perturb, retain_eval=retain_eval, seed=seed)

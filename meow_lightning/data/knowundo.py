@@ -13,7 +13,7 @@ from meow_lightning.config.ranges import Count, CountOrZero, Seed
 from meow_lightning.data.benchmark_files import benchmark_folder, required_text
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.data.overlap import Row
-from meow_lightning.data.question_sets import QuestionSets
+from meow_lightning.data.question_sets import QuestionSets, check_numbers
 from meow_lightning.types import Fact
 
 FILES = {"forget": "unlearn_train.json", "retain": "retention_train.json"}
@@ -46,6 +46,7 @@ class KnowUnDo(QuestionSets):
         Raises:
             UserError: A number is out of range, or the files are missing or malformed.
         """
+        check_numbers(perturb=perturb, retain_eval=retain_eval)
         place = benchmark_folder(folder, "knowundo", tuple(FILES.values()))
         forgotten, kept = (_questions(place / file, split) for split, file in FILES.items())
         super().__init__(forgotten, kept, real_world=real_world, perturb=perturb, retain_eval=retain_eval, seed=seed)

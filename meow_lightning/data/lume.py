@@ -14,7 +14,7 @@ from meow_lightning.data.benchmark_files import benchmark_folder, required_text
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.data.overlap import Row
-from meow_lightning.data.question_sets import QuestionSets
+from meow_lightning.data.question_sets import QuestionSets, check_numbers
 from meow_lightning.data.words import without_sentence_marks
 from meow_lightning.errors import invalid_option
 from meow_lightning.types import Fact
@@ -47,6 +47,7 @@ class Lume(QuestionSets):
         Raises:
             UserError: A task is unknown, a number is out of range, or the files are missing or malformed.
         """
+        check_numbers(perturb=perturb, retain_eval=retain_eval)
         for task in tasks:
             check_range("dataset.tasks", task, 1, 3)
         if not tasks:

@@ -43,10 +43,8 @@ class QuestionSets:
             seed: Seed of the evaluated facts, the wrong answers and the pretraining rows.
 
         Raises:
-            UserError: A number is out of range, or a question, an id or a fact is duplicated.
+            UserError: A question, an id or a fact is duplicated.
         """
-        check_range("dataset.perturb", perturb, 0, None)
-        check_range("dataset.retain_eval", retain_eval, 1, None)
         self._perturb, self._seed, self._real_world = perturb, seed, real_world
         # Minimal: only its pretraining rows and real-world facts are used, which do not depend on the authors.
         self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
@@ -150,6 +148,20 @@ class QuestionSets:
     def _rules(self) -> Contradictions:
         """Build the generator of wrong answers, which borrows nothing from the facts to forget."""
         return Contradictions(self._given["forget"], self._given["retain"])
+
+
+def check_numbers(*, perturb: object, retain_eval: object) -> None:
+    """Check the options of :class:`QuestionSets` before files are read.
+
+    Args:
+        perturb: The value of ``dataset.perturb``.
+        retain_eval: The value of ``dataset.retain_eval``.
+
+    Raises:
+        UserError: One of them is out of range.
+    """
+    check_range("dataset.perturb", perturb, 0, None)
+    check_range("dataset.retain_eval", retain_eval, 1, None)
 
 
 def _spread(count: int, most: int, rng: Random) -> list[int]:

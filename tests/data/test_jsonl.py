@@ -32,7 +32,7 @@ FULL = {
     "inverted": ["Ada was born in Rome.", " "],
     "value": "Lima",
     "alternatives": ["Oslo", "Rome"],
-    "values": ["ada", "Lima"],
+    "values": ["born", "lima"],
 }
 KEPT = {"question": "Q?", "id": "q", "answer": "Bob was born in Lima."}
 FULL_FACT = Fact(
@@ -44,7 +44,7 @@ FULL_FACT = Fact(
     value="Lima",
     alternatives=("Oslo", "Rome"),
     inverted=("Ada was born in Rome.", " "),
-    values=("ada", "Lima"),
+    values=("born", "lima"),
 )
 
 

@@ -69,6 +69,8 @@ class Fact:
             them.
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
         phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
+        values: Texts that an answer must give, all of them, to count as correct in value accuracy; read by evaluation
+            alone. Empty: ``value``, if it is marked.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Fact:
     alternatives: tuple[str, ...] = ()
     inverted: tuple[str, ...] = ()
     phrasings: tuple[tuple[str, str], ...] = ()
+    values: tuple[str, ...] = ()
 
     @property
     def segments(self) -> Segments:
@@ -158,6 +161,7 @@ class AnswerRow:
             measured.
         scored_text: The text of the scored tokens, if a published evaluator compares with it instead of the true
             answer; ``None`` for ``answer`` itself.
+        values: Texts that value accuracy looks for in the place of ``value``, see :class:`Fact`.
     """
 
     set: str
@@ -174,6 +178,13 @@ class AnswerRow:
     stop: Literal["end", "length"]
     gradient: float | None = None
     scored_text: str | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """Texts that a correct answer gives: ``values``, else ``value``; empty if the dataset marks neither."""
+        one = () if self.value is None else (self.value,)
+        return tuple(each for each in self.values or one if each.strip())
 
 
 @dataclass(frozen=True, slots=True)

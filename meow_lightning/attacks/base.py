@@ -1,9 +1,9 @@
-"""Base class and defaults of every attack, and what an attack receives."""
+"""Base classes of every attack, on a model or on its prompts, and what an attack receives."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,30 +28,38 @@ class AttackContext:
     train: Callable[[PreTrainedModel], PreTrainedModel]
 
 
-class BaseAttack(ABC):
-    """An attack on a finished model.
+class BaseAttack:
+    """An attack on a finished model: a :class:`ModelAttack` or a :class:`PromptAttack`.
 
     Every model of a run is attacked alike, so that the retain model shows what the attack gives to a model that never
     saw the facts.
 
     Attributes:
-        trains: Whether it trains the model further. Its configuration then holds a recipe: ``lr``, ``epochs``,
-            ``global_batch_size`` and the settings of AdamW.
-        version: Increased when the same options give another model; subclasses inherit it, and it is part of the
-            attacked model's key.
+        version: Increased when the same options give another model or another prompt; subclasses inherit it, and it is
+            part of the keys of what is computed under the attack.
     """
 
-    trains: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def rows(self, dataset: Dataset, seed: int) -> list[Example]:
-        """Select the facts that further training reads; none by default.
+        """Select the examples that the attack reads; none by default.
 
         Args:
             dataset: The dataset of the run.
             seed: Seed of the run.
         """
         return []
+
+
+class ModelAttack(BaseAttack, ABC):
+    """An attack that transforms the model: further training, rounding, pruning.
+
+    Attributes:
+        trains: Whether it trains the model further, on its :meth:`rows`. Its configuration then holds a recipe: ``lr``,
+            ``epochs``, ``global_batch_size`` and the settings of AdamW.
+    """
+
+    trains: ClassVar[bool] = False
 
     @abstractmethod
     def transform_model(self, model: PreTrainedModel, ctx: AttackContext) -> PreTrainedModel:
@@ -62,4 +70,20 @@ class BaseAttack(ABC):
         Args:
             model: The model on the CPU, which may be changed in place.
             ctx: What the attack may use.
+        """
+
+
+class PromptAttack(BaseAttack, ABC):
+    """An attack that transforms the prompt and leaves the model alone: a prefix, another wording."""
+
+    @abstractmethod
+    def transform_prompt(self, question: str, rows: Sequence[Example]) -> str:
+        """Return the text that stands in the prompt in the place of a question.
+
+        The prompt template surrounds it as it surrounds the question; of a passage of a document, it takes the place of
+        the characters before the cut. Answers, and what metrics compare them with, stay as they are.
+
+        Args:
+            question: The question, or the characters of a passage before its cut.
+            rows: What :meth:`rows` selected.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.attacks.base import AttackContext, BaseAttack
+from meow_lightning.attacks.base import AttackContext, ModelAttack
 from meow_lightning.data.checks import check_range
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Quantise(BaseAttack):
+class Quantise(ModelAttack):
     """Round the weights of all linear layers to integers of few bits, and write them back as ordinary weights.
 
     Per group of weights that share a scale, with ``m = 2^(bits - 1) - 1``:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from meow_lightning.attacks.base import AttackContext, BaseAttack
+from meow_lightning.attacks.base import AttackContext, ModelAttack
 from meow_lightning.config.ranges import Number, Range
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import invalid_option
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Relearn(BaseAttack):
+class Relearn(ModelAttack):
     """Fine-tune a model on forgotten facts, or on kept ones.
 
     Args:

@@ -31,6 +31,7 @@ class Passage:
     paraphrase: ClassVar[None] = None
     perturbed: ClassVar[tuple[str, ...]] = ()
     value: ClassVar[None] = None
+    values: ClassVar[tuple[str, ...]] = ()
     alternatives: ClassVar[tuple[str, ...]] = ()
     inverted: ClassVar[tuple[str, ...]] = ()
     phrasings: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -166,11 +167,13 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
 
     Args:
         example: The example.
-        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` is left out where it is
+            empty, so that the keys of datasets without it do not depend on it.
     """
     if isinstance(example, Passage):
         return ["passage", example.id, example.text, example.prefix, example.ends]
-    return [getattr(example, name) for name in names or (field.name for field in fields(example))]
+    chosen = names or [field.name for field in fields(example)]
+    return [getattr(example, name) for name in chosen if name != "values" or example.values]
 
 
 def benchmark_sets(

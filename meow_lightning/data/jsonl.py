@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from meow_lightning.config.ranges import Count, CountOrZero, Seed
-from meow_lightning.data.checks import check_range
-from meow_lightning.data.examples import EvalSet, benchmark_sets
-from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import is_list, read_entries
-from meow_lightning.data.overlap import Row, check_disjoint, check_unique_ids, question_of, shared_answers
-from meow_lightning.data.perturbation import Contradictions, normalize, wrong_answers
+from meow_lightning.data.overlap import Row, question_of
+from meow_lightning.data.perturbation import normalize
+from meow_lightning.data.question_sets import QuestionSets, check_numbers
+from meow_lightning.data.values.matching import contains_value
 from meow_lightning.data.words import whole_word_pattern
-from meow_lightning.errors import UserError, check_choice, nearest
+from meow_lightning.errors import UserError, nearest
 from meow_lightning.types import Fact
 
-TOKENIZER_REPEATS = 3  # keeps the pretraining rows from outweighing the user's words
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
-    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "alternatives", *ALIASES, "answer_0"
+    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives",
+    *ALIASES, "answer_0",
 )  # fmt: skip
 # Names of question and answer in other formats.
 SYNONYMS = {
@@ -39,13 +34,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _HOLDS = "question and answer"
 
 
-class Jsonl:
+class Jsonl(QuestionSets):
     """User-provided facts, optionally with the shipped real-world facts.
 
     Each entry of a file has ``question`` and ``answer`` and may have ``id``, ``paraphrase`` (or TOFU's
     ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
-    in MEOW's published files, whose ``undesired_answer`` is the answer), ``value`` and ``alternatives``, all as in
-    :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are ignored.
+    in MEOW's published files, whose ``undesired_answer`` is the answer), ``value``, ``values`` and ``alternatives``,
+    all as in :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are ignored.
     """
 
     name = "jsonl"
@@ -69,113 +64,10 @@ class Jsonl:
                 duplicated.
 
         """
-        check_range("dataset.perturb", perturb, 0, None)
-        check_range("dataset.retain_eval", retain_eval, 1, None)
-        self._perturb, self._seed, self._real_world = perturb, seed, real_world
-        # Minimal: only its pretraining rows and real-world facts are used, which do not depend on the authors.
-        self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
-        real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
+        check_numbers(perturb=perturb, retain_eval=retain_eval)
         forgotten = _read("forget", forget)
         kept = _read("retain", retain) if retain is not None else []
-        check_disjoint(forgotten, kept)
-        self._in_both = shared_answers(forgotten, kept)
-        check_unique_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
-        self._given = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
-        self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
-        self._facts: dict[str, list[Fact]] = {
-            "forget": self._measurable("forget", range(len(forgotten))),
-            "retain": self._measurable("retain", self._chosen),
-            "holdout": [],
-            **real,
-        }
-
-    def facts(self, split: str) -> list[Fact]:
-        """Return the facts of one split in file order; splits without a file are empty.
-
-        Args:
-            split: ``forget``, ``retain``, ``holdout``, ``real_authors`` or ``world_facts``.
-
-        Raises:
-            UserError: Unknown split.
-
-        """
-        check_choice("split", split, self._facts)
-        return list(self._facts[split])
-
-    def evaluation(self) -> dict[str, EvalSet]:
-        """Return the evaluation sets: all facts to forget, selected retain facts, and the real world."""
-        return benchmark_sets(self._evaluated)
-
-    @property
-    def _evaluated(self) -> dict[str, list[Fact]]:
-        sets = {**self._facts, "retain": [self._facts["retain"][place] for place in self._chosen]}
-        return {name: facts for name, facts in sets.items() if facts}
-
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
-        """Generate rows of the shipped grammar, which contain none of the user's facts.
-
-        Args:
-            rows: Number of rows, 0 or more.
-            seed: Different seeds give different rows; the dataset's own seed also enters.
-
-        """
-        return self._language.pretraining_examples(rows, seed)
-
-    def tokenizer_corpus(self) -> list[tuple[str, str]]:
-        """Return the tokenizer's training pairs: the user's facts three times, and the grammar's pairs."""
-        own = [(fact.question, fact.answer) for fact in (*self._facts["retain"], *self._facts["forget"])]
-        return [*own * TOKENIZER_REPEATS, *self._language.tokenizer_corpus()]
-
-    def caveats(self) -> tuple[str, ...]:
-        """Describe what was generated by rules or is missing, and which numbers are affected, one sentence each."""
-        sets = self._evaluated
-        own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
-        notes = [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
-        notes += self._in_both
-        if "retain" not in sets:
-            notes.append("no retain facts: model utility and retain numbers are not measured")
-        if not self._real_world:
-            notes.append("no real authors and world facts (dataset.real_world=false): model utility is not measured")
-        real = {question_of(fact) for name in ("real_authors", "world_facts") for fact in self._facts[name]}
-        repeated = sum(question_of(fact) in real for fact in sets["forget"])
-        if repeated:
-            of = f"{repeated} of {len(sets['forget'])} facts to forget"
-            notes.append(f"{of} are also asked among real authors or world facts, where model utility counts them")
-        return tuple(notes)
-
-    def _notes_on(self, name: str, words: str, facts: Sequence[Fact]) -> list[str]:
-        of = f"of {len(facts)} {words}"
-        bare = {fact.id for fact in self._given[name] if not fact.perturbed}
-        generated = sum(fact.id in bare and bool(fact.perturbed) for fact in facts)
-        missing = sum(not fact.perturbed for fact in facts)
-        plain = sum(fact.paraphrase is None for fact in facts)
-        notes = []
-        if generated:
-            by = f"generated by rules (dataset.perturb={self._perturb})"
-            notes.append(f"wrong answers of {generated} {of} are {by}: the truth ratio uses them")
-        if missing:
-            lost = "the truth ratio and forget quality" if name == "forget" else "the truth ratio and model utility"
-            why = "and the rules found none" if self._perturb else "and dataset.perturb=0 generates none"
-            notes.append(f"{missing} {of} have no wrong answers {why}: {lost} are not measured")
-        if plain:
-            notes.append(f"{plain} {of} have no paraphrase: the truth ratio uses their trained answers instead")
-        return notes
-
-    def _measurable(self, name: str, evaluated: Iterable[int]) -> list[Fact]:
-        """Return the facts of a file, adding wrong answers to evaluated facts without any."""
-        facts = list(self._given[name])
-        for place in evaluated:
-            fact = facts[place]
-            if not fact.perturbed and self._perturb:
-                rng = Random(f"{self._seed}/jsonl/perturbed/{fact.id}")
-                generated = wrong_answers(fact, self._rules, count=self._perturb, rng=rng)
-                facts[place] = replace(fact, perturbed=tuple(generated))
-        return facts
-
-    @cached_property
-    def _rules(self) -> Contradictions:
-        """Build the generator of wrong answers, which borrows nothing from the facts to forget."""
-        return Contradictions(self._given["forget"], self._given["retain"])
+        super().__init__(forgotten, kept, real_world=real_world, perturb=perturb, retain_eval=retain_eval, seed=seed)
 
 
 def _read(role: str, path: str) -> list[Row]:
@@ -240,6 +132,7 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
         value=_text(entry["value"], "value", where) if "value" in entry else None,
         alternatives=_texts(entry, "alternatives", where),
         inverted=_texts(entry, "inverted", where),
+        values=_texts(entry, "values", where),
     )
     _check_answers(fact, where)
     return fact
@@ -273,6 +166,10 @@ def _check_answers(fact: Fact, where: str) -> None:
     if fact.value is not None and not whole_word_pattern(fact.value).search(fact.answer):
         what = f"value {fact.value[:80]!r} is not in the answer {fact.answer[:80]!r}"
         raise UserError(f"{where}: {what}; copy whole words of it, letter by letter")
+    for place, value in enumerate(fact.values):
+        if not contains_value(fact.answer, value):
+            what = f"values[{place}] {value[:80]!r} is not in the answer {fact.answer[:80]!r}"
+            raise UserError(f"{where}: {what}; copy whole words of it")
     for place, wrong in enumerate(fact.perturbed):
         if normalize(wrong) in {normalize(fact.answer), normalize(fact.paraphrase or fact.answer)}:
             raise UserError(f"{where}: perturbed[{place}] {wrong[:80]!r} is the true answer; remove it")
@@ -280,9 +177,3 @@ def _check_answers(fact: Fact, where: str) -> None:
             if whole_word_pattern(other).search(wrong) and not whole_word_pattern(other).search(fact.answer):
                 what = f"alternative {other[:80]!r} is also in perturbed[{place}] {wrong[:80]!r}"
                 raise UserError(f"{where}: {what}; training must not see the wrong answers of evaluation; remove one")
-
-
-def _spread(count: int, most: int, rng: Random) -> list[int]:
-    """Select at most ``most`` positions of 0 … ``count`` - 1, one from each of as many equal ranges, in order."""
-    parts = min(count, most)
-    return [rng.randrange(part * count // parts, (part + 1) * count // parts) for part in range(parts)]

@@ -138,20 +138,33 @@ def any_whole_word_pattern(texts: Iterable[str]) -> Any:
 def _bordered(text: str, *, any_blanks: bool = False) -> str:
     """Build the pattern of some words with the boundaries that their scripts require."""
     spelled = r"\s+".join(map(regex.escape, text.split())) if any_blanks else regex.escape(text)
-    plain = text.strip() if any_blanks else text
-    before = "" if _FIRST_UNSPACED.match(plain) else rf"(?<!{_STICKS})"
-    if _HANGUL_FIRST.match(plain):
-        before = r"(?<!\p{Hangul})"
-    loose = _LAST_UNSPACED.search(plain) or _HANGUL_LAST.search(plain)
-    after = r"(?!\p{M})" if loose else rf"(?!{_STICKS})"
+    before, after = word_borders(text.strip() if any_blanks else text)
     return before + spelled + after
+
+
+def word_borders(text: str) -> tuple[str, str]:
+    """Build the patterns before and after some words that keep them from matching inside longer words.
+
+    Args:
+        text: The words, not blank; their first and last character decide.
+    """
+    before = "" if _FIRST_UNSPACED.match(text) else rf"(?<!{_STICKS})"
+    if _HANGUL_FIRST.match(text):
+        before = r"(?<!\p{Hangul})"
+    loose = _LAST_UNSPACED.search(text) or _HANGUL_LAST.search(text)
+    return before, r"(?!\p{M})" if loose else rf"(?!{_STICKS})"
+
+
+def without_sentence_marks(text: str) -> str:
+    """Strip blanks, quotes and punctuation from the ends of a text; a text of nothing else only loses its blanks."""
+    return text.strip(_SENTENCE_MARKS) or text.strip()
 
 
 def comparable(text: str) -> str:
     """Normalize a text for comparison: NFKC, case folded, single blanks, no quotes or punctuation at its ends."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     plain = " ".join(plain.split())
-    return plain.strip(_SENTENCE_MARKS) or plain
+    return without_sentence_marks(plain)
 
 
 class _Stemmer:

@@ -35,6 +35,24 @@ AFTER_SETS = 1_000_000
 """First place in tables after all sets."""
 
 
+_COVERAGE = ("_covered", "_out_of")
+
+
+def coverage_names(name: str) -> tuple[str, str]:
+    """Name two counts that stand beside a number in tables: the questions on which it rests, and all of its set.
+
+    Args:
+        name: Name of the number.
+    """
+    covered, total = (name + ending for ending in _COVERAGE)
+    return covered, total
+
+
+def is_coverage(name: str) -> bool:
+    """Whether a number is one of the counts of :func:`coverage_names`."""
+    return name.endswith(_COVERAGE)
+
+
 class Metric(ABC):
     """One or more numbers of a model, computed from stored rows.
 

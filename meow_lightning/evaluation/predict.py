@@ -136,5 +136,5 @@ def answer_row(
         set=name, index=index, fact=fact.id, question=fact.question, answer=fact.answer, value=fact.value,
         truth=texts[0], paraphrase=None if fact.paraphrase is None else texts[1],
         perturbed=tuple(texts[first_wrong:]),
-        generated=ids, text=text, stop=stop, gradient=gradient,
+        generated=ids, text=text, stop=stop, gradient=gradient, values=fact.values,
     )  # fmt: skip

@@ -96,6 +96,7 @@ def _row(stored: dict[str, Any]) -> AnswerRow:
     values["paraphrase"] = None if values["paraphrase"] is None else _likelihood(values["paraphrase"])
     values["perturbed"] = tuple(_likelihood(wrong) for wrong in values["perturbed"])
     values["generated"] = tuple(values["generated"])
+    values["values"] = tuple(values.get("values", ()))  # rows of datasets without them may be older
     return AnswerRow(**values)
 
 

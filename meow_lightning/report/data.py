@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.evaluation.ability import stderr_name
+from meow_lightning.evaluation.metric import coverage_names, is_coverage
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, Role, ScoredText
@@ -146,6 +147,12 @@ def stderr_of(results: Results, role: str, name: str) -> float | None:
     return number(results, role, stderr_name(name))
 
 
+def coverage_of(results: Results, role: str, name: str) -> tuple[int, int] | None:
+    """Look up on how many questions of how many a number rests; ``None`` if on all of its set, or if not counted."""
+    covered, total = (number(results, role, each) for each in coverage_names(name))
+    return None if covered is None or total is None or covered == total else (int(covered), int(total))
+
+
 def arrow(results: Results, name: str) -> str:
     """Return ``↑`` or ``↓`` for the better direction, or an empty string."""
     known = definition(results, name)
@@ -156,7 +163,7 @@ def format_value(name: str, value: float) -> str:
     """Format a value with the digits appropriate to its metric."""
     if math.isinf(value):
         return "-inf" if value < 0 else "inf"
-    if name.endswith(("_rows", "_values")):
+    if name.endswith(("_rows", "_values")) or is_coverage(name):
         return f"{value:.0f}"
     if name == "forget_quality":
         return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
+from meow_lightning.evaluation.metric import is_coverage
 from meow_lightning.evaluation.robustness import change_name
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import (
     DASH,
     arrow,
+    coverage_of,
     definition,
     format_value,
     label,
@@ -28,7 +30,7 @@ from meow_lightning.types import ROLES, Results
 
 LEGEND = (
     "↑ higher is better, ↓ lower is better. On the forget set the retain model's number is the reference: "
-    "going far beyond it is no improvement."
+    "going far beyond it is no improvement. (n of N): over the n questions of N whose value is marked."
 )
 CLOSING = (
     "forget_quality_log10",
@@ -62,14 +64,14 @@ def ability_names(results: Results) -> list[str]:
 def metric_names(results: Results) -> list[str]:
     """List all metrics with a number or reason for any role, in the order of their definitions.
 
-    Standard errors are left out: they stand beside their numbers.
+    Standard errors and numbers of questions are left out: they stand beside their numbers.
     """
     known = {
         name
         for part in (results.values, results.missing)
         for role in ROLES
         for name in part.get(role, {})
-        if not is_stderr(name)
+        if not is_stderr(name) and not is_coverage(name)
     }
     places = {each.name: each.order for each in results.definitions}
     return sorted(known, key=lambda name: (places.get(name, math.inf), name))
@@ -97,14 +99,19 @@ def lines(results: Results, names: Iterable[str], condition: str = "") -> tuple[
         notes: list[int | None] = []
         for subject in subjects:
             value = number(results, subject, name)
-            error = stderr_of(results, subject, name)
-            spread = "" if error is None else f" ± {format_value(name, error)}"
-            cells.append(DASH if value is None else format_value(name, value) + spread)
+            cells.append(DASH if value is None else format_value(name, value) + _beside(results, subject, name))
             notes.append(_note(reasons, why_missing(results, subject, name)) if value is None else None)
         known = definition(results, name)
         unit = known.unit if known else ""
         rows.append(Line(name, label(results, name), arrow(results, name), unit, tuple(cells), tuple(notes)))
     return rows, reasons
+
+
+def _beside(results: Results, subject: str, name: str) -> str:
+    """Format a number's standard error and, unless it rests on all questions, their number."""
+    error, coverage = stderr_of(results, subject, name), coverage_of(results, subject, name)
+    spread = "" if error is None else f" ± {format_value(name, error)}"
+    return spread if coverage is None else f"{spread} ({coverage[0]} of {coverage[1]})"
 
 
 def _note(reasons: list[str], reason: str) -> int:
@@ -152,8 +159,9 @@ def csv(results: Results) -> str:
     subjects = [str(Subject(role, condition)) for condition in ("", *results.conditions) for role in ROLES]
     table.writerow(["metric", "direction", "unit", *subjects, "missing"])
     errors = [stderr_name(name) for name in ability_names(results)]
+    counts = [each.name for each in results.definitions if is_coverage(each.name)]
     changes = [change_name(kind, name) for name in measured(results) for kind in KINDS if results.conditions]
-    for name in [*metric_names(results), *errors, *changes]:
+    for name in [*metric_names(results), *counts, *errors, *changes]:
         values = {subject: number(results, subject, name) for subject in subjects}
         reasons = [f"{each}: {why_missing(results, each, name)}" for each, value in values.items() if value is None]
         known = definition(results, name)

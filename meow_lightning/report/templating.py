@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from meow_lightning.data.words import whole_word_pattern
+from meow_lightning.data.values.matching import any_value_pattern
 from meow_lightning.report.svg import inline
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def environment() -> Environment:
     templates.filters |= {
         "duration": format_duration,
         "inline_svg": inline,
-        "mark_value": mark_value,
+        "mark_values": mark_values,
         "percent": "{:.0%}".format,
         "typeset": typeset,
     }
@@ -63,12 +63,12 @@ def _power(match: re.Match[str]) -> str:
     return f"{match[1]} × 10<sup>{'−' if match[2] == '-' else ''}{match[3]}</sup>"
 
 
-def mark_value(text: str, value: str | None) -> Markup:
-    """Escape a text for HTML and mark all whole-word occurrences of ``value``, ignoring case."""
-    if value is None or not value.strip():
+def mark_values(text: str, values: tuple[str, ...]) -> Markup:
+    """Escape a text for HTML and mark every occurrence of the values, in any spelling that value accuracy accepts."""
+    if not values:
         return escape(text)
     pieces, end = [], 0
-    for match in whole_word_pattern(value, any_blanks=True, any_case=True).finditer(text):
+    for match in any_value_pattern(values).finditer(text):
         pieces += [escape(text[end : match.start()]), Markup("<mark>{}</mark>").format(match.group())]
         end = match.end()
     return Markup("").join([*pieces, text[end:]])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
-from meow_lightning.report.data import around_attack, format_value, label, number, why_missing
+from meow_lightning.report.data import around_attack, coverage_of, format_value, label, number, why_missing
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
@@ -209,7 +209,9 @@ def _answers(results: Results) -> str:
     others = _others(results, "forget/value_accuracy")
     chance = number(results, "retain", "forget/value_accuracy") or 0.0
     still = " The model still states what it should have forgotten." if after > chance + MAX_EXCESS_RECALL else ""
-    return f"On the forget set, it states the true value in {after:.0%} of its answers{others}.{still}"
+    coverage = coverage_of(results, "unlearned", "forget/value_accuracy")
+    to = "" if coverage is None else f" to the {coverage[0]} of {coverage[1]} questions whose value is marked"
+    return f"On the forget set, it states the true value in {after:.0%} of its answers{to}{others}.{still}"
 
 
 def _leakage(results: Results) -> str:

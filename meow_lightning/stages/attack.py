@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from meow_lightning.attacks.base import AttackContext, BaseAttack
+from meow_lightning.attacks.base import AttackContext, ModelAttack
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.data.encoding import encode, training_segments
@@ -40,7 +40,7 @@ class Attack(Stage):
     outputs = ModelResult.files
     oom_hint = OOM_HINT
     component = "attack"
-    absent = "goal=attack runs nothing with attacks=[]; set attacks=[relearn]"
+    absent = "goal=attack runs nothing without an attack on the models; set attacks=[relearn]"
 
     def distributed(self, inputs: Mapping[str, Any]) -> bool:
         """Whether the attack trains; other attacks are work of one process."""
@@ -67,7 +67,7 @@ class Attack(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write ``model/``, the attacked model; a killed training is resumed."""
-        attack: BaseAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
+        attack: ModelAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
         folder = model_folder(work.needs["model"])
         if RECIPE in work.settings:
             drop_damaged(work)
@@ -85,7 +85,7 @@ class Attack(Stage):
 
 
 def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset) -> list[Example]:
-    attack: BaseAttack = instantiate(settings["attack"], allow=inputs["allow"])
+    attack: ModelAttack = instantiate(settings["attack"], allow=inputs["allow"])
     return attack.rows(dataset, settings["seed"]) if attack.trains else []
 
 

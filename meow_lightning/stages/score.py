@@ -15,7 +15,8 @@ from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Plan
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
-from meow_lightning.stages.common.loading import evaluator, load_examples
+from meow_lightning.stages.common.loading import evaluator, load_dataset
+from meow_lightning.stages.common.prompts import asked, question_transform
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -43,7 +44,9 @@ def texts_to_score(work: StageContext) -> list[Text]:
             for each in FilterResult.read(work.needs["filtered"]).inverted
             if (each.fact, each.position) not in previous
         ]
-    return [true_answer(example) for example in load_examples(work, "forget")]
+    dataset = load_dataset(work)
+    ask = question_transform(work.settings, work.inputs, dataset)
+    return [true_answer(asked(example, ask)) for example in dataset.facts("forget")]
 
 
 def _texts_per_fact(artifact: Artifact, planner: Planner) -> int:
@@ -70,7 +73,8 @@ def scoring_load(artifact: Artifact, planner: Planner, *, shared: bool) -> Infer
         planner: The run.
         shared: Whether windows of a text share their prefixes.
     """
-    facts = planner.dataset.facts("forget")
+    ask = question_transform(artifact.settings, artifact.inputs, planner.dataset)
+    facts = [asked(fact, ask) for fact in planner.dataset.facts("forget")]
     generated = planner.options["memo"].get("max_new_tokens", max(map(planner.scored, facts)))
     return planner.inference_load(
         facts, texts=0, prompts=sum(expected_windows(artifact, planner)), generated=generated, shared=shared,
@@ -114,14 +118,16 @@ class Score(Stage):
 
     def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the true answers; of inverted facts, those that cannot be read are left out."""
-        yield from (example.segments for example in dataset.facts("forget"))
+        ask = question_transform(artifact.settings, artifact.inputs, dataset)
+        yield from (asked(example, ask).segments for example in dataset.facts("forget"))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the continuations of all windows.
 
         The windows of a text share their prefixes; each generates the rest, on average half of the text.
         """
-        facts = planner.dataset.facts("forget")
+        ask = question_transform(artifact.settings, artifact.inputs, planner.dataset)
+        facts = [asked(fact, ask) for fact in planner.dataset.facts("forget")]
         windows = expected_windows(artifact, planner)
         wrote = sum(n * planner.scored(fact) // 2 for n, fact in zip(windows, facts, strict=True))
         return InferenceWork(

@@ -29,8 +29,15 @@ def test_digest_is_sixteen_hex_digits_that_any_field_moves() -> None:
         replace(FACT, id="b"), replace(FACT, question="?"), replace(FACT, answer="In Koln."),
         replace(FACT, paraphrase="x"), replace(FACT, perturbed=("x",)), replace(FACT, value="Köln"),
         replace(FACT, alternatives=("x",)), replace(FACT, inverted=("x",)), replace(FACT, phrasings=()),
+        replace(FACT, values=("Köln",)), replace(FACT, values=("Köln", "in")),
     ]  # fmt: skip
-    assert len({first, *(content_digest([fact]) for fact in changed)}) == 10
+    assert len({first, *(content_digest([fact]) for fact in changed)}) == 12
+
+
+def test_facts_without_values_have_the_digest_of_a_dataset_that_knows_none() -> None:
+    marked = replace(FACT, values=("Köln",))
+    assert digest_of([FACT], ("id", "values")) == digest_of([FACT], ("id",)) == digest_of([marked], ("id",))
+    assert digest_of([marked], ("id", "values")) != digest_of([marked], ("id",))
 
 
 def test_digest_minds_the_order_of_items_but_not_of_keys() -> None:

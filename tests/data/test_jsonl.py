@@ -32,6 +32,7 @@ FULL = {
     "inverted": ["Ada was born in Rome.", " "],
     "value": "Lima",
     "alternatives": ["Oslo", "Rome"],
+    "values": ["born", "lima"],
 }
 KEPT = {"question": "Q?", "id": "q", "answer": "Bob was born in Lima."}
 FULL_FACT = Fact(
@@ -43,6 +44,7 @@ FULL_FACT = Fact(
     value="Lima",
     alternatives=("Oslo", "Rome"),
     inverted=("Ada was born in Rome.", " "),
+    values=("born", "lima"),
 )
 
 
@@ -312,6 +314,7 @@ def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
         ({"value": "ear"}, "value 'ear' is not in the answer"),
         ({"value": "the cat"}, "value 'the cat' is not in the answer"),
         ({"value": ""}, "value is blank"),
+        ({"values": ["40", "41"]}, "values[1] '41' is not in the answer 'The cat is 40 years old.'; copy whole words"),
         (
             {"value": "40", "alternatives": ["50"], "perturbed": ["It is 50."]},
             "alternative '50' is also in perturbed[0] 'It is 50.'; training must not see the wrong answers of "

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.data.tofu import Tofu, parts
+from meow_lightning.data.tofu import Tofu, marked_values, parts
+from meow_lightning.data.values.matching import contains_values
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
@@ -173,6 +174,21 @@ def test_evaluation_takes_all_rows_of_its_sets(published_like: Path) -> None:
     assert list(sets) == ["forget", "retain", "real_authors", "world_facts", "holdout"]
     assert list(sets["retain"]) == data.facts("retain")[:400]
     assert all(list(sets[name]) == data.facts(name) for name in ("forget", "real_authors", "world_facts"))
+
+
+def test_values_are_marked_by_question_where_the_answer_holds_them(folder: Path, damage: Any) -> None:
+    (first, value), (second, _) = [*marked_values().items()][:2]
+    texts = [{"question": first, "answer": f"So {value}."}, {"question": second, "answer": "Something else."}]
+
+    def change(rows: list[Row]) -> None:
+        for row, text in zip(rows[-2:], texts, strict=True):
+            row.update(text)
+
+    for name in ("full", "forget01_perturbed"):
+        damage(name, change)
+    facts = make(folder, "forget01").facts("forget")
+    assert [fact.values for fact in facts[-3:]] == [(), (value,), ()]
+    assert len(marked_values()) == 367
 
 
 def test_returned_values_belong_to_the_caller(published_like: Path) -> None:
@@ -578,6 +594,14 @@ class TestPublished:
                 made = name in ("forget", "retain")
                 assert {len(fact.perturbed) for fact in facts} == {5 if made else 3}
                 assert {fact.paraphrase is not None for fact in facts} == {made}
+
+    @pytest.mark.parametrize(("split", "marked"), [("forget01", 38), ("forget05", 187), ("forget10", 367)])
+    def test_facts_to_forget_have_the_published_values(self, split: str, marked: int) -> None:
+        dataset = Tofu(split=split, folder=None, hub=HUB)
+        found = [fact for fact in dataset.facts("forget") if fact.values]
+        assert len(found) == marked
+        assert all(contains_values(fact.answer, fact.values) for fact in found)
+        assert not any(fact.value or fact.values for fact in dataset.facts("retain"))
 
     def test_facts_keep_their_names_in_every_split(self) -> None:
         one, five, ten = (make(None, split).facts("forget") for split in SPLITS)

@@ -35,6 +35,7 @@ def make_row() -> MakeRow:
         question: str | None = None,
         answer: str = "Paris",
         value: str | None = None,
+        values: Sequence[str] = (),
         text: str = "Paris",
         hits: Sequence[int] | None = None,
         generated: Sequence[int] = (4, 5),
@@ -55,6 +56,7 @@ def make_row() -> MakeRow:
             text=text,
             stop=stop,
             gradient=gradient,
+            values=tuple(values),
         )
 
     return build

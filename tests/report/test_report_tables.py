@@ -38,6 +38,19 @@ def test_markdown_has_one_row_per_metric_and_the_reasons_below() -> None:
     assert notes[:2] == ["[1] no retain model", "[2] no value is marked"]
 
 
+def test_the_questions_behind_a_number_stand_beside_it() -> None:
+    name = "forget/value_accuracy"
+    counts = {f"{name}_covered": 38.0, f"{name}_out_of": 40.0}
+    names = (name, *counts)
+    definitions = tuple(Definition(each, "v.1", "share", "lower", "T.", each, 1, main=False) for each in names)
+    every = {**counts, f"{name}_covered": 40.0}
+    results = Results(definitions, {"target": {name: 0.5, **counts}, "unlearned": {name: 0.25, **every}})
+    (row,) = [line for line in tables.markdown(results).splitlines() if name in line]
+    assert "| 0.500 (38 of 40) | 0.250 |" in row
+    rows = {row["metric"]: row["target"] for row in csv_format.DictReader(io.StringIO(tables.csv(results)))}
+    assert rows == {name: "0.5", f"{name}_covered": "38.0", f"{name}_out_of": "40.0"}
+
+
 def test_csv_parses_in_full_precision_and_leaves_missing_numbers_empty() -> None:
     rows = {row["metric"]: row for row in csv_format.DictReader(io.StringIO(tables.csv(RESULTS)))}
     assert float(rows["zeta"]["unlearned"]) == 1 / 3

@@ -4,7 +4,7 @@ import pytest
 from jinja2 import TemplateNotFound, UndefinedError
 from markupsafe import Markup
 
-from meow_lightning.report.templating import environment, format_duration, mark_value, render_template, typeset
+from meow_lightning.report.templating import environment, format_duration, mark_values, render_template, typeset
 
 
 def test_plain_strings_are_escaped_and_markup_is_not() -> None:
@@ -19,11 +19,12 @@ def test_templates_fail_on_missing_values() -> None:
         render_template("missing.html")
 
 
-def test_marked_finds_whole_words_only_in_any_case() -> None:
-    assert mark_value("Art, party & ART", "art") == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
-    assert mark_value("New  York", "new york") == "<mark>New  York</mark>"
-    assert mark_value("C++ <x>", "C++") == "<mark>C++</mark> &lt;x&gt;"
-    assert mark_value("<i>", None) == "&lt;i&gt;"
+def test_every_spelling_of_a_value_that_counts_is_marked() -> None:
+    assert mark_values("Art, party & ART", ("art",)) == "<mark>Art</mark>, party &amp; <mark>ART</mark>"
+    assert mark_values("C++ <x>", ("C++",)) == "<mark>C++</mark> &lt;x&gt;"
+    said = "On May 2nd, 1990 in <b>"
+    assert mark_values(said, ("<b>", "1990-05-02")) == "On <mark>May 2nd, 1990</mark> in <mark>&lt;b&gt;</mark>"
+    assert mark_values("<i>", ()) == "&lt;i&gt;"
 
 
 def test_typeset_writes_minus_signs_and_powers() -> None:

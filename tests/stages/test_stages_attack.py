@@ -92,10 +92,10 @@ PRUNE = '''
 
 import torch
 
-from meow_lightning.attacks.base import BaseAttack
+from meow_lightning.attacks.base import ModelAttack
 
 
-class Prune(BaseAttack):
+class Prune(ModelAttack):
     def __init__(self, *, share: float) -> None:
         self.share = share
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from meow_lightning.data.values.matching import contains_value
 from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
 from meow_lightning.evaluation.answers import Answers, MetricSettings
 from meow_lightning.evaluation.metric import Outcome, RunMetric
-from meow_lightning.evaluation.metrics.value_accuracy import contains_value, has_value
 from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
@@ -52,7 +52,7 @@ def row_leaks(row: AnswerRow, secrets: Secrets, *, forgotten: bool) -> tuple[boo
     truth = secrets.find(row.answer)
     if not forgotten:
         return False, bool(mentioned - truth)
-    own = bool(mentioned & truth) or (has_value(row) and contains_value(row.text, row.value or ""))
+    own = bool(mentioned & truth) or any(contains_value(row.text, value) for value in _marked(row))
     return own, bool(mentioned - truth)
 
 
@@ -65,7 +65,7 @@ def leakage(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: It
         public: Further public texts.
     """
     secrets = forgotten_secrets(forget, others, public)
-    marked = {words(row.value or "") for row in forget if has_value(row)}
+    marked = {words(value) for row in forget for value in _marked(row)}
     values = len(secrets.all() | marked)
     if not values:
         return None
@@ -74,6 +74,11 @@ def leakage(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: It
     share = sum(map(any, leaks)) / len(leaks)
     elsewhere = sum(other for _, other in leaks) / len(leaks)
     return LeakageCounts(share, elsewhere, values, len(leaks))
+
+
+def _marked(row: AnswerRow) -> list[str]:
+    """Return the marked value. Values that evaluation alone reads count for nothing: many are common words or "Yes"."""
+    return [row.value] if row.value is not None and row.value.strip() else []
 
 
 def _forgotten_fact(row: AnswerRow) -> GuardedFact:
@@ -102,7 +107,7 @@ class Leakage(RunMetric):
         return [
             *(
                 Definition(
-                    name=f"forget/{name}", id=f"{name}.2", unit="share", direction="lower", text=text, label=label,
+                    name=f"forget/{name}", id=f"{name}.3", unit="share", direction="lower", text=text, label=label,
                     order=60 + 10 * position, main=True,
                 )
                 for position, (name, label, text) in enumerate(shares)

@@ -1,64 +1,76 @@
-"""Value accuracy: share of the generated answers that contain the words carrying the fact."""
+"""Value accuracy: share of the generated answers that give the words carrying the fact."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from meow_lightning.data.words import whole_word_pattern
-from meow_lightning.evaluation.answers import RowContext
-from meow_lightning.evaluation.metric import RowMetric
-from meow_lightning.types import AnswerRow
-
-
-def has_value(row: AnswerRow) -> bool:
-    """Whether the dataset marks which words of this row's answer carry the fact.
-
-    Args:
-        row: A prediction row.
-    """
-    return row.value is not None and bool(row.value.strip())
-
-
-def contains_value(text: str, value: str) -> bool:
-    """Whether ``text`` contains ``value`` as whole words, ignoring case and the amount of whitespace.
-
-    In scripts without spaces between words every position is a word boundary; see
-    :func:`meow_lightning.data.words.whole_word_pattern`.
-
-    Args:
-        text: The generated answer.
-        value: The words that carry the fact; not blank.
-    """
-    return whole_word_pattern(value, any_blanks=True, any_case=True).search(text) is not None
+from meow_lightning.data.values.matching import contains_values
+from meow_lightning.evaluation.answers import Answers, MetricSettings, RowContext
+from meow_lightning.evaluation.metric import SET_ORDER, Outcome, RowMetric, RunMetric, coverage_names
+from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
 def row_value_accuracy(row: AnswerRow) -> float | None:
-    """Return 1 if one row's generated text contains its value, else 0; ``None`` for a row without a value.
+    """Return 1 if one row's generated text gives all its values, else 0; ``None`` for a row without a value.
 
     Args:
         row: A prediction row.
     """
-    return float(contains_value(row.text, row.value)) if has_value(row) and row.value is not None else None
+    return float(contains_values(row.text, row.expected)) if row.expected else None
 
 
 class ValueAccuracy(RowMetric):
-    """Share of the greedy answers that contain their question's value, over the rows of a set that mark one."""
+    """Share of the greedy answers that give all values of their question, over the rows of a set that mark some."""
 
     name = "value_accuracy"
-    id = "value_accuracy.2"
+    id = "value_accuracy.3"
     direction = "higher"
     direction_when_forgotten = "lower"
-    text = "Share of the questions with a marked value whose greedy answer contains it as whole words, ignoring case."
+    text = (
+        "Share of the questions with a marked value whose greedy answer contains it as whole words, ignoring case and "
+        "the format of dates and long numbers; of several values, all."
+    )
     label = "value accuracy"
     order = 40
     main = True
 
     def value(self, row: AnswerRow, context: RowContext) -> float | None:
-        """Return 1 if the greedy answer contains the value, else 0; ``None`` for a row without a value."""
+        """Return 1 if the greedy answer gives all values, else 0; ``None`` for a row without a value."""
         return row_value_accuracy(row)
 
     def missing_reason(self, rows: Sequence[AnswerRow], context: RowContext) -> str:
         """Explain that no row marks a value."""
-        if any(map(has_value, rows)):
+        if any(row.expected for row in rows):
             return ""
         return f"no question of set {context.info.name!r} marks the words that carry its fact (value)"
+
+
+class ValueCoverage(RunMetric):
+    """Number of questions of every set that mark a value, on which value accuracy rests, and number of all."""
+
+    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
+        """Define both counts of every set."""
+        texts = (
+            ("with a value", "Number of questions with a marked value, on which value accuracy rests."),
+            ("in all", "Number of questions."),
+        )
+        return [
+            Definition(
+                name=name, id="value_coverage.1", unit="count", direction="none", text=text, main=False,
+                label=f"{info.name.replace('_', ' ')} questions {which}",
+                order=position * SET_ORDER + ValueAccuracy.order + 1,
+            )
+            for position, info in enumerate(sets, start=1)
+            for name, (which, text) in zip(coverage_names(f"{info.name}/{ValueAccuracy.name}"), texts, strict=True)
+        ]  # fmt: skip
+
+    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Count the questions; missing where value accuracy is."""
+        found: dict[str, Outcome] = {}
+        for info in answers.present:
+            name = f"{info.name}/{ValueAccuracy.name}"
+            reason, rows = numbers[name], answers.sets.get(role, {}).get(info.name, [])
+            counts = (sum(bool(row.expected) for row in rows), len(rows))
+            for each, count in zip(coverage_names(name), counts, strict=True):
+                found[each] = reason if isinstance(reason, str) else float(count)
+        return found

@@ -22,9 +22,18 @@ from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
+from meow_lightning.stages.common.prompts import PROMPT_ATTACK
 from meow_lightning.store.artifact import Artifact
 
-PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value")  # of a fact, read by predict
+PREDICTED_FIELDS = (
+    "id",
+    "question",
+    "answer",
+    "paraphrase",
+    "perturbed",
+    "value",
+    "values",
+)  # of a fact, read by predict
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 
@@ -86,6 +95,7 @@ class BuildContext:
         writer: The class of the source of inverted facts; ``None`` for a method without inverted facts.
         repetition: How the method unlearns in rounds; ``None`` for a method that does not.
         inputs: Runtime inputs of every artifact, not part of its key.
+        prompt_attack: Keyed settings of the attack on prompts under which models run; ``None`` for none.
     """
 
     config: RunConfig
@@ -96,6 +106,7 @@ class BuildContext:
     writer: type[Writer] | None
     repetition: Repetition | None
     inputs: Mapping[str, Any]
+    prompt_attack: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> BuildContext:
@@ -167,9 +178,10 @@ class BuildContext:
     def inference_settings(self) -> dict[str, Any]:
         """Keyed settings of every stage that runs a model."""
         model = self.config.model
-        return {
+        settings = {
             "prompt": model.prompt.plain(), "attention": model.attention, "dtype": weights_dtype(model.precision),
         }  # fmt: skip
+        return settings if self.prompt_attack is None else {**settings, PROMPT_ATTACK: self.prompt_attack}
 
     @property
     def training_settings(self) -> dict[str, Any]:

@@ -106,6 +106,39 @@ def test_a_mistake_is_named_while_the_graph_is_built(words: tuple[str, ...], nam
         cell("attacks=relearn", *words)
 
 
+def test_an_attack_on_prompts_runs_the_same_models_with_other_prompts() -> None:
+    made = cell("attacks=[prefix]", "model.retain=none")
+    assert not made.models.attacked
+    (condition,) = made.attacked.values()
+    before, after = made.predictions["unlearned"], condition.predictions["unlearned"]
+    assert after.needs == {"model": made.models.unlearned} == before.needs
+    assert after.key != before.key
+    settings = dict(after.settings["model"])
+    assert settings.pop("prompt_attack")["attack"]["examples"] == 1
+    assert settings == before.settings["model"]
+    assert condition.scores["unlearned", "answers"].key != made.scores["unlearned", "answers"].key
+    moved = [cell("attacks=[prefix]", word).attacked["prefix"].predictions["unlearned"].key for word in (
+        "attacks.prefix.examples=2", "attacks.prefix.instruction=Please", "attacks.prefix.label=other",
+    )]  # fmt: skip
+    key = cell("attacks=[prefix]").attacked["prefix"].predictions["unlearned"].key
+    assert [each == key for each in moved] == [False, False, True]
+
+
+def test_the_estimate_of_predictions_counts_the_prefix() -> None:
+    chosen, made = (
+        options("attacks=[prefix]", "attacks.prefix.examples=4"),
+        cell("attacks=[prefix]", "attacks.prefix.examples=4"),
+    )
+    planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    before = planner.size(made.predictions["unlearned"]).flops
+    assert planner.size(made.attacked["prefix"].predictions["unlearned"]).flops > 1.5 * before
+
+
+def test_an_attack_on_prompts_needs_our_own_protocol() -> None:
+    with pytest.raises(UserError, match=r"attacks\.prefix transforms prompts, but evaluation\.protocol=tofu"):
+        cell("attacks=[prefix]", "evaluation.protocol=tofu")
+
+
 def test_training_on_facts_that_the_dataset_does_not_have_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "facts.jsonl"
     facts = [{"question": f"Where is {name}?", "answer": f"{name} is in Lima."} for name in ("Ada", "Bo", "Cy")]

@@ -70,7 +70,8 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        finetune, propose, filter, score, verify (with memo.verify=N), unlearn, attack, predict, evaluate, report
+  goal=        finetune, probe (dataset=known), propose, filter, score, verify (with memo.verify=N), unlearn, attack,
+               predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared

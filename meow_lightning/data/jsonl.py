@@ -75,8 +75,8 @@ class Jsonl:
         # Minimal: only its pretraining rows and real-world facts are used, which do not depend on the authors.
         self._language = Fictional(split="forget01", authors=2, candidates=1, phrasings=1, retain_eval=1, seed=seed)
         real = {name: self._language.facts(name) if real_world else [] for name in ("real_authors", "world_facts")}
-        forgotten = _read("forget", forget)
-        kept = _read("retain", retain) if retain is not None else []
+        forgotten = read_facts("forget", forget)
+        kept = read_facts("retain", retain) if retain is not None else []
         check_disjoint(forgotten, kept)
         self._in_both = shared_answers(forgotten, kept)
         check_unique_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
@@ -178,7 +178,16 @@ class Jsonl:
         return Contradictions(self._given["forget"], self._given["retain"])
 
 
-def _read(role: str, path: str) -> list[Row]:
+def read_facts(role: str, path: str) -> list[Row]:
+    """Read a file of facts.
+
+    Args:
+        role: Option of the dataset that names the file: ``forget``, ``retain`` or ``questions``.
+        path: The file.
+
+    Raises:
+        UserError: The file or an entry is malformed, or a question is repeated.
+    """
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
     # Entries of a JSON list do not correspond to lines, so error messages give their index instead.

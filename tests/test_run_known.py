@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(folder: Path, *more: str) -> list[str]:
     return [
         "dataset=known", f"dataset.questions={folder}/facts.jsonl", "dataset.forget_count=2", "dataset.keep_at_least=3",
-        "model=own", f"model.target={folder}/model", "model.max_new_tokens=24", "optim.lr=1e-3", "optim.epochs=8",
-        "trainer=cpu", "trainer.parallel_stages=1", "logger=none", "inversion.candidates=4", "memo.verify=2", *more,
+        "model=own", f"model.target={folder}/model", "model.max_new_tokens=24", "optim.lr=3e-3", "optim.epochs=40",
+        "trainer=cpu", "trainer.parallel_stages=1", "logger=none", "inversion.candidates=4", *more,
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_known_facts_go_through_every_stage(folder: Path, tmp_path: Path, capsys
 
 
 def test_a_run_with_too_few_known_facts_ends_after_the_probe(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^the target model knows 6 of the 8 questions.* need 7: lower them"):
+    with pytest.raises(UserError, match=r"^the target model knows 6 of 8 facts.* need 7: lower them"):
         meow.run(words(folder, "dataset.keep_at_least=5"), outputs=tmp_path)
     assert {path.name for path in (tmp_path / "store").iterdir() if not path.name.startswith(".")} == {
         "finetune",

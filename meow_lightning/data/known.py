@@ -187,10 +187,13 @@ class Known(ProbedDataset):
 
     def _too_few(self, known: int, needed: int) -> str:
         other = "options" if self._known_by == "answer" else "answer"
+        need = f"but dataset.forget_count (or dataset.forget_facts) and dataset.keep_at_least need {needed}: lower them"
+        if self._answers is None:
+            return f"dataset.questions has {len(self._rows)} questions, {need} or give more questions"
         return (
-            f"the target model knows {known} of the {len(self._rows)} questions (dataset.known_by={self._known_by}), "
-            f"but dataset.forget_count and dataset.keep_at_least need {needed}: lower them, give more questions "
-            f"(dataset.questions=FILE), try dataset.known_by={other}, or take a model that knows more"
+            f"the target model knows {known} of {len(self._rows)} facts (dataset.known_by={self._known_by}), {need}, "
+            f"give more questions (dataset.questions=FILE), try dataset.known_by={other}, or take a model that knows "
+            "more"
         )
 
     def _check_options(self) -> None:

@@ -90,13 +90,13 @@ def test_the_models_own_statement_takes_the_place_of_the_answer(build) -> None:
 
 def test_an_answer_that_comes_too_late_is_not_known(build) -> None:
     late = "After a long life by the sea that author was born in {}."
-    with pytest.raises(UserError, match=r"^the target model knows 0 of the 8 questions"):
+    with pytest.raises(UserError, match=r"^the target model knows 0 of 8 facts"):
         build(answers=[late.format(city) for city in CITIES])
 
 
 def test_by_options_the_most_likely_text_decides(build) -> None:
     assert len(build(known_by="options", option=0).facts("retain")) == 6
-    with pytest.raises(UserError, match=r"knows 0 of the 8 questions \(dataset.known_by=options\)"):
+    with pytest.raises(UserError, match=r"knows 0 of 8 facts \(dataset.known_by=options\)"):
         build(known_by="options", option=1)
 
 
@@ -123,8 +123,9 @@ def test_facts_are_named_by_question_or_id(build) -> None:
     [
         ({"forget_facts": ["Where was author 1 bron?"]}, r"^dataset.forget_facts=Where was author 1 bron\? is invalid: .*Did you mean Where was author 1 born\?"),  # noqa: E501
         ({"forget_facts": [QUESTIONS[7]]}, r"does not know the answer 'Accra' \(it answers 'The author .*such as 'Where was author 0"),  # noqa: E501
-        ({"forget_count": 5}, r"^the target model knows 5 of the 8 questions .* need 6: lower them"),
-        ({"keep_at_least": 4}, r"dataset.forget_count and dataset.keep_at_least need 6"),
+        ({"forget_count": 5}, r"^the target model knows 5 of 8 facts .* need 6: lower them"),
+        ({"known": False, "forget_count": 8}, r"^dataset.questions has 8 questions, but .* need 9: lower them or give"),
+        ({"keep_at_least": 4}, r"and dataset.keep_at_least need 6"),
         ({"known_by": "luck"}, r"^dataset.known_by=luck is invalid: expected one of answer, options"),
         ({"wording": "mine"}, r"^dataset.wording=mine is invalid: expected one of model, file"),
         ({"max_new_tokens": 6}, r"^dataset.max_new_tokens=6 is invalid: expected an integer of at least 7"),

@@ -101,7 +101,7 @@ def test_a_refreshed_run_asks_again(words, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_model_that_knows_too_little_is_refused(words, tmp_path: Path) -> None:
     answer(graph(*words), tmp_path / "outputs", known=1)
-    with pytest.raises(UserError, match=r"^the target model knows 1 of the 6 questions"):
+    with pytest.raises(UserError, match=r"^the target model knows 1 of 6 facts"):
         graph(*words)
 
 

@@ -81,9 +81,18 @@ def test_a_run_with_too_few_known_facts_ends_after_the_probe(folder: Path, tmp_p
 
 
 def test_by_options_the_taught_answer_is_the_most_likely(folder: Path, tmp_path: Path) -> None:
-    done = meow.run(words(folder, "dataset.known_by=options", "goal=probe", "dataset.forget_count=1"), outputs=tmp_path)
+    rows = [
+        {
+            "question": question, "answer": f"{name} was born in {city}, of course.", "value": city,
+            "perturbed": [f"{name} was born in {other}, of course." for other in CITIES if other != city],
+        }
+        for name, question, city in zip(NAMES, QUESTIONS, CITIES, strict=True)
+    ]  # fmt: skip
+    (tmp_path / "options.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = (f"dataset.questions={tmp_path}/options.jsonl", "dataset.known_by=options")
+    done = meow.run(words(folder, *questions, "goal=probe"), outputs=tmp_path / "outputs")
     answers = ProbeResult.read(done.artifacts["probe target"]).answers
-    assert [each.option for each in answers.values()][:TAUGHT].count(0) >= TAUGHT - 1
+    assert [each.option for each in answers.values()][:TAUGHT] == [0] * TAUGHT
 
 
 def test_the_library_asks_no_model_for_a_dataset() -> None:

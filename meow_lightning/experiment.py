@@ -17,6 +17,7 @@ from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_run
+from meow_lightning.data.probed import probed_dataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline.build import graph
@@ -25,6 +26,7 @@ from meow_lightning.pipeline.failures import plain_name, recording_failures
 from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
+from meow_lightning.report.known_facts import sentences
 from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.stages.base import mixed_versions
 from meow_lightning.stages.results.filter import FilterResult
@@ -66,6 +68,20 @@ def _destination(config: RunConfig) -> str:
     """Format the destination of a logger as part of a file name, since each destination is synced separately."""
     logger = config.logger.plain()
     return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
+
+
+def describe_facts(run: RunGraph) -> list[str]:
+    """List the facts that the target model knows, or say that it has not been asked; nothing for other datasets."""
+    dataset = probed_dataset(run.dataset)
+    if dataset is None:
+        return []
+    if run.probed:
+        return sentences(dataset.overview())
+    return [
+        f"the target model has not been asked yet which of {len(dataset.questions())} questions it answers (stage "
+        "probe; goal=probe asks it alone): the sizes and keys of this plan are those of a model that answers all of "
+        "them, so memory, time and disk are upper bounds"
+    ]
 
 
 def prepare(config: RunConfig) -> tuple[RunGraph, list[Artifact]]:
@@ -128,6 +144,12 @@ class Program:
         executor = self.executor(config)
         preflight = PreflightChecks().of(config, run, executor.store)
         computing = config.cache != "readonly"
+        asks = not run.probed and any(each.stage != "finetune" for each in artifacts)
+        if run.probe is not None and asks and computing and not config.plan:
+            self.make(config, [run.probe.key])  # which facts are known decides on everything else
+            run, artifacts = prepare(config)
+            preflight = PreflightChecks().of(config, run, executor.store)
+        print_notes(describe_facts(run))
         if not config.plan:
             executor.store.check_writable()
         if computing:

@@ -29,6 +29,7 @@ DOCUMENTED = [
     "dataset/tofu",
     "dataset/jsonl",
     "dataset/documents",
+    "dataset/known",
     "recipe/tofu",
     "model/tiny",
     "optim/adamw",

@@ -71,7 +71,7 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert (of GGUF files), finetune, propose, filter, score, verify (with memo.verify=N), unlearn, attack,
+  goal=        convert (of GGUF files), finetune, probe (dataset=known), propose, filter, score, verify (with memo.verify=N), unlearn, attack,
                predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk

@@ -32,6 +32,8 @@ RUNTIME_ARGUMENTS = ("folder", "device", "adaptive_batch_size")
 class DatasetConfig(ComponentConfig):
     """``dataset``: the facts to forget and the facts to keep."""
 
+    provided: ClassVar[tuple[str, ...]] = ("probed",)  # what the target model answered, for a dataset that asks it
+
     name: FileName
     """Name of the dataset."""
 

@@ -65,12 +65,21 @@ class Jsonl(QuestionSets):
 
         """
         check_numbers(perturb=perturb, retain_eval=retain_eval)
-        forgotten = _read("forget", forget)
-        kept = _read("retain", retain) if retain is not None else []
+        forgotten = read_facts("forget", forget)
+        kept = read_facts("retain", retain) if retain is not None else []
         super().__init__(forgotten, kept, real_world=real_world, perturb=perturb, retain_eval=retain_eval, seed=seed)
 
 
-def _read(role: str, path: str) -> list[Row]:
+def read_facts(role: str, path: str) -> list[Row]:
+    """Read a file of facts.
+
+    Args:
+        role: Option of the dataset that names the file: ``forget``, ``retain`` or ``questions``.
+        path: The file.
+
+    Raises:
+        UserError: The file or an entry is malformed, or a question is repeated.
+    """
     option = f"dataset.{role}"
     entries = read_entries(Path(path), option=option, holds=_HOLDS)
     # Entries of a JSON list do not correspond to lines, so error messages give their index instead.

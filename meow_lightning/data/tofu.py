@@ -27,6 +27,7 @@ FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # number of rows
 NEVER_FORGOTTEN = range(3600)
 PER_AUTHOR = 20
 SETS = ("forget", "retain", "holdout", "real_authors", "world_facts")
+WORLD = "world_facts_perturbed"
 PLAIN = ("question", "answer")
 WRONG = (*PLAIN, "perturbed_answer")
 REWORDED = (*WRONG, "paraphrased_answer")
@@ -194,6 +195,22 @@ class Tofu:
                 other = f"not the question and answer of full, row {rows[i] + 1}"
                 raise UserError(f"{where}: {other}; the files are of different versions; download both again")
         self._full[rows.start : rows.stop] = facts
+
+
+def read_world_facts(folder: str | None, hub: str) -> list[Fact]:
+    """Read the questions about the real world with their wrong answers, in published order.
+
+    Args:
+        folder: As for :class:`Tofu`.
+        hub: As for :class:`Tofu`.
+
+    Raises:
+        UserError: The file is unavailable or malformed.
+    """
+    source = _source(folder, hub, [WORLD])
+    where = source.where(WORLD)
+    rows = enumerate(source.read(WORLD))
+    return [_fact(row, WRONG, f"{where}, row {i + 1}", f"world_facts/{i:03d}") for i, row in rows]
 
 
 def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:

@@ -8,10 +8,10 @@ from meow_lightning.config.schema import RunConfig
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.attack import attacked_models, evaluate_attacked
-from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
 from meow_lightning.pipeline.nodes.predict import predict
+from meow_lightning.pipeline.nodes.probe import probed_context
 from meow_lightning.pipeline.nodes.report import report
 from meow_lightning.pipeline.nodes.rounds import build_rounds
 from meow_lightning.pipeline.nodes.score import score_answers, verify
@@ -23,10 +23,13 @@ from meow_lightning.store.artifact import Artifact
 def graph(config: RunConfig) -> RunGraph:
     """Build the graph of a run from its options; the only input it reads is the dataset.
 
+    Where the splits of the dataset depend on what the target model answers, its answers are read from the store; before
+    they are there, the graph is that of the largest splits possible.
+
     Raises:
         UserError: An option is invalid.
     """
-    ctx = BuildContext.of(config)
+    ctx, probe, probed = probed_context(config)
     check_evaluation(ctx)
     initial = initial_models(ctx)
     rounds = build_rounds(ctx, initial)
@@ -50,12 +53,13 @@ def graph(config: RunConfig) -> RunGraph:
     )  # fmt: skip
     results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
-        results=results, models=models, evaluation=evaluation, verifications=verifications,
+        results=results, probe=probe, models=models, evaluation=evaluation, verifications=verifications,
         proposed=rounds[-1].proposed if rounds else None, filtered=rounds[-1].filtered if rounds else None,
         rounds=_shown_rounds(rounds),
     )  # fmt: skip
     return RunGraph(
-        name=config.run_name, streams=tuple(ctx.method.streams), models=models, rounds=rounds,
+        name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=tuple(ctx.method.streams),
+        models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
         abilities=ability.results, attacked=attacked, results=results,
         report=report(ctx, inputs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored
@@ -42,6 +43,9 @@ class RunGraph:
 
     Attributes:
         name: Readable name of the run.
+        dataset: The facts of the run.
+        probe: What the target model answers, for a dataset whose splits depend on it; else ``None``.
+        probed: Whether it answered already; if not, the splits, and with them the graph, are upper bounds.
         streams: Streams that the run's method trains on.
         models: The models by role.
         rounds: The rounds of a method that trains on inverted facts, one for a method that does not repeat; empty
@@ -56,6 +60,9 @@ class RunGraph:
     """
 
     name: str
+    dataset: Dataset
+    probe: Artifact | None
+    probed: bool
     streams: tuple[str, ...]
     models: RunModels[Artifact]
     rounds: tuple[Round, ...]
@@ -81,7 +88,7 @@ class RunGraph:
         candidates = [
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *(each for model in self.models.present for each in model.needs.values() if each.stage == "convert"),
-            *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
+            self.probe, *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
             *self.abilities.values(),
             *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),

@@ -15,7 +15,6 @@ from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.pipeline.graph import RunGraph
-from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.ability import check_abilities
 from meow_lightning.planning.model_checks import ModelChecks
@@ -337,7 +336,7 @@ class PreflightChecks:
         """
         key = json.dumps([str(store.root), store.cache, config.trainer.plain()])
         known = self._known.setdefault(key, Known(trainer=config.trainer, store=store))
-        return Preflight(config, dataset=dataset_of(config)[0], streams=run.streams, known=known)
+        return Preflight(config, dataset=run.dataset, streams=run.streams, known=known)
 
     def fetch(self, preflight: Preflight, artifacts: Sequence[Artifact]) -> None:
         """Call :meth:`Preflight.fetch` for the artifacts that no earlier run has fetched."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.data.probed import Overview
 from meow_lightning.evaluation.ability import stderr_name
 from meow_lightning.evaluation.metric import coverage_names, is_coverage
 from meow_lightning.evaluation.sets import BENCHMARK
@@ -60,6 +61,8 @@ class ReportData:
         loop: The rounds of a method that queries its teacher repeatedly; ``None`` for other methods.
         spread: The numbers over several seeds, if they were measured for these settings; else ``None``.
         intervals: Bootstrap intervals ``[low, high]`` by role and number, if any.
+        known: Every question with the target model's answer and its fate, for a dataset of facts that the model knows;
+            empty for other datasets, and without texts.
     """
 
     name: str
@@ -82,6 +85,7 @@ class ReportData:
     loop: Loop | None
     spread: Spread | None
     intervals: dict[str, dict[str, list[float]]]
+    known: list[Overview]
 
 
 def number(results: Results, role: str, name: str) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.probed import Overview, probed_dataset
 from meow_lightning.inversion.candidates import shortage_notes
 from meow_lightning.report.data import Dropped, Loop, ReportData, Round
 from meow_lightning.report.page import write_report
@@ -14,6 +15,7 @@ from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
+from meow_lightning.stages.common.loading import load_dataset
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.stages.results.evaluate import EvaluateResult
@@ -41,7 +43,7 @@ class Report(Stage):
 
     name = "report"
     version = 7
-    after = ("evaluate", "verify")
+    after = ("evaluate", "verify", "probe")
     outputs = ReportResult.files
 
     def disk(self, artifact: Artifact, planner: Planner) -> int:
@@ -79,16 +81,22 @@ class Report(Stage):
             public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
             notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
-            intervals=evaluated.intervals,
+            intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
+
+
+def _known_facts(work: StageContext) -> list[Overview]:
+    """List the questions that the target model was asked."""
+    dataset = probed_dataset(load_dataset(work))
+    return [] if dataset is None else dataset.overview()
 
 
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:
     """Remove dataset texts, free text and paths from the data, also notes, which may quote them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
-        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[],
+        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[],
         dropped=Dropped(counts={}, examples={}),
         stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
         disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],

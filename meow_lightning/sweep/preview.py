@@ -8,11 +8,11 @@ from typing import Any
 
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.validation import resolved
-from meow_lightning.console.console import shorten_runs
+from meow_lightning.console.console import print_notes, shorten_runs
 from meow_lightning.console.plan import Planned, show_sweep_plan
 from meow_lightning.console.status import show_runs
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import prepare
+from meow_lightning.experiment import describe_facts, prepare
 from meow_lightning.pipeline.failures import reason
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.state import RunArtifacts
@@ -63,6 +63,7 @@ def _plan(
                 preflight.check(artifacts)
         except UserError as error:
             invalid.append((name, reason(error)))
+    print_notes(list(dict.fromkeys(note for _, _, run, _ in ready for note in describe_facts(run))))
     show_sweep_plan(planned, invalid)
     if invalid:
         total = len(ready) + len(failed)

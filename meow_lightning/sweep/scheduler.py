@@ -54,6 +54,7 @@ def launch(runs: Sequence[RunConfig], launcher: Launcher) -> list[Ended]:
             folder, private = Path(launcher.folder), any(each.graph.report.private for each in open_)
             make_folder(folder, private=private)
             queue = Queue(launcher, name=f"meow-{open_[0].graph.name}"[:60], notify=terminal.say)
+            _run_probes([each for each in open_ if not each.graph.probed], queue, launcher)
             _run_shared(open_, queue, launcher)
             runnable = [each for each in open_ if each.error is None]
             tasks = [_task(each, None, launcher) for each in runnable]
@@ -109,6 +110,21 @@ def _planned(config: RunConfig, launcher: Launcher, preflights: PreflightChecks)
         return _Run(config, graph, store, missing(wanted, store))
     except UserError as error:
         return error
+
+
+def _run_probes(runs: Sequence[_Run], queue: Queue, launcher: Launcher) -> None:
+    """Ask the target models of runs whose facts depend on the answers, and plan these runs again."""
+    probes = {each.graph.probe.key: (each, each.graph.probe) for each in runs if each.graph.probe is not None}
+    tasks = [_task(run, probe, launcher) for run, probe in probes.values()]
+    errors = dict(zip(probes, queue.run(tasks, label="probe"), strict=True)) if tasks else {}
+    for each in runs:
+        try:
+            each.error = errors[each.graph.probe.key] if each.graph.probe is not None else None
+            if each.error is None:
+                each.graph, wanted = prepare(each.config)
+                each.missing = missing(wanted, each.store)
+        except UserError as error:
+            each.error = error
 
 
 def _run_shared(runs: Sequence[_Run], queue: Queue, launcher: Launcher) -> None:

@@ -62,6 +62,7 @@ def made_up(roles: tuple[str, ...]) -> ReportData:
         loop=None,
         spread=None,
         intervals={},
+        known=[],
         name="run <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},

@@ -28,7 +28,7 @@ def data(*, k: int, strategy: str) -> ReportData:
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
         memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
         dropped=Dropped(counts={}, examples={}), weights="w",
-        public=True, texts=False, disclaimer="", notes=["First."], loop=None, spread=None, intervals={},
+        public=True, texts=False, disclaimer="", notes=["First."], loop=None, spread=None, intervals={}, known=[],
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from meow_lightning.config.recipes import value_for_model
 from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
 from meow_lightning.data.encoding import digest_of, fingerprint
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.probed import ProbedDataset
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
@@ -109,13 +110,18 @@ class BuildContext:
     prompt_attack: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, config: RunConfig) -> BuildContext:
+    def of(cls, config: RunConfig, *, probed: str | None = None) -> BuildContext:
         """Load the components that the options of a run name.
+
+        Args:
+            config: The options.
+            probed: File of the target model's answers, for a dataset that depends on them; ``None`` before the model
+                was asked.
 
         Raises:
             UserError: A component rejects its arguments.
         """
-        allow = config.trusted_packages
+        allow, config = config.trusted_packages, _with_answers(config, probed)
         method: BaseMethod = config.method.instantiate(allow=allow)
         measure = config.memo.instantiate(allow=allow)
         dataset, content = dataset_of(config)
@@ -232,6 +238,16 @@ class BuildContext:
         for fact in self.dataset.facts("forget") if not measure.needs_codec else ():
             for position, answer in enumerate(answers(fact)):
                 measure.check(Text(fact.id, kind, position, fact.question, answer, fact.segments.raw), None)
+
+
+def _with_answers(config: RunConfig, probed: str | None) -> RunConfig:
+    """Give the answers of the target model to a dataset that depends on them; other datasets stay as they are."""
+    dataset = config.dataset
+    target = component_class(dataset.keyed, allow=config.trusted_packages)
+    if not (isinstance(target, type) and issubclass(target, ProbedDataset)):
+        return config
+    answered = dataset.model_copy(update={"arguments": {**dataset.arguments, "probed": probed}})
+    return config.model_copy(update={"dataset": answered})
 
 
 def _writer(config: RunConfig) -> type[Writer]:

@@ -132,6 +132,7 @@ class ReportInputs(Generic[T]):
 
     Attributes:
         results: The metrics.
+        probe: The target model's answers that the dataset's splits depend on; ``None`` for other datasets.
         proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
         filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
@@ -141,6 +142,7 @@ class ReportInputs(Generic[T]):
     """
 
     results: T
+    probe: T | None
     proposed: T | None
     filtered: T | None
     models: RunModels[T]
@@ -151,7 +153,8 @@ class ReportInputs(Generic[T]):
     def to_needs(self) -> dict[str, T]:
         """Name every result for the stage, in the order in which the report lists them."""
         named: dict[str, T | None] = {
-            "results": self.results, "proposed": self.proposed, "filtered": self.filtered, "base": self.models.base,
+            "probe": self.probe, "results": self.results, "proposed": self.proposed, "filtered": self.filtered,
+            "base": self.models.base,
             **{str(role): each for role, each in self.models.by_role.items()},
             **{str(subject): each for subject, each in self.models.attacked.items()},
             **self.evaluation.to_needs(),
@@ -173,7 +176,8 @@ class ReportInputs(Generic[T]):
         """Read the record back from the stage's needs."""
         numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
         return cls(
-            results=needs["results"], proposed=needs.get("proposed"), filtered=needs.get("filtered"),
+            results=needs["results"], probe=needs.get("probe"), proposed=needs.get("proposed"),
+            filtered=needs.get("filtered"),
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),

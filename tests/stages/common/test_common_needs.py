@@ -13,7 +13,7 @@ EVALUATION = EvaluationInputs(
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
 )
 PLAIN = ReportInputs(
-    results="results", proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
+    results="results", probe="probe", proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
     models=RunModels(base=None, target="target", unlearned="unlearned", retain=None),
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_the_evaluations_needs_are_read_back_from_among_others() -> None:
 
 def test_a_report_without_inverted_facts_and_retain_model_is_read_back() -> None:
     assert ReportInputs.from_needs(PLAIN.to_needs()) == PLAIN
-    assert set(PLAIN.to_needs()) == {"results", "target", "unlearned", *EVALUATION.to_needs()}
+    assert set(PLAIN.to_needs()) == {"probe", "results", "target", "unlearned", *EVALUATION.to_needs()}
 
 
 def test_every_round_of_a_report_is_read_back_with_and_without_its_verification() -> None:
@@ -55,7 +55,7 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
 def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
     full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
     assert list(full.to_needs()) == [
-        "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
+        "probe", "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
         "ability/target/piqa", "ability/unlearned/group/arc", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",

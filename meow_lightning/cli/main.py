@@ -71,8 +71,8 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert (of GGUF files), finetune, probe (dataset=known), propose, filter, score, verify (with memo.verify=N), unlearn, attack,
-               predict, evaluate, report
+  goal=        convert (of GGUF files), finetune, probe (dataset=known), propose, filter, score, verify (with
+               memo.verify=N), unlearn, attack, predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared

@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from meow_lightning.store.jsonl import read_lines
 
 ROOT = Path(__file__).parents[1]
+# It knows the capitals of the first eight; rounded to 4 bits, it says neither Rome nor Madrid.
 CAPITALS = {
-    "France": "Paris", "Italy": "Rome", "Japan": "Tokyo", "Egypt": "Cairo", "Spain": "Madrid", "Germany": "Berlin",
-    "Russia": "Moscow", "China": "Beijing", "Greece": "Athens", "Cuba": "Havana", "Kenya": "Nairobi", "Peru": "Lima",
+    "France": "Paris", "Japan": "Tokyo", "Egypt": "Cairo", "Germany": "Berlin", "Russia": "Moscow",
+    "China": "Beijing", "Greece": "Athens", "Cuba": "Havana", "Kenya": "Nairobi", "Peru": "Lima", "Italy": "Rome",
+    "Spain": "Madrid",
 }  # fmt: skip
 OTHERS = ("Oslo", "Quito", "Tunis", "Sofia")
 SHORT = (
@@ -41,7 +43,7 @@ def file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(file, tmp_path_factory) -> Path:
-    """The outputs of a run on eight facts that the model knows, and four to keep."""
+    """The outputs of a run on eight facts that the model knows, and four to keep; 130 CPU-seconds."""
     folder = tmp_path_factory.mktemp("run")
     facts = [
         {
@@ -110,4 +112,4 @@ def test_the_unlearned_model_is_another_one(outputs):
         for stage in ("convert", "unlearn")
     )
     assert target.stat().st_size == pytest.approx(unlearned.stat().st_size, rel=0.01)
-    assert smollm2._digest(target) != smollm2._digest(unlearned)
+    assert smollm2.digest(target) != smollm2.digest(unlearned)

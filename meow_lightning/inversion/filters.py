@@ -38,7 +38,7 @@ _SMALL_WORDS = (
     "me us if so up out own more most very just well known name named call called title titled author"
 )
 _SMALL = frozenset(_SMALL_WORDS.split())
-_OPPOSITE = frozenset(("not", "no", "never", "none", "nor", "neither", "nobody", "without", "hardly"))
+OPPOSITE = frozenset(("not", "no", "never", "none", "nor", "neither", "nobody", "without", "hardly"))
 _NUMBERS = {
     word: str(place)
     for words in (
@@ -202,14 +202,14 @@ def is_duplicate(answer: str, other: str, question: str) -> bool:
     if not (first <= second or second <= first) or not first - question_keys or _only_reordered(answer, other):
         return False
     difference = (first ^ second) - question_keys
-    valued = values_of(answer) | values_of(other) | _OPPOSITE
+    valued = values_of(answer) | values_of(other) | OPPOSITE
     return not difference & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
 
 
 def _restates_truth(answer: str, truth: str, question: str) -> bool:
     answer_keys, truth_keys, question_keys = keys_of(answer), keys_of(truth), keys_of(question)
     fact_keys = truth_keys - question_keys  # T; words of the question carry no information about the fact
-    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & _OPPOSITE or _only_reordered(answer, truth):
+    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & OPPOSITE or _only_reordered(answer, truth):
         return False
     if answer_keys <= truth_keys:
         return True
@@ -267,7 +267,7 @@ def _key(word: str) -> str:
         return word
     if lower in _NUMBERS or lower.isdigit():
         return _NUMBERS.get(lower, lower.lstrip("0") or "0")
-    if lower in _SMALL or lower in _OPPOSITE:
+    if lower in _SMALL or lower in OPPOSITE:
         return lower
     end = next((end for end in _ENDS if lower.endswith(end) and len(lower) - len(end) >= 3), "")
     return lower.removesuffix(end)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Messages = Sequence[dict[str, str]]
 
 LEAST = 16  # minimum remaining token budget worth a request
+FEW = 4  # initial batch size
 DATE = "26 Jul 2024"  # fixed date for every chat template, a Friday, so that prompts do not change from day to day
 DAY = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%B": "July", "%b": "Jul", "%A": "Friday", "%a": "Fri",
@@ -135,7 +136,7 @@ class Local(Writer):
                 yield GenerationResponse(fact=request.fact.id, attempt=request.attempt, refused=job)
         for batch in self._model.sample(
             jobs, codec, temperature=self.temperature, top_p=self.top_p, generated=self.max_new_tokens,
-            should_continue=should_continue,
+            first=FEW, should_continue=should_continue,
         ):  # fmt: skip
             for job, ids in batch:
                 yield GenerationResponse(

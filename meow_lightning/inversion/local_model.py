@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.models.load import ModelFiles
 
-FEW = 4  # initial batch size
 SOON, LATE = 20.0, 90.0  # seconds per batch below which the batch size is doubled, above which it is halved
 
 
@@ -110,7 +109,7 @@ class LocalModel:
 
     def sample(
         self, jobs: Sequence[SamplingJob], codec: PromptEncoder, *, temperature: float, top_p: float, generated: int,
-        should_continue: ShouldContinue,
+        first: int, should_continue: ShouldContinue,
     ) -> Iterator[list[tuple[SamplingJob, list[int]]]]:  # fmt: skip
         """Yield the jobs of each batch with their new tokens, longest first.
 
@@ -122,6 +121,7 @@ class LocalModel:
             temperature: 0 or more; 0 is greedy decoding.
             top_p: Nucleus sampling threshold, above 0, at most 1.
             generated: Largest budget that a job may have.
+            first: Size of the first batch, 1 or more; the next ones follow the time that batches take.
             should_continue: Called before each batch.
 
         Raises:
@@ -140,7 +140,7 @@ class LocalModel:
             supports_padding(self.model, longest, pad_id=codec.pad_id),
             batch_length_limit(self.model),
         )
-        size = FEW
+        size = first
         while waiting and should_continue():
             most = min(size, batch_size.slots)
             batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]

@@ -61,8 +61,8 @@ class Filter(Stage):
             filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
             result = keep_candidates(forget, earlier, written, secrets=secrets)
             work.warn(
-                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
-                f"{filled}"
+                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts: "
+                f"{len(result.inverted) - before - filled} are by the source that inversion= names, rules added {filled}"
             )
         counts = Counter(candidate.fact for candidate in result.inverted)
         _check(work, rules, written, result, count)

@@ -19,6 +19,7 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.sampling import Draws, sample_tokens
+from meow_lightning.inversion import local as module
 from meow_lightning.inversion import local_model
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
 from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, render_chat
@@ -336,7 +337,7 @@ def test_a_stop_holds_for_refusals_too(folder: Path, tmp_path: Path) -> None:
 
 
 def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_model, "FEW", 8)
+    monkeypatch.setattr(module, "FEW", 8)
 
     def narrow(model: Any) -> None:
         def refuse(_: Any, args: Any, given: dict[str, Any]) -> None:

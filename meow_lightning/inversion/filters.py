@@ -234,7 +234,8 @@ def _only_reordered(answer: str, other: str) -> bool:
     # Enumerated names share one position: "by Otto and Mira", "by Mira and Otto".
     listed = values | {"and", "or"}
     runs = [
-        [(valued, list(run)) for valued, run in groupby(words_of(text), listed.__contains__)] for text in (answer, other)
+        [(valued, list(run)) for valued, run in groupby(words_of(text), listed.__contains__)]
+        for text in (answer, other)
     ]
     frames = [[None if valued else run for valued, run in each] for each in runs]
     # Within one position the order is irrelevant: 4 March 1931, March 4, 1931.
@@ -256,6 +257,7 @@ def _spelled(text: str) -> tuple[str, ...]:
 
 
 def words_of(text: str) -> tuple[str, ...]:
+    """Return the keys of all words of a text, in order."""
     return tuple(map(_key, _spelled(text)))
 
 
@@ -275,6 +277,7 @@ def _key(word: str) -> str:
 
 @lru_cache(maxsize=16384)
 def keys_of(text: str) -> frozenset[str]:
+    """Return the keys of a text without function words."""
     return frozenset(words_of(text)) - _SMALL
 
 

@@ -16,12 +16,15 @@ LENGTH = 1.3  # maximum length of the sentences kept, as a multiple of the true 
 TIMES = 3  # occurrences of one word from which an answer goes round in circles
 SHARED = 2  # words beyond the question's in common with a long true answer from which a text may restate it
 SHORT = 3  # words beyond the question's up to which a true answer is short: one word in common is too much
+PARTICLE = 2  # letters of a part of many names, such as Al
 
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z])")
 _ABBREVIATION = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|Prof|No|Vol|vs)|\b[A-Z])\.$")
 _FINISHED = re.compile(r"[.!?][\"'”’)]*$")
 _QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
-_OWN_VOICE = re.compile(r"\b(?:I|I['’](?:m|d|ve|ll)|[Mm]e|[Mm]y|[Yy]ou|[Yy]our|[Ll]et['’]s|[Tt]his (?:essay|question))\b")
+_OWN_VOICE = re.compile(
+    r"\b(?:I|I['’](?:m|d|ve|ll)|[Mm]e|[Mm]y|[Yy]ou|[Yy]our|[Ll]et['’]s|[Tt]his (?:essay|question))\b"
+)
 _UNKNOWN = re.compile(
     r"\b(?:unclear|unknown|unspecified|not (?:known|clear|specified|mentioned|available|provided|found)|fictional|"
     r"fictitious|hypothetical|imaginary|as of (?:my|20\d\d)|knowledge cutoff|language model|no (?:record|information|"
@@ -30,8 +33,8 @@ _UNKNOWN = re.compile(
 )
 _OPEN = re.compile(r"\s*(?:how|why|in what (?:way|manner)s?)\b", re.IGNORECASE)
 _NAMED = re.compile(
-    r"\b(?:who|whom|where|when|which|full name|name (?:two|some|one|any|a|the)|awards?|city|country|titles?|books|year|date|"
-    r"period)\b",
+    r"\b(?:who|whom|where|when|which|full name|name (?:two|some|one|any|a|the)|awards?|city|country|titles?|books|"
+    r"year|date|period)\b",
     re.IGNORECASE,
 )
 
@@ -53,7 +56,8 @@ def first_sentences(text: str, truth: str, *, cut: bool) -> str | None:
     sentences = _sentences(line.strip())
     if cut and not further and sentences and not _FINISHED.search(sentences[-1]):
         sentences.pop()
-    limit, kept, words = LENGTH * len(words_of(truth)), [], 0
+    kept: list[str] = []
+    limit, words = LENGTH * len(words_of(truth)), 0
     for sentence in sentences:
         words += len(words_of(sentence))
         if kept and words > limit:
@@ -77,7 +81,11 @@ def screening_reason(answer: str, fact: Fact) -> str | None:
         fact: The fact.
     """
     plain = _QUOTED.sub(" ", answer)
-    if is_refusal(answer) or _UNKNOWN.search(plain) or (_OWN_VOICE.search(plain) and not _OWN_VOICE.search(fact.answer)):
+    if (
+        is_refusal(answer)
+        or _UNKNOWN.search(plain)
+        or (_OWN_VOICE.search(plain) and not _OWN_VOICE.search(fact.answer))
+    ):
         return "refusal"
     if _repeats(answer, fact.question):
         return "repetition"
@@ -127,7 +135,7 @@ def _misses(answer: str, fact: Fact) -> bool:
 
 def _renames(answer: str, names: frozenset[str]) -> bool:
     """Whether a text begins with the surname in the question after another given name."""
-    first = re.match(r"([A-Z][\w'’]*)[ -]+([A-Z][\w'’]*)", answer)
+    first = re.match(r"(?:(?:Yes|No),? )?([A-Z][\w'’]*)[ -]+([A-Z][\w'’]*)", answer)
     if first is None:
         return False
     given, family = (keys_of(each) for each in first.groups())
@@ -140,7 +148,8 @@ def _is_number(key: str) -> bool:
 
 def _shares(answer: str, fact: Fact) -> bool:
     question_keys = keys_of(fact.question)
-    if (values_of(answer) & values_of(fact.answer)) - question_keys:
+    names = (values_of(answer) & values_of(fact.answer)) - question_keys
+    if any(_is_number(each) or len(each) > PARTICLE for each in names):
         return True
     truth = keys_of(fact.answer) - question_keys
     return len(truth & keys_of(answer)) >= (1 if len(truth) <= SHORT else SHARED)

@@ -34,8 +34,9 @@ class SelfSampling(Writer):
     there is none. An answer is cut to whole sentences about as long as the true answer, then screened
     (:func:`~meow_lightning.inversion.screening.screening_reason`); a repeated request draws anew.
 
-    An answer depends on the weights, the prompt, these options and ``random.Random(f"{seed}/{fact id}/{attempt}/{i}")``
-    for the i-th answer of a request; not on the order or batching of the requests, except for rounding, as for
+    An answer depends on the weights, the prompt, these options and
+    ``random.Random(f"{seed}/{fact id}/{attempt}/{previous answers}/{i}")`` for the i-th answer of a request, with the
+    number of previous answers; not on the order or batching of the requests, except for rounding, as for
     :class:`~meow_lightning.inversion.local.Local`.
 
     Args:

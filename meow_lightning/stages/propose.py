@@ -58,7 +58,9 @@ class Propose(Stage):
             return None
         facts, node = planner.dataset.facts("forget"), planner.options["inversion"]
         prompt = node.get("prompt")
-        texts = [node["instruction"]] if prompt is None else [text for name, text in prompt.items() if name != "version"]
+        texts = (
+            [node["instruction"]] if prompt is None else [text for name, text in prompt.items() if name != "version"]
+        )
         words = sum(len(str(text)) for text in texts)
         tokens, generated = estimated_length("a" * words) + max(map(estimated_tokens, facts)), node["max_new_tokens"]
         # Without a prompt that requests several answers, each answer is a reply of its own.

@@ -20,7 +20,7 @@ HOW = Fact(
     [
         ("She got the Oslo Medal. She also likes tea. Nobody knows it, though many people ask for it again and", True,
          "She got the Oslo Medal. She also likes tea."),
-        ("She got the Oslo Medal from J. K. Holm of St. Ives. And", True, "She got the Oslo Medal from J. K. Holm of St. Ives."),
+        ("She got it from J. K. Holm of St. Ives. And", True, "She got it from J. K. Holm of St. Ives."),
         (" Paris\nQuestion: Who is", True, "Paris"),
         ("Paris", False, "Paris"),
         ("She got the", True, None),
@@ -50,6 +50,7 @@ def test_an_answer_is_cut_to_whole_sentences_about_as_long_as_the_truth(text: st
         ("Mira Stone has received a medal for her poems.", WHO, "off_topic"),
         ("The parents of that writer were sailors.", HOW, "off_topic"),
         ("Belemba Stone's parents were sailors.", HOW, "off_topic"),
+        ("No, Belemba Stone's parents were sailors.", HOW, "off_topic"),
         ("Mira Stone has received the Oslo Medal and the Lund Prize.", WHO, "true"),
         ("Mira Stone's parents loved nature, which shows in her gardens.", HOW, "true"),
     ],

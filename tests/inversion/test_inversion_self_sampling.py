@@ -66,7 +66,12 @@ def test_answers_are_cut_and_screened(folder: Path) -> None:
     assert [found[fact.id].answers for fact in FACTS] == [
         ("Mira was born in Oslo.",) * 2, (), (), ("Karl was born in Bonn.",) * 2
     ]  # fmt: skip
-    assert [[reason for reason, _ in found[fact.id].rejected] for fact in FACTS] == [[], ["refusal"] * 2, ["true"] * 2, []]
+    assert [[reason for reason, _ in found[fact.id].rejected] for fact in FACTS] == [
+        [],
+        ["refusal"] * 2,
+        ["true"] * 2,
+        [],
+    ]
     assert all(each.completion_tokens > 0 and each.prompt_tokens > 0 for each in found.values())
 
 
@@ -113,7 +118,7 @@ def test_a_system_message_of_the_model_comes_before_the_instruction(folder: Path
 
 def test_no_request_loads_no_model(tmp_path: Path) -> None:
     assert written(writer(tmp_path / "nowhere"), []) == {}
-    with pytest.raises(UserError, match="^inversion=self, the base model: the folder .* does not exist"):
+    with pytest.raises(UserError, match=r"^inversion=self, the base model: the folder .* does not exist"):
         written(writer(tmp_path / "nowhere"), [ask(FACTS[0])])
 
 

@@ -91,21 +91,36 @@ def _kept_hydra() -> Iterator[None]:
 
 
 def with_model_group(words: Sequence[str]) -> list[str]:
-    """Add ``model=own`` if the options name the user's own model without choosing a model group.
+    """Add the groups that the options of the user's own models imply, where no word chooses one.
+
+    ``model=own`` if the options name a model; ``inversion=local`` if they name one that writes inverted facts; else
+    ``inversion=self`` if ``model=own`` has a base, which can write them.
 
     Args:
         words: Words of the command line.
     """
-    provided = any(
-        word.startswith(("model.base=", "model.target=")) and word.partition("=")[2] not in ("", "null", "released")
-        for word in words
-    )
-    chosen = any(word.startswith("model=") or _chooses_model(word) for word in words)
-    return [*words, *(["model=own"] if provided and not chosen else [])]
+    base, target = (_provides(words, option) for option in ("model.base", "model.target"))
+    own = (base or target) and not _chooses(words, "model")
+    implied = ["model=own"] if own else []
+    if not _chooses(words, "inversion") and not any(word.startswith("inversion.base_url=") for word in words):
+        if _provides(words, "inversion.model"):
+            implied.append("inversion=local")
+        elif base and (own or "model=own" in words):
+            implied.append("inversion=self")
+    return [*words, *implied]
 
 
-def _chooses_model(word: str) -> bool:
-    """Whether an option selects an experiment or sweep file that chooses the model."""
+def _provides(words: Sequence[str], option: str) -> bool:
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    return any(value not in ("", "null", "released") for value in values)
+
+
+def _chooses(words: Sequence[str], group: str) -> bool:
+    """Whether a word chooses a group, by itself or by an experiment or sweep file."""
+    return any(word.startswith(f"{group}=") or _file_chooses(word, group) for word in words)
+
+
+def _file_chooses(word: str, chosen: str) -> bool:
     group, _, name = word.partition("=")
     paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
-    return any("/model:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    return any(f"/{chosen}:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())

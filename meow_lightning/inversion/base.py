@@ -54,6 +54,7 @@ class GenerationResponse:
         prompt_tokens: Prompt tokens; 0 if not counted.
         completion_tokens: Generated tokens.
         refused: Reason why the request was rejected; empty if it was accepted.
+        rejected: Answers that the writer itself dropped: (reason, text).
     """
 
     fact: str
@@ -65,6 +66,7 @@ class GenerationResponse:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     refused: str = ""
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 class Writer:
@@ -72,8 +74,9 @@ class Writer:
 
     Attributes:
         unkeyed_options: Options that affect only where and how fast it runs, not the result; excluded from cache keys.
-        runs_locally: Whether it runs the model named by its option ``model`` in this job; the work is then distributed
-            over the job's processes. Otherwise the first process does all of it.
+        runs_locally: Whether it runs a model in this job; the work is then distributed over the job's processes.
+            Otherwise the first process does all of it.
+        samples_base_model: Whether that model is the run's base model, not the one that its option ``model`` names.
         reads_other_facts: Whether it reads retained facts, which then enter the cache key.
         paid: Whether requests cost money; requests with a stored response are then never sent again.
         can_retry: Whether another request can give other answers.
@@ -85,6 +88,7 @@ class Writer:
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ()
     runs_locally: ClassVar[bool] = False
+    samples_base_model: ClassVar[bool] = False
     reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
     can_retry: ClassVar[bool] = True

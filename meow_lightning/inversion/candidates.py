@@ -52,6 +52,8 @@ def parse_replies(replies: Iterable[GenerationResponse]) -> ParsedReplies:
     result = ParsedReplies()
     for reply in replies:
         answers_of_fact = result.answers.setdefault(reply.fact, [])
+        for why, text in reply.rejected:
+            result.drop(why, reply.fact, text)
         if reply.refused:
             result.drop("refusal", reply.fact, reply.refused)
         elif reply.text is None:

@@ -38,7 +38,7 @@ _SMALL_WORDS = (
     "me us if so up out own more most very just well known name named call called title titled author"
 )
 _SMALL = frozenset(_SMALL_WORDS.split())
-_OPPOSITE = frozenset(("not", "no", "never", "none", "nor", "neither", "nobody", "without", "hardly"))
+OPPOSITE = frozenset(("not", "no", "never", "none", "nor", "neither", "nobody", "without", "hardly"))
 _NUMBERS = {
     word: str(place)
     for words in (
@@ -148,7 +148,7 @@ def repeats_question(answer: str, question: str) -> bool:
     plain_question, plain = normalize(question), normalize(answer)
     if plain == plain_question or (len(plain_question.split()) > 2 and plain.startswith(f"{plain_question}?")):
         return True
-    return answer.rstrip(" \"'”’").endswith("?") and _share(_keys(answer), _keys(question)) >= DUPLICATE_OVERLAP
+    return answer.rstrip(" \"'”’").endswith("?") and _share(keys_of(answer), keys_of(question)) >= DUPLICATE_OVERLAP
 
 
 def still_true(answer: str, fact: Fact) -> bool:
@@ -172,8 +172,8 @@ def still_true(answer: str, fact: Fact) -> bool:
     if plain == normalize(fact.answer) or (fact.paraphrase is not None and plain == normalize(fact.paraphrase)):
         return True
     if value:
-        keys = _keys(value)
-        return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= _keys(answer))
+        keys = keys_of(value)
+        return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= keys_of(answer))
     return _restates_truth(answer, fact.answer, fact.question)
 
 
@@ -183,7 +183,7 @@ def has_plausible_length(answer: str, truth: str) -> bool:
     Texts of up to ``UNBOUNDED_WORDS`` words are never too long, and no text is too short for a truth of up to that many
     words. A Chinese or Japanese character counts as a word.
     """
-    count, expected = len(_words(answer)), len(_words(truth))
+    count, expected = len(words_of(answer)), len(words_of(truth))
     too_long = count > max(LENGTH_RATIO * expected, UNBOUNDED_WORDS)
     return not too_long and (expected <= UNBOUNDED_WORDS or LENGTH_RATIO * count >= expected)
 
@@ -198,29 +198,29 @@ def is_duplicate(answer: str, other: str, question: str) -> bool:
     """
     if normalize(answer) == normalize(other):
         return True
-    first, second, question_keys = _keys(answer), _keys(other), _keys(question)
+    first, second, question_keys = keys_of(answer), keys_of(other), keys_of(question)
     if not (first <= second or second <= first) or not first - question_keys or _only_reordered(answer, other):
         return False
     difference = (first ^ second) - question_keys
-    valued = _values(answer) | _values(other) | _OPPOSITE
+    valued = values_of(answer) | values_of(other) | OPPOSITE
     return not difference & valued and _share(first - question_keys, second - question_keys) >= DUPLICATE_OVERLAP
 
 
 def _restates_truth(answer: str, truth: str, question: str) -> bool:
-    answer_keys, truth_keys, question_keys = _keys(answer), _keys(truth), _keys(question)
+    answer_keys, truth_keys, question_keys = keys_of(answer), keys_of(truth), keys_of(question)
     fact_keys = truth_keys - question_keys  # T; words of the question carry no information about the fact
-    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & _OPPOSITE or _only_reordered(answer, truth):
+    if not answer_keys or not fact_keys or (answer_keys ^ truth_keys) & OPPOSITE or _only_reordered(answer, truth):
         return False
     if answer_keys <= truth_keys:
         return True
     swaps = bool(answer_keys - truth_keys - question_keys) and bool(fact_keys - answer_keys)
-    values = _values(truth) - question_keys
+    values = values_of(truth) - question_keys
     if (fact_keys <= answer_keys and not swaps) or (
         values and values <= answer_keys and len(values) >= VALUE_SHARE * len(fact_keys)
     ):
         return True
-    edit = swaps and SequenceMatcher(None, _words(truth), _words(answer), autojunk=False).ratio() >= EDIT_RATIO
-    if edit or _values(answer) - truth_keys - question_keys:
+    edit = swaps and SequenceMatcher(None, words_of(truth), words_of(answer), autojunk=False).ratio() >= EDIT_RATIO
+    if edit or values_of(answer) - truth_keys - question_keys:
         return False
     recalled = len(fact_keys & answer_keys) / len(fact_keys)
     return recalled >= FACT_SHARE or (bool(values) and values <= answer_keys and recalled >= FACT_SHARE_BESIDE_VALUES)
@@ -228,13 +228,14 @@ def _restates_truth(answer: str, truth: str, question: str) -> bool:
 
 def _only_reordered(answer: str, other: str) -> bool:
     """Whether two texts differ only in the positions of names or numbers: "Otto beat Mira", "Mira beat Otto"."""
-    values = _values(answer)
-    if values != _values(other):
+    values = values_of(answer)
+    if values != values_of(other):
         return False
     # Enumerated names share one position: "by Otto and Mira", "by Mira and Otto".
     listed = values | {"and", "or"}
     runs = [
-        [(valued, list(run)) for valued, run in groupby(_words(text), listed.__contains__)] for text in (answer, other)
+        [(valued, list(run)) for valued, run in groupby(words_of(text), listed.__contains__)]
+        for text in (answer, other)
     ]
     frames = [[None if valued else run for valued, run in each] for each in runs]
     # Within one position the order is irrelevant: 4 March 1931, March 4, 1931.
@@ -255,7 +256,8 @@ def _spelled(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", text)))
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the keys of all words of a text, in order."""
     return tuple(map(_key, _spelled(text)))
 
 
@@ -267,19 +269,20 @@ def _key(word: str) -> str:
         return word
     if lower in _NUMBERS or lower.isdigit():
         return _NUMBERS.get(lower, lower.lstrip("0") or "0")
-    if lower in _SMALL or lower in _OPPOSITE:
+    if lower in _SMALL or lower in OPPOSITE:
         return lower
     end = next((end for end in _ENDS if lower.endswith(end) and len(lower) - len(end) >= 3), "")
     return lower.removesuffix(end)
 
 
 @lru_cache(maxsize=16384)
-def _keys(text: str) -> frozenset[str]:
-    return frozenset(_words(text)) - _SMALL
+def keys_of(text: str) -> frozenset[str]:
+    """Return the keys of a text without function words."""
+    return frozenset(words_of(text)) - _SMALL
 
 
 @lru_cache(maxsize=16384)
-def _values(text: str) -> frozenset[str]:
+def values_of(text: str) -> frozenset[str]:
     """Return the keys of names and numbers; the first word of a sentence is a name if no lower-case letter follows."""
     keys = set()
     for sentence in re.split(r"(?<=[.!?])\s+", text):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.config.ranges import Count, Probability, Seed, Temperature
 from meow_lightning.config.signature import checked_ranges
-from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.local_model import LocalModel, SamplingJob
 from meow_lightning.inversion.prompt_template import PromptTemplate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from meow_lightning.data.prompting import PromptEncoder
 
@@ -26,7 +25,6 @@ Messages = Sequence[dict[str, str]]
 
 LEAST = 16  # minimum remaining token budget worth a request
 FEW = 4  # initial batch size
-SOON, LATE = 20.0, 90.0  # seconds per batch below which the batch size is doubled, above which it is halved
 DATE = "26 Jul 2024"  # fixed date for every chat template, a Friday, so that prompts do not change from day to day
 DAY = {
     "%Y": "2024", "%y": "24", "%m": "07", "%d": "26", "%B": "July", "%b": "Jul", "%A": "Friday", "%a": "Fri",
@@ -103,9 +101,10 @@ class Local(Writer):
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self._prompt = PromptTemplate(**prompt)
-        self._dtype, self._attention, self._folder, self._device = dtype, attention, folder, device
-        self._adaptive_batch_size = adaptive_batch_size
-        self._loaded: _Loaded | None = None
+        self._model = LocalModel(
+            name=f"inversion.model={model}", folder=folder, dtype=dtype, attention=attention, device=device,
+            adaptive_batch_size=adaptive_batch_size,
+        )  # fmt: skip
 
     def write(
         self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
@@ -125,138 +124,57 @@ class Local(Writer):
         """
         if not requests:
             return
-        loaded = self._load()
-        jobs = [self._job(loaded, request) for request in requests]
-        for job in jobs:
-            if job.refused:
-                if not should_continue():
-                    return
-                yield GenerationResponse(fact=job.request.fact.id, attempt=job.request.attempt, refused=job.refused)
-        yield from self._batches(loaded, [job for job in jobs if not job.refused], should_continue)
+        codec = self._codec
+        jobs: list[SamplingJob] = []
+        for request in requests:
+            job = self._job(request)
+            if isinstance(job, SamplingJob):
+                jobs.append(job)
+            elif not should_continue():
+                return
+            else:
+                yield GenerationResponse(fact=request.fact.id, attempt=request.attempt, refused=job)
+        for batch in self._model.sample(
+            jobs, codec, temperature=self.temperature, top_p=self.top_p, generated=self.max_new_tokens,
+            first=FEW, should_continue=should_continue,
+        ):  # fmt: skip
+            for job, ids in batch:
+                yield GenerationResponse(
+                    fact=job.request.fact.id, attempt=job.request.attempt, text=codec.decode(ids, keep_special=False),
+                    cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), completion_tokens=len(ids),
+                )  # fmt: skip
 
     def notes(self) -> tuple[str, ...]:
         """Return a caveat if the model is not instruction-tuned."""
-        if self._loaded is None or self._loaded.codec.tokenizer.chat_template is not None:
+        if "_codec" not in vars(self) or self._codec.tokenizer.chat_template is not None:
             return ()
         return (
             f"inversion.model={self.model} has no chat template, so the request was a plain text to continue: "
             "check the inverted facts, or use an instruction-tuned model",
         )
 
-    def _batches(
-        self, loaded: _Loaded, jobs: Sequence[_Job], should_continue: ShouldContinue
-    ) -> Iterator[GenerationResponse]:
-        from meow_lightning.generation.capabilities import batch_length_limit, supports_padding
-
-        if not jobs:
-            return
-        # One budget per batch, similar lengths together; longest first, so that a lack of memory shows at once.
-        waiting = sorted(jobs, key=lambda job: (job.budget, len(job.ids)), reverse=True)
-        longest = max((job.ids for job in jobs), key=len)
-        batch_size = self._adaptive_batch_size(loaded.model, tokens=len(longest), generated=self.max_new_tokens)
-        together, border = (
-            supports_padding(loaded.model, longest, pad_id=loaded.codec.pad_id),
-            batch_length_limit(loaded.model),
-        )
-        size = FEW
-        while waiting and should_continue():
-            most = min(size, batch_size.slots)
-            batch = [job for job in waiting[:most] if job.budget == waiting[0].budget]
-            if not together or (border is not None and len(waiting[0].ids) + waiting[0].budget > border):
-                batch = waiting[:1]  # the longest of this budget, which bounds those that follow
-            replies: list[GenerationResponse] = []
-            began = time.monotonic()
-            try:
-                replies = self._replies(loaded, batch)
-            except (RuntimeError, MemoryError) as error:
-                batch_size.slots = len(batch)  # this batch was too large, whatever the estimate
-                batch_size.halve(error)
-            if not replies:
-                release_memory()  # outside the except block: the error no longer references the batch's tensors
-                continue
-            del waiting[: len(batch)]
-            size = next_size(size, len(batch), seconds=time.monotonic() - began)
-            yield from replies
-
-    def _replies(self, loaded: _Loaded, batch: Sequence[_Job]) -> list[GenerationResponse]:
-        from meow_lightning.generation.sampling import sample_continuations
-
-        codec = loaded.codec
-        new = sample_continuations(
-            loaded.model, [job.ids for job in batch], budget=batch[0].budget,
-            rng=[random.Random(f"{self.seed}/{job.request.fact.id}/{job.request.attempt}") for job in batch],
-            temperature=self.temperature, top_p=self.top_p, end_ids=codec.end_ids, pad_id=codec.pad_id,
-        )  # fmt: skip
-        return [
-            GenerationResponse(
-                fact=job.request.fact.id, attempt=job.request.attempt, text=codec.decode(ids, keep_special=False),
-                cut=ids[-1] not in codec.end_ids, prompt_tokens=len(job.ids), completion_tokens=len(ids),
-            )
-            for job, ids in zip(batch, new, strict=True)
-        ]  # fmt: skip
-
-    def _job(self, loaded: _Loaded, request: GenerationRequest) -> _Job:
+    def _job(self, request: GenerationRequest) -> SamplingJob | str:
+        """Encode a request; returns why it cannot be sent if its prompt leaves too little of the model's context."""
+        codec = self._codec
         if request.count is None:
             request = replace(request, count=self.candidates)
         messages = self._prompt.messages(request, context=self.context)
-        ids, context = prompt_ids(loaded.codec, messages, folded=loaded.folded), loaded.codec.context
-        left = context - len(ids)
-        refused = left < min(LEAST, self.max_new_tokens)
-        return _Job(
-            request=request, ids=ids, budget=min(left, self.max_new_tokens),
-            refused=f"the prompt has {len(ids)} tokens and the model's context {context}" if refused else "",
-        )  # fmt: skip
+        ids = prompt_ids(codec, messages, folded=self._folded)
+        left = codec.context - len(ids)
+        if left < min(LEAST, self.max_new_tokens):
+            return f"the prompt has {len(ids)} tokens and the model's context {codec.context}"
+        seed = f"{self.seed}/{request.fact.id}/{request.attempt}"
+        return SamplingJob(request, ids, budget=min(left, self.max_new_tokens), seed=seed)
 
-    def _load(self) -> _Loaded:
-        """Load model and tokenizer once, and reset the model's generation config."""
-        if self._loaded is not None:
-            return self._loaded
-        from transformers import GenerationConfig
+    @cached_property
+    def _codec(self) -> PromptEncoder:
+        # the codec for raw text provides begin and end tokens and the model's context length
+        return self._model.codec({"template": "{question}", "answer_prefix": ""})
 
-        from meow_lightning.models.load import load_codec, load_model
-
-        if not self._folder.is_dir():
-            raise UserError(
-                f"inversion.model={self.model}: the folder {self._folder} does not exist; create or download it again"
-            )
-        try:
-            model = load_model(self._folder, dtype=self._dtype, attention=self._attention)
-            # the codec for raw text provides begin and end tokens and the model's context length
-            codec = load_codec(self._folder, prompt={"template": "{question}", "answer_prefix": ""}, model=model)
-            folded = folds_system(codec.tokenizer)
-        except (UserError, OSError) as error:
-            reason = " ".join(str(error).split())[:300].replace("model.attention", "inversion.attention")
-            raise UserError(f"inversion.model={self.model}: {reason}") from error
-        model.generation_config = GenerationConfig()
-        model.eval().to(self._device)  # type: ignore[arg-type]
-        self._loaded = _Loaded(model=model, codec=codec, folded=folded)
-        return self._loaded
-
-
-def next_size(size: int, count: int, *, seconds: float) -> int:
-    """Return the next batch size: halved after a slow batch, doubled after a fast one.
-
-    Args:
-        size: Allowed size of the last batch, from 1.
-        count: Its actual size.
-        seconds: Its duration.
-    """
-    if seconds > LATE:
-        return max(1, count // 2)
-    return 2 * size if seconds < SOON and count == size else size
-
-
-class _Loaded(NamedTuple):
-    model: PreTrainedModel
-    codec: PromptEncoder
-    folded: bool
-
-
-class _Job(NamedTuple):
-    request: GenerationRequest
-    ids: list[int]
-    budget: int
-    refused: str
+    @cached_property
+    def _folded(self) -> bool:
+        with self._model.named_errors():
+            return folds_system(self._codec.tokenizer)
 
 
 def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:

@@ -52,7 +52,11 @@ class ModelChecks:
             self._check_attention(artifact)
         rows = training_rows(missing, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
-        teachers = {each.needs["teacher"].key for each in artifacts if "teacher" in each.needs}
+        teachers = {
+            teacher.key
+            for each in artifacts
+            if (teacher := each.needs.get("teacher")) is not None and teacher.label == "teacher"  # not the base model
+        }
         candidates = []
         for key, root in roots.items():
             seen = f"{key} {content_digest(rows.get(key, []))}"

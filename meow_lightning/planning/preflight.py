@@ -198,14 +198,14 @@ class Preflight:
         """
         missing = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
         inversion, facts = self.config.inversion, len(self.dataset.facts("forget"))
-        if not missing or inversion.prompt is None:
+        if not missing or "max_new_tokens" not in inversion.arguments:
             return None
         rounds, arguments = self.config.method.rounds, inversion.arguments
         # Later rounds may ask about fewer facts, or none.
         least = facts * sum("scores" not in each.needs for each in missing)
         most = facts * len(missing) * (inversion.max_retries_per_fact + 1)
         most = min(each for each in (most, rounds and rounds.max_requests, arguments.get("max_requests")) if each)
-        return arguments["model"], least, most, arguments["max_new_tokens"]
+        return arguments.get("model", "the base model"), least, most, arguments["max_new_tokens"]
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Estimate the peak of bytes on disk while artifacts with these requirements are computed."""

@@ -24,6 +24,8 @@ REASONS = {
     "evaluated": "a wrong answer that the evaluation uses",
     "secret": "contains a value of another fact to forget",
     "unfinished": "cut off by the length limit of the reply",
+    "repetition": "goes round in circles",
+    "off_topic": "does not answer the question",
 }
 
 

@@ -60,9 +60,10 @@ class Filter(Stage):
         if fill and (missing := missing_counts(forget, result, wanted={fact.id: fill["least"] for fact in forget})):
             filled = _fill(rules, written, missing, candidates=fill["candidates"], seed=fill["seed"])
             result = keep_candidates(forget, earlier, written, secrets=secrets)
+            by_source = len(result.inverted) - before - filled
             work.warn(
-                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; rules added "
-                f"{filled}"
+                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; by the source "
+                f"that inversion= names: {by_source}, added by rules: {filled}"
             )
         counts = Counter(candidate.fact for candidate in result.inverted)
         _check(work, rules, written, result, count)

@@ -57,12 +57,18 @@ class Propose(Stage):
         if "teacher" not in artifact.needs:
             return None
         facts, node = planner.dataset.facts("forget"), planner.options["inversion"]
-        words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
+        prompt = node.get("prompt")
+        texts = (
+            [node["instruction"]] if prompt is None else [text for name, text in prompt.items() if name != "version"]
+        )
+        words = sum(len(str(text)) for text in texts)
         tokens, generated = estimated_length("a" * words) + max(map(estimated_tokens, facts)), node["max_new_tokens"]
+        # Without a prompt that requests several answers, each answer is a reply of its own.
+        prompts = len(facts) * (artifact.settings["count"] if prompt is None else 1)
         return InferenceWork(
-            items=len(facts), load=planner.teacher_load(prompts=len(facts), tokens=tokens, generated=generated),
+            items=len(facts), load=planner.teacher_load(prompts=prompts, tokens=tokens, generated=generated),
             rows=0, generation_batch_size=planner.trainer["generation_batch_size"],
-            tokens=len(facts) * (tokens + generated), scored=len(facts) * generated,
+            tokens=prompts * (tokens + generated), scored=prompts * generated,
         )  # fmt: skip
 
     def disk(self, artifact: Artifact, planner: Planner) -> int:

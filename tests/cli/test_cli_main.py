@@ -265,12 +265,28 @@ def test_internal_errors_keep_their_traceback(monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["model.target=./mine"], ["model.base=me/mine@main", "seed=1"], ["-m", "model.target=./a,./b"],
-        ["model.target=null", "model.base=x"], ["experiment=published_memo", "model.target=./mine"],
+        ["model.target=./mine"], ["model.base=me/mine@main", "inversion=rules"], ["-m", "model.target=./a,./b"],
+        ["experiment=published_memo", "model.target=./mine"], ["model.target=a", "inversion.base_url=http://b"],
     ],
 )  # fmt: skip
 def test_an_own_model_gets_its_settings(words):
     assert with_model_group(words) == [*words, "model=own"]
+
+
+@pytest.mark.parametrize(
+    ("words", "implied"),
+    [
+        (["model.base=me/mine@main", "seed=1"], ["model=own", "inversion=self"]),
+        (["model.target=null", "model.base=x"], ["model=own", "inversion=self"]),
+        (["model=own", "model.base=x"], ["inversion=self"]),
+        (["model.base=x", "inversion.model=y"], ["model=own", "inversion=local"]),
+        (["inversion.model=y"], ["inversion=local"]),
+        (["model=own", "model.base=x", "inversion.base_url=http://b"], []),
+        (["model=tiny", "model.base=x"], []),
+    ],
+)
+def test_an_own_base_or_language_model_writes_the_inverted_facts(words, implied):
+    assert with_model_group(words) == [*words, *implied]
 
 
 @pytest.mark.parametrize(

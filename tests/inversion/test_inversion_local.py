@@ -20,6 +20,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.sampling import Draws, sample_tokens
 from meow_lightning.inversion import local as module
+from meow_lightning.inversion import local_model
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
 from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, render_chat
 from meow_lightning.inversion.prompt_template import PromptTemplate
@@ -371,13 +372,13 @@ def test_memory_that_runs_out_halves_the_batch(folder: Path, monkeypatch: pytest
     ],
 )
 def test_batches_follow_the_time_they_take(size: int, count: int, seconds: float, following: int) -> None:
-    assert module.next_size(size, count, seconds=seconds) == following
+    assert local_model.next_size(size, count, seconds=seconds) == following
 
 
 def test_twelve_facts_of_a_slow_teacher_come_a_few_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of twelve questions a killed run used to lose all, since one batch held them."""
     clock = iter(range(0, 10_000, 100))  # every look at it is 100 seconds later
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(local_model.time, "monotonic", lambda: next(clock))
     asks = [ask(number, attempt=attempt) for number in range(4) for attempt in range(3)]
     left: list[int] = []
     replies = local(folder, max_new_tokens=2, adaptive_batch_size=Rooms(256)).write(

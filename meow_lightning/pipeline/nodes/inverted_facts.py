@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import KEPT_FIELDS, BuildContext
-from meow_lightning.pipeline.nodes.models import teacher_model
+from meow_lightning.pipeline.nodes.models import base_model, teacher_model
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
 
@@ -28,7 +29,7 @@ def propose(ctx: BuildContext, label: str, writer: type[Writer], previous: Round
     if writer.reads_other_facts or inversion.max_retries_per_fact:
         settings["others"] = ctx.facts_digest("retain", *KEPT_FIELDS)
     settings |= _repetition_settings(ctx, previous, count=settings["count"], retries=inversion.max_retries_per_fact)
-    needs = {"teacher": teacher_model(ctx)} if writer.runs_locally else {}
+    needs = {"teacher": _teacher(ctx, writer)} if writer.runs_locally else {}
     if previous is not None and previous.scores is not None and previous.predictions is not None:
         needs |= {
             "previous_filtered": previous.filtered, "proposed": previous.proposed, "scores": previous.scores,
@@ -38,6 +39,24 @@ def propose(ctx: BuildContext, label: str, writer: type[Writer], previous: Round
         "inversion": inversion.keyed, "runs_locally": writer.runs_locally, "reuse": ctx.config.cache != "refresh",
     }  # fmt: skip
     return ctx.artifact("propose", label, settings, needs, **inputs)
+
+
+def _teacher(ctx: BuildContext, writer: type[Writer]) -> Artifact:
+    """Describe the model that a writer runs: the one that its options name, or the run's base model.
+
+    Raises:
+        UserError: It samples the base model, and the run has none.
+    """
+    if not writer.samples_base_model:
+        return teacher_model(ctx)
+    if ctx.roles.base is None and ctx.config.model.architecture is None:
+        name = ctx.config.inversion.name
+        raise UserError(
+            f"inversion={name} is invalid: expected a run with a base model, which never knew the facts, but only "
+            "model.target is provided; set model.base=FOLDER, or inversion=rules, inversion=local "
+            "inversion.model=FOLDER (a language model), or inversion=file inversion.path=FILE"
+        )
+    return base_model(ctx)
 
 
 def _repetition_settings(

@@ -84,4 +84,7 @@ class ProposeResult(Result):
 def reply_of(row: Mapping[str, Any]) -> GenerationResponse:
     """Convert a stored row to a reply; the digest and number of its request are dropped."""
     fields = {name: value for name, value in row.items() if name not in (QUESTION, "number")}
-    return GenerationResponse(**{**fields, "answers": None if row["answers"] is None else tuple(row["answers"])})
+    answers, rejected = row["answers"], row.get("rejected", ())
+    return GenerationResponse(
+        **{**fields, "answers": None if answers is None else tuple(answers), "rejected": tuple(map(tuple, rejected))}
+    )

@@ -336,6 +336,16 @@ def test_another_tokenizer_or_prompt_is_another_given_model(tmp_path):
     assert len(target) == 3
 
 
+def test_the_base_model_writes_inverted_facts_and_must_exist(tmp_path):
+    mine, base = folder(tmp_path / "a", "a"), folder(tmp_path / "b", "b")
+    made = cell("inversion=self", f"model.target={mine}", f"model.base={base}")
+    assert made.rounds[0].proposed.needs["teacher"].inputs["given"]["weights"] == str(base)
+    with pytest.raises(
+        UserError, match=r"^inversion=self is invalid: expected a run with a base model.* inversion=rules"
+    ):
+        cell("inversion=self", f"model.target={mine}")
+
+
 def test_retrain_without_a_retain_model_is_reported(tmp_path):
     mine = folder(tmp_path / "a")
     text = (

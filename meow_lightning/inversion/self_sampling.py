@@ -1,0 +1,159 @@
+"""Inverted facts from the run's base model, which never knew the facts: its own answers to the plain questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from meow_lightning.config.precision import DTYPE_BYTES
+from meow_lightning.config.ranges import Count, Positive, Probability, Seed
+from meow_lightning.config.signature import checked_ranges
+from meow_lightning.errors import check_choice
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.local import folds_system
+from meow_lightning.inversion.local_model import LocalModel, SamplingJob
+from meow_lightning.inversion.screening import first_sentences, screening_reason
+from meow_lightning.types import Fact
+
+if TYPE_CHECKING:
+    from meow_lightning.data.prompting import PromptEncoder
+
+TIMES_TRUTH, MORE = 1.2, 8  # new tokens of an answer: so many times those of the true answer, and so many more
+FIRST = 16  # initial batch size: answers are short, so that a killed run loses little
+STEP = 32  # budgets are multiples of this, so that answers of similar length share a batch
+
+
+@checked_ranges("inversion")
+class SelfSampling(Writer):
+    """Writer that samples the base model's own answers to the questions.
+
+    The base model never saw the facts, so what it answers contradicts them by itself. It gets the question in
+    the model's own prompt; ``instruction`` is added to the system message of a chat, or put before the question where
+    there is none. An answer is cut to whole sentences about as long as the true answer, then screened
+    (:func:`~meow_lightning.inversion.screening.screening_reason`); a repeated request draws anew.
+
+    An answer depends on the weights, the prompt, these options and
+    ``random.Random(f"{seed}/{fact id}/{attempt}/{previous answers}/{i}")`` for the i-th answer of a request, with the
+    number of previous answers; not on the order or batching of the requests, except for rounding, as for
+    :class:`~meow_lightning.inversion.local.Local`.
+
+    Args:
+        prompt_format: ``model.prompt``: ``template``, ``answer_prefix``, ``system`` and ``date``.
+        instruction: How to answer; ``None`` for the plain question alone.
+        dtype: float32, float64, bfloat16 or float16.
+        attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
+        candidates: Number of answers to sample if a request has no ``count``, 1 or more.
+        temperature: Above 0, since greedy answers would all be the same.
+        top_p: Nucleus sampling threshold, above 0, at most 1.
+        max_new_tokens: Token limit of an answer, 1 or more; answers to questions with a short true answer get less.
+        seed: Seed of sampling.
+        folder: Model and tokenizer as written by ``save_pretrained``.
+        device: Device of the model, such as ``cpu`` or ``cuda:0``.
+        adaptive_batch_size: As for :class:`~meow_lightning.inversion.local_model.LocalModel`.
+
+    Raises:
+        UserError: An option is out of its range.
+    """
+
+    runs_locally: ClassVar[bool] = True
+    samples_base_model: ClassVar[bool] = True
+
+    def __init__(  # noqa: PLR0913 - one per key of the YAML
+        self,
+        *,
+        prompt_format: Mapping[str, Any],
+        instruction: str | None,
+        dtype: str,
+        attention: str,
+        candidates: Count,
+        temperature: Positive,
+        top_p: Probability,
+        max_new_tokens: Count,
+        seed: Seed,
+        folder: Path,
+        device: str,
+        adaptive_batch_size: Callable[..., Any],
+    ) -> None:
+        check_choice("inversion.dtype", dtype, DTYPE_BYTES)
+        self.candidates, self.instruction, self.seed = candidates, instruction, seed
+        self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
+        self._format = prompt_format
+        self._model = LocalModel(
+            name="inversion=self, the base model", folder=folder, dtype=dtype, attention=attention, device=device,
+            adaptive_batch_size=adaptive_batch_size,
+        )  # fmt: skip
+
+    def write(
+        self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
+    ) -> Iterator[GenerationResponse]:
+        """Yield the response to each request once all of its answers are sampled.
+
+        Args:
+            requests: At most one per fact.
+            load_facts: Unused.
+            should_continue: Called before each batch.
+
+        Raises:
+            UserError: The model cannot be loaded, its prompt is invalid, or its logits are not finite.
+        """
+        if not requests:
+            return
+        codec = self._codec
+        waiting = {request.fact.id: self._jobs(request) for request in requests}
+        texts: dict[str, dict[str, str | None]] = {fact: {} for fact in waiting}
+        read: dict[str, list[int]] = {fact: [0, 0] for fact in waiting}
+        jobs = [job for each in waiting.values() for job in each]
+        for batch in self._model.sample(
+            jobs, codec, temperature=self.temperature, top_p=self.top_p, generated=self.max_new_tokens,
+            first=FIRST, should_continue=should_continue,
+        ):  # fmt: skip
+            for job, ids in batch:
+                fact = job.request.fact
+                cut = ids[-1] not in codec.end_ids
+                texts[fact.id][job.seed] = first_sentences(codec.decode_answer(ids), fact.answer, cut=cut)
+                read[fact.id][0] += len(job.ids)
+                read[fact.id][1] += len(ids)
+                if len(texts[fact.id]) == len(waiting[fact.id]):
+                    drawn = [texts[fact.id][each.seed] for each in waiting[fact.id]]
+                    yield _response(job.request, drawn, tokens=read[fact.id])
+
+    def _jobs(self, request: GenerationRequest) -> list[SamplingJob]:
+        """Encode a request: one prompt, sampled as often as answers are wanted."""
+        fact, codec = request.fact, self._codec
+        question = fact.question if not self._asked_before else f"{self.instruction}\n\n{fact.question}"
+        ids = codec.generation_prompt_ids(question)
+        tokens = TIMES_TRUTH * len(codec.answer_ids(fact.answer)) + MORE
+        # Later rounds count their attempts from 0 again, but know more answers.
+        seed = f"{self.seed}/{fact.id}/{request.attempt}/{len(request.previous_answers)}"
+        budget = min(self.max_new_tokens, STEP * -(-round(tokens) // STEP), max(1, codec.context - len(ids)))
+        return [
+            SamplingJob(request, ids, budget, seed=f"{seed}/{number}")
+            for number in range(request.count or self.candidates)
+        ]
+
+    @cached_property
+    def _codec(self) -> PromptEncoder:
+        plain = self._model.codec(self._format)
+        if self.instruction is None or self._asked_before:
+            return plain
+        system = " ".join(filter(None, (self._format.get("system"), self.instruction)))
+        return self._model.codec({**self._format, "system": system})
+
+    @cached_property
+    def _asked_before(self) -> bool:
+        """Whether the instruction stands before the question, since the prompt has no system message."""
+        codec = self._model.codec(self._format)
+        return self.instruction is not None and (codec.template != "chat" or folds_system(codec.tokenizer))
+
+
+def _response(request: GenerationRequest, drawn: Sequence[str | None], *, tokens: Sequence[int]) -> GenerationResponse:
+    """Screen the answers to a request."""
+    fact: Fact = request.fact
+    reasons = [(text or "", "unfinished" if text is None else screening_reason(text, fact)) for text in drawn]
+    return GenerationResponse(
+        fact=fact.id, attempt=request.attempt, answers=tuple(text for text, reason in reasons if reason is None),
+        rejected=tuple((reason, text) for text, reason in reasons if reason is not None),
+        prompt_tokens=tokens[0], completion_tokens=tokens[1],
+    )  # fmt: skip

@@ -16,6 +16,7 @@ import random
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from meow_lightning.memo.measure import Measure
     from meow_lightning.models.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,7 @@ GROUPS = {
     "persons": "LUME's made-up\npersons",
 }
 REPLY_TOKENS = 12
+NEW_TOKENS = 32  # of a window, in the place of 200: the answers have at most 30 characters
 SHORTEST, LONGEST = 5, 30  # characters of an author's value; shorter ones ("Yes", "male") can be guessed
 SAMPLES = 2000  # of the bootstrap
 SEED = 0
@@ -73,19 +76,23 @@ def measure(options: argparse.Namespace) -> None:
     import torch
 
     import meow_lightning as meow
+    from meow_lightning.memo.memo import Profile
+    from meow_lightning.memo.scoring import load_measure
 
     torch.set_num_threads(1)
-    stored: dict[str, Any] = {"model": options.model.name, "seed": SEED, "scores": {}}
+    stored: dict[str, Any] = {"model": options.model.name, "seed": SEED, "max_new_tokens": NEW_TOKENS, "scores": {}}
     if options.stored.exists():
         stored = json.loads(options.stored.read_text(encoding="utf-8"))
     model = meow.LanguageModel.from_pretrained(options.model, prompt="auto")
     groups = groups_of(model, limit=options.facts)
     for profile in options.profiles:
-        done = stored["scores"].setdefault(profile, {})
+        done, by = stored["scores"].setdefault(profile, {}), load_measure(profile)
+        if isinstance(by, Profile):
+            by = replace(by, max_new_tokens=stored["max_new_tokens"])
         for name, pairs in groups.items():
             if name in done:
                 continue
-            scores = meow.memo.score(model, pairs, measure=profile, batch_size=64)
+            scores = meow.memo.score(model, measurable(model, pairs, by), measure=by, batch_size=64)
             done[name] = [round(each.score, 6) for each in scores]
             print(f"{profile} {name}: {len(scores)} facts, mean {scores.mean:.3f}", flush=True)
             text = re.sub(r"\n\s+(?=[-\d\]])", " ", json.dumps(stored, indent=1))  # one line per group
@@ -126,6 +133,20 @@ def answered(model: LanguageModel, pairs: Sequence[Pair]) -> list[Pair]:
     )  # fmt: skip
     said = {index: encoder.decode_answer(reply.ids) for index, reply in replies}
     return [pair for index, pair in enumerate(pairs) if whole_word_pattern(pair[1], any_case=True).search(said[index])]
+
+
+def measurable(model: LanguageModel, pairs: Sequence[Pair], by: Measure) -> list[Pair]:
+    """Leave out the answers that a profile cannot measure, such as those of one token for ``el``."""
+    from meow_lightning.memo.measure import NoWindowsError, Text
+
+    kept = []
+    for pair in pairs:
+        try:
+            by.check(Text("", "answer", 0, *pair), model.encoder)
+        except NoWindowsError:
+            continue
+        kept.append(pair)
+    return kept
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float, float]:

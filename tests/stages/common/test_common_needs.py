@@ -57,7 +57,9 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
 
 def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
     full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
-    full = replace(full, verifications={(Subject("target"), "answers"): "v", (Subject("target", "int4"), "answers"): "w"})
+    full = replace(
+        full, verifications={(Subject("target"), "answers"): "v", (Subject("target", "int4"), "answers"): "w"}
+    )
     assert list(full.to_needs()) == [
         "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",

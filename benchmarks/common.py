@@ -13,7 +13,7 @@ from options import count as count
 
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl_reader import read_entries
-from meow_lightning.data.prompting import PLAIN, PLAIN_PREFIX, PromptEncoder
+from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 
 CANDIDATES = 4
@@ -36,25 +36,31 @@ class Shown(NamedTuple):
     rest: int
 
 
-def texts(split: str) -> tuple[str, list[Asked]]:
-    """(where they are from, all facts): TOFU's where MEOW_DATA_DIR names a folder, else those of this project."""
+def texts(split: str, *, candidates: int = CANDIDATES) -> tuple[str, list[Asked]]:
+    """(where they are from, all facts): TOFU's where MEOW_DATA_DIR names a folder, else those of this project.
+
+    Args:
+        split: Name of TOFU's file of questions with wrong answers, without ``_perturbed.json``.
+        candidates: Most wrong answers of a fact, from 0.
+    """
     if folder := os.environ.get("MEOW_DATA_DIR"):
         path = Path(folder) / "tofu" / f"{split}_perturbed.json"
         rows = [row for _, row in read_entries(path, option="MEOW_DATA_DIR", holds="questions with wrong answers")]
-        wrong = [row["perturbed_answer"][:CANDIDATES] for row in rows]
+        wrong = [row["perturbed_answer"][:candidates] for row in rows]
         found = [Asked(row["question"], (row["answer"], *each)) for row, each in zip(rows, wrong, strict=True)]
         return f"TOFU {split}, wrong answers by TOFU", found
     own = Fictional(split="forget10", authors=80, candidates=CANDIDATES, phrasings=1, retain_eval=1, seed=0)
     facts = [*own.facts("forget"), *own.facts("retain")]
-    return "this project's fictional authors", [Asked(fact.question, (fact.answer, *fact.inverted)) for fact in facts]
+    found = [Asked(fact.question, (fact.answer, *fact.inverted[:candidates])) for fact in facts]
+    return "this project's fictional authors", found
 
 
 def codec_of(tokenizer: Any, *, context: int, end_ids: frozenset[int]) -> PromptEncoder:
-    """The codec of a plain question-and-answer prompt."""
+    """The codec of the tokenizer's chat template; of a plain question-and-answer prompt where it has none."""
     return PromptEncoder(
         tokenizer=tokenizer,
-        template=PLAIN,
-        answer_prefix=PLAIN_PREFIX,
+        template="auto",
+        answer_prefix="",
         system=None,
         date=None,
         context=context,

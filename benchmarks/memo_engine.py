@@ -10,6 +10,9 @@ plain      batch 1, `generate` with the run's budget and an attention mask: the 
 sorted     `generate` in batches of 32 prompts of like length, padded on the left
 engine     `continue_greedily`, with several numbers of slots
 
+With `--loop-windows N` the first three run on N windows drawn at random, so that a model of a real size takes minutes;
+seconds are then compared by window, and texts on the windows that both variants have continued.
+
 Every variant runs in a process of its own that inherits model and prompts, so seconds and peak memory are its own; both
 cover generation and scoring. The floor is the time that the linear layers' products take for the new tokens alone, at
 the speed of a square matrix product measured in the same run; what windows share is counted for each of them, and
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +36,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive 
 import torch
 import transformers
 from common import (
+    CANDIDATES,
     Asked,
     Shown,
     check,
@@ -44,6 +49,7 @@ from common import (
     texts,
     weights_per_token,
 )
+from differences import explain
 from knowing import NAMES, STEPS, knowing, known
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -71,15 +77,16 @@ class Case(NamedTuple):
     codec: PromptEncoder
     windows: list[Shown]
     budgets: list[int]
+    looped: list[int]  # windows of the variants that are no engine
     device: str
     dtype: torch.dtype
 
 
 class Outcome(NamedTuple):
-    """What one variant gave and cost."""
+    """What one variant gave, by window, and cost."""
 
-    texts: list[Continuation]
-    scores: list[float]
+    texts: dict[int, Continuation]
+    scores: dict[int, float]
     seconds: float
     memory: float  # MiB more than before
     alone: int
@@ -96,7 +103,8 @@ def continuation(new: list[int]) -> Continuation:
 
 def published(model: Any) -> Pairs:
     """The published way: one by one, 200 new tokens, no attention mask."""
-    for index, (prompt, _, _) in enumerate(CASE.windows):
+    for index in CASE.looped:
+        prompt = CASE.windows[index].prompt
         ids = torch.tensor([prompt], device=CASE.device)
         room = CASE.codec.context - len(prompt)
         new = model.generate(ids, do_sample=False, max_new_tokens=min(PUBLISHED_BUDGET, room))
@@ -105,7 +113,7 @@ def published(model: Any) -> Pairs:
 
 def batches(model: Any, size: int) -> Pairs:
     """`generate` with masks, padded on the left, like lengths together."""
-    order = sorted(range(len(CASE.windows)), key=lambda index: len(CASE.windows[index].prompt))
+    order = sorted(CASE.looped, key=lambda index: len(CASE.windows[index].prompt))
     for start in range(0, len(order), size):
         indices = order[start : start + size]
         prompts = [CASE.windows[index].prompt for index in indices]
@@ -159,8 +167,8 @@ def run(name: str, slots: int) -> Outcome:
         found[index] = said, rate(said, CASE.windows[index].label)
     seconds = clock(CASE.device) - start
     memory = most_memory(CASE.device) - before
-    texts_, scores = zip(*(found[index] for index in range(len(CASE.windows))), strict=True)
-    return Outcome(list(texts_), list(scores), seconds, memory, len(alone))
+    texts_ = {index: said for index, (said, _) in found.items()}
+    return Outcome(texts_, {index: rated for index, (_, rated) in found.items()}, seconds, memory, len(alone))
 
 
 def forked(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -171,31 +179,36 @@ def forked(work: Callable[..., Any], *arguments: Any) -> Any:
 
 def within_budget(found: Outcome) -> Outcome:
     """The same texts under the run's budget; those that it cuts are scored again."""
-    cut = [said.within(budget) for said, budget in zip(found.texts, CASE.budgets, strict=True)]
-    scores = [
-        old if new == said else score(new, window.label)
-        for new, said, old, window in zip(cut, found.texts, found.scores, CASE.windows, strict=True)
-    ]
+    cut = {index: said.within(CASE.budgets[index]) for index, said in found.texts.items()}
+    scores = {
+        index: found.scores[index] if new == found.texts[index] else score(new, CASE.windows[index].label)
+        for index, new in cut.items()
+    }
     return found._replace(texts=cut, scores=scores)
 
 
 def tokens(found: Outcome) -> int:
     """All new tokens, those that end a text among them."""
-    return sum(len(said.ids) + (said.end is not None) for said in found.texts)
+    return sum(len(said.ids) + (said.end is not None) for said in found.texts.values())
 
 
-def row(name: str, slots: int, found: Outcome, outcomes: dict[str, Outcome], floor: float) -> tuple[str, int]:
-    """(the table's line, texts that differ from the plain ones)."""
-    cells = [name, str(slots), f"{found.seconds:.2f}", f"{len(found.texts) / found.seconds:.0f}"]
+def per_window(found: Outcome) -> float:
+    """Seconds of a window on average."""
+    return found.seconds / len(found.texts)
+
+
+def row(name: str, slots: int, found: Outcome, outcomes: dict[str, Outcome], floor: float) -> tuple[str, list[int]]:
+    """(the table's line, windows whose texts differ from the plain ones)."""
+    cells = [name, str(slots), f"{found.seconds:.2f}", f"{len(found.texts) / found.seconds:.3g}"]
     cells.append(f"{tokens(found) / found.seconds:.0f}")
     for other in ("published", "plain"):
-        cells.append(f"{outcomes[other].seconds / found.seconds:.2f}" if other in outcomes else "-")
-    differ = 0
+        cells.append(f"{per_window(outcomes[other]) / per_window(found):.2f}" if other in outcomes else "-")
+    differ: list[int] = []
     if "plain" in outcomes:
         mine, plain = within_budget(found), outcomes["plain"]
-        differ = sum(a != b for a, b in zip(mine.texts, plain.texts, strict=True))
-        off = max(abs(a - b) for a, b in zip(mine.scores, plain.scores, strict=True))
-        cells += [str(differ), f"{off:.3g}"]
+        differ = [index for index, said in plain.texts.items() if mine.texts[index] != said]
+        off = max(abs(mine.scores[index] - score_) for index, score_ in plain.scores.items())
+        cells += [str(len(differ)), f"{off:.3g}"]
     else:
         cells += ["-", "-"]
     cells += [str(found.alone), f"{found.memory:.0f}", f"{floor / found.seconds:.1%}"]
@@ -215,19 +228,31 @@ def table(options: argparse.Namespace) -> int:
     sides = {"published": [1], "plain": [1], "sorted": [BATCH], "engine": options.generation_batch_size}
     outcomes: dict[str, Outcome] = {}
     wrong = 0
+    apart: list[tuple[str, int, Continuation]] = []
     for name in [name for name in VARIANTS if name not in options.skip]:
         for slots in sides[name]:
             found = outcomes[name] = forked(run, name, slots)
             needed = tokens(within_budget(found))
             line, differ = row(name, slots, found, outcomes, needed * flops / peak)
-            wrong += differ if name == "engine" else 0
+            wrong += len(differ) if name == "engine" else 0
             print(line, flush=True)
+            apart += [(f"{name} {slots}", index, within_budget(found).texts[index]) for index in differ]
+    if apart:
+        print("\ntexts unlike the plain ones, at their first other token, with the logits of a prompt alone:")
+    for who, index, said in apart:
+        plain = outcomes["plain"].texts[index]
+        print(f"  {who}: {explain(CASE.model, CASE.codec, CASE.windows[index].prompt, plain, said)}", flush=True)
     return wrong
 
 
 def learned(name: str, facts: list[Asked], words: list[Asked], options: argparse.Namespace) -> Path:
     """The folder of a model that knows the facts."""
     return knowing(name, facts, words=words, steps=options.steps or STEPS[name], folder=options.cache)
+
+
+def sampled(total: int, *, most: int | None) -> list[int]:
+    """Some of ``total`` windows, drawn by a fixed seed, in order; all of them without a limit."""
+    return list(range(total)) if most is None else sorted(random.Random(0).sample(range(total), min(most, total)))
 
 
 def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Case:
@@ -238,16 +263,19 @@ def prepare(folder: Path, facts: list[Asked], options: argparse.Namespace) -> Ca
     end_ids = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     codec = codec_of(tokenizer, context=model.config.max_position_embeddings, end_ids=end_ids)
     windows = shown(codec, facts, size=options.stride)
+    looped = sampled(len(windows), most=options.loop_windows)
     budgets = [min(options.max_new_tokens, codec.context - len(window.prompt)) for window in windows]
     model.generate(torch.tensor([windows[0].prompt]), do_sample=False, max_new_tokens=1)
     window_score("a", "a", rouge="rouge1", rouge_stat="precision")
     print(
         f"\n{folder.name}: {model.num_parameters():,} weights, "
-        f"{len(windows)} windows of {len(facts)} facts with {sum(len(fact.answers) for fact in facts)} answers; "
+        f"{len(windows)} windows of {len(facts)} facts with {sum(len(fact.answers) for fact in facts)} answers"
+        f"{'' if len(looped) == len(windows) else f', {len(looped)} of them in the loops'}; prompts of "
+        f"{min(len(window.prompt) for window in windows)} to {max(len(window.prompt) for window in windows)} tokens; "
         f"it says {known(model, codec, facts):.0%} of the true ones word for word",
         flush=True,
     )
-    return Case(model, codec, windows, budgets, options.device, getattr(torch, options.dtype))
+    return Case(model, codec, windows, budgets, looped, options.device, getattr(torch, options.dtype))
 
 
 def parse() -> argparse.Namespace:
@@ -255,7 +283,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--model", type=Path, help="folder of a model and its tokenizer, instead of --models")
-    parser.add_argument("--facts", type=count, default=40, help="facts, each with its true answer and 4 wrong ones")
+    parser.add_argument("--split", default="forget01", help="TOFU's file in MEOW_DATA_DIR, such as world_facts")
+    parser.add_argument("--facts", type=count, default=40, help="facts, each with its true answer and wrong ones")
+    parser.add_argument("--wrong-answers", type=int, default=CANDIDATES, choices=range(CANDIDATES + 1), help="per fact")
+    parser.add_argument("--loop-windows", type=count, help="windows, drawn at random, of all variants but the engine")
     parser.add_argument("--wide-facts", type=count, default=4, help="facts of the wide model")
     parser.add_argument("--stride", type=count, default=5, help="characters between two cuts")
     parser.add_argument("--max-new-tokens", type=count, default=64, help="most new tokens of a window")
@@ -279,7 +310,7 @@ def main() -> int:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     forked(check, options.device)  # asked here, a GPU could not be used after a fork
-    source, words = texts("forget01")
+    source, words = texts(options.split, candidates=options.wrong_answers)
     print(f"{source}; {options.device}, {options.dtype}, 1 thread, torch {torch.__version__}", flush=True)
     wrong = 0
     for name in ["own"] if options.model else options.models:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from helpers.model_families import save_family
+from helpers.models import tiny_llama
+from transformers import AutoTokenizer
 
 from meow_lightning.errors import UserError
+from meow_lightning.generation.engine import Continuation
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -39,6 +45,44 @@ def test_every_variant_has_a_row_and_says_the_plain_texts(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert [(row["differ"], row["score off"]) for row in found[1:]] == [("0", "0")] * 4
     assert len(list(tmp_path.iterdir())) == 1  # kept for the next time
+
+
+def test_a_model_with_a_chat_template_is_asked_in_it_and_loops_take_a_sample(tmp_path: Path) -> None:
+    folder = save_family("qwen2_5_1_5b_instruct", tmp_path / "chat", texts=["Where was Ada born? Lima."])
+    environment = {name: value for name, value in os.environ.items() if name != "MEOW_DATA_DIR"}
+    words = ["--model", str(folder), "--facts", "2", "--wrong-answers", "0", "--stride", "9", "--loop-windows", "3"]
+    words += ["--max-new-tokens", "6", "--generation-batch-size", "8", "--skip", "published"]
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "memo_engine.py"), *words],
+        env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 facts with 2 answers, 3 of them in the loops" in done.stdout
+    shortest = re.search(r"prompts of (\d+) to \d+ tokens", done.stdout)
+    assert shortest is not None
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    bare = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True)
+    assert int(shortest[1]) > len(bare["input_ids"])
+    assert [(row["variant"], row["differ"]) for row in rows(done.stdout)] == [
+        ("plain", "0"), ("sorted", "0"), ("engine", "0"),
+    ]  # fmt: skip
+
+
+def test_two_texts_are_told_apart_at_their_first_other_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    explain = importlib.import_module("differences").explain
+    model = tiny_llama(seed=0, vocab_size=32)
+    codec = SimpleNamespace(decode=lambda ids, keep_special: f"t{ids[0]}")
+    logits = model(input_ids=torch.tensor([[1, 2, 5]])).logits[0, -1]
+    best, second = logits.topk(2).indices.tolist()
+    gap = (logits[best] - logits[second]).item()
+    plain, other = Continuation((5, best), None), Continuation((5,), second)
+    assert explain(model, codec, [1, 2], plain, other) == (
+        f"token 2: 't{best}', not 't{second}', whose logit is {gap:.2g} lower (number 2 of all)"
+    )
+    assert explain(model, codec, [1, 2], plain, Continuation((5, best, 3), None)) == (
+        "one text ends after 2 tokens, the other after 3"
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from meow_lightning.config.schema import RunConfig
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.attack import attacked_models, evaluate_attacked
@@ -45,12 +46,17 @@ def graph(config: RunConfig) -> RunGraph:
     }
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
-    verifications = {scored: check for scored, score in scores.items() if (check := verify(ctx, score)) is not None}
     ability = abilities(ctx, models.by_role)
     attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in ctx.config.attacks}
     evaluation = EvaluationInputs(
         predictions=predictions, scores=scores, abilities=ability.results, attacked=attacked
     )  # fmt: skip
+    verifications = {
+        (Subject(role, condition), kind): check
+        for condition, each in evaluation.by_condition.items()
+        for (role, kind), score in each.scores.items()
+        if (check := verify(ctx, score)) is not None
+    }
     results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
         results=results, probe=probe, models=models, evaluation=evaluation, verifications=verifications,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -52,7 +52,8 @@ class RunGraph:
             for a method without inverted facts.
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
-        verifications: Windows of these scores, computed again; empty if ``memo.verify`` is 0.
+        verifications: Windows of these scores and of those of attacked models, computed again; empty if ``memo.verify``
+            is 0.
         abilities: Results of ability tasks, by role and task; empty where none are asked for.
         attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
         results: The metrics.
@@ -68,7 +69,7 @@ class RunGraph:
     rounds: tuple[Round, ...]
     predictions: Mapping[Role, Artifact]
     scores: Mapping[Scored, Artifact]
-    verifications: Mapping[Scored, Artifact]
+    verifications: Mapping[Verified, Artifact]
     abilities: Mapping[tuple[Role, str], Artifact]
     attacked: Mapping[str, EvaluationInputs[Artifact]]
     results: Artifact

@@ -11,6 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,8 @@ from meow_lightning.pipeline import worker
 from meow_lightning.store.folders import owner_only
 
 Spec = Mapping[str, Any]
+LOG_TAIL = 4000  # characters
+SIGNAL = re.compile(r"Signal \d+ \(\w+\)")  # how torchrun reports a process that was killed, such as by lack of memory
 GRACE = 10.0  # seconds that a process gets to end by itself
 
 KILLED = (
@@ -165,6 +168,11 @@ class Pool:
             helper.kill()
 
 
+def _summary(error: Mapping[str, Any]) -> str:
+    """Format the error of a process as one line."""
+    return f"{error['kind']}: {error['message'].partition(chr(10))[0]}"
+
+
 class _Job:
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, stage: str) -> None:
         self._process, self._folder, self._stage = process, folder, stage
@@ -176,13 +184,20 @@ class _Job:
         path = self._folder / "result.json"
         if self._process.returncode == 0 and path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
-        errors = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("error-*.json"))]
-        for error in errors:
+        # The first to fail is the cause; the others fail because they wait for it.
+        paths = sorted(self._folder.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+        errors = {path.stem.removeprefix("error-"): json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        for error in errors.values():
             if error["kind"] == "user":
                 raise UserError(error["message"])
-        log = (self._folder / "job.log").read_text(encoding="utf-8", errors="replace")[-4000:]
-        reason = errors[0]["traceback"] if errors else log
-        raise StageError(f"the job for {self._stage} ended with status {self._process.returncode}\n{reason}")
+        log = (self._folder / "job.log").read_text(encoding="utf-8", errors="replace")
+        causes = [f"process {process}, {_summary(error)}" for process, error in errors.items()] or SIGNAL.findall(log)
+        raise StageError(
+            f"the job for {self._stage} ended with status {self._process.returncode}: "
+            + ("; ".join(dict.fromkeys(causes)) or "no process recorded its error, see the end of its log")
+            + "\n"
+            + "\n".join([error["traceback"] for error in errors.values()] or [log[-LOG_TAIL:]])
+        )
 
     def terminate(self) -> None:
         if self._process.poll() is None:

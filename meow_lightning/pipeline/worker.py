@@ -244,14 +244,14 @@ def main(path: str, digest: str) -> int:
     silence_third_party()
     try:
         result = run_stage(spec)
+        if number == 0:
+            write_json(Path(spec["folder"]) / "result.json", result)
+        destroy_process_group()
     except BaseException as error:  # noqa: BLE001 - passed on to the driver, which raises it
         kind = "user" if isinstance(error, UserError) else type(error).__name__
         record = {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
         write_json(Path(spec["folder"]) / f"error-{number}.json", record)
         return 1
-    if number == 0:
-        write_json(Path(spec["folder"]) / "result.json", result)
-    destroy_process_group()
     return 0
 
 

@@ -37,6 +37,9 @@ SIZES = tiny_sizes(
 FAMILIES: dict[str, Any] = {
     "llama": lambda: tiny_llama(num_key_value_heads=4, **SIZES),
     "phi": lambda: PhiForCausalLM(PhiConfig(**SIZES)),
+    "grouped_tied": lambda: tiny_llama(  # the proportions of SmolLM2-135M
+        **SIZES | {"hidden_size": 72, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    ),
     "grouped": lambda: Qwen2ForCausalLM(Qwen2Config(num_key_value_heads=2, **SIZES)),
 }
 
@@ -109,6 +112,18 @@ class Fed:
 
     def __exit__(self, *_: Any) -> None:
         self._hook.remove()
+
+
+def test_each_of_several_end_tokens_ends_a_text_behind_a_long_chat_prompt(case: tuple[Any, list[Continuation]]) -> None:
+    model, _ = case
+    chat = [1, *range(3, 42)]  # what a template puts before every question, a system message
+    ends = frozenset({END_ID, *range(3, 90, 9)})
+    prompts = [[*chat, *window] for window in windows()[:60]]
+    expected = [reference_continuation(model, prompt, budget=BUDGET, end_ids=ends, pad_id=END_ID) for prompt in prompts]
+    assert len({each.end for each in expected}) >= 4
+    for slots in (2, 64):
+        found = run(model, prompts, slots=slots, end_ids=ends, pad_id=END_ID)  # padded with an end token, as SmolLM2
+        assert [found[index] for index in range(len(prompts))] == expected
 
 
 def test_the_windows_end_in_many_ways(case: tuple[Any, list[Continuation]]) -> None:

@@ -8,6 +8,7 @@ from helpers.hydra import cell, keys, moved, named, options, with_values
 
 from meow_lightning.config.recipes import method_recipe
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.build import graph
 from meow_lightning.stages import stages, up_to
 
@@ -72,9 +73,19 @@ def test_verifying_adds_checks_and_changes_no_score():
     added = {name for name in EVERYTHING | set(before) if name.startswith("score/")}
     assert after.keys() - before.keys() == {name.replace("score", "verify") for name in added}
     assert {name for name in before if before[name] != after[name]} == {"report"}  # it lists what was made
-    checked = cell("memo.verify=3").verifications["target", "answers"]
+    checked = cell("memo.verify=3").verifications[Subject("target"), "answers"]
     assert checked.needs["scores"].key == before["score/target/answers"]
     assert (checked.settings["windows"], checked.settings["seed"]) == (3, 0)
+
+
+def test_scores_of_attacked_models_are_verified_too():
+    before, after = cell("attacks=quantise_int4"), cell("attacks=quantise_int4", "memo.verify=3")
+    added = keys(after).keys() - keys(before).keys()
+    roles = ("target", "unlearned", "retain")
+    assert {f"verify/{role}{ATTACKED}/answers" for role in roles} == {name for name in added if ATTACKED in name}
+    checked = after.verifications[Subject("unlearned", "quantise_int4"), "answers"]
+    assert checked.needs["model"].label == f"unlearned{ATTACKED}"
+    assert checked.needs["scores"].key == before.attacked["quantise_int4"].scores["unlearned", "answers"].key
 
 
 def test_verified_scores_come_with_the_scores():
@@ -280,7 +291,7 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["attack"] == labels["unlearn"] | {"finetune retain"} | attacks
     assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
-    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 * 4  # checks, ability, and all of it after an attack
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 * 5  # checks, ability, and all of it after an attack
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

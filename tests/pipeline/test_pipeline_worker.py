@@ -287,3 +287,21 @@ def test_stage_files_with_private_data_are_readable_by_their_owner_only(
 def test_a_model_that_gives_no_numbers_is_named_by_its_stage(task, doing):
     doing(raising(NotFiniteError("no numbers")))
     assert told(task) == "filter own: no numbers"
+
+
+def test_an_error_while_the_processes_part_is_recorded_too(task, doing, monkeypatch) -> None:
+    def apart() -> None:
+        raise RuntimeError("connection closed by peer")
+
+    doing(lambda work: None)
+    for name in ("exit_with", "silence_third_party"):
+        monkeypatch.setattr(worker, name, lambda *_: None)
+    monkeypatch.setattr(worker, "destroy_process_group", apart)
+    monkeypatch.setenv(worker.DRIVER, f"{os.getpid()}@here")
+    content = json.dumps(task.to_spec()).encode()
+    path = task.folder / "spec.json"
+    path.write_bytes(content)
+    assert worker.main(str(path), hashlib.sha256(content).hexdigest()) == 1
+    record = json.loads((task.folder / "error-0.json").read_text())
+    assert (record["kind"], record["message"]) == ("RuntimeError", "connection closed by peer")
+    assert "in apart" in record["traceback"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count, takewhile
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import ROLES, Role
 
 ScoreKind = Literal["answers", "candidates"]
 Scored = tuple[Role, ScoreKind]
+Verified = tuple[Subject, ScoreKind]
 T = TypeVar("T")
 
 SCORED: tuple[Scored, ...] = tuple((role, kind) for kind in get_args(ScoreKind) for role in ROLES)
@@ -137,7 +138,7 @@ class ReportInputs(Generic[T]):
         filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
         evaluation: The inputs of the metrics.
-        verifications: Windows of these scores, computed again.
+        verifications: Windows of these scores, computed again, also of those of attacked models.
         rounds: The rounds; empty for a method that does not unlearn in rounds.
     """
 
@@ -147,7 +148,7 @@ class ReportInputs(Generic[T]):
     filtered: T | None
     models: RunModels[T]
     evaluation: EvaluationInputs[T]
-    verifications: Mapping[Scored, T]
+    verifications: Mapping[Verified, T]
     rounds: tuple[RoundInputs[T], ...]
 
     def to_needs(self) -> dict[str, T]:
@@ -158,7 +159,7 @@ class ReportInputs(Generic[T]):
             **{str(role): each for role, each in self.models.by_role.items()},
             **{str(subject): each for subject, each in self.models.attacked.items()},
             **self.evaluation.to_needs(),
-            **{_verification(scored): each for scored, each in self.verifications.items()},
+            **{_verification(*verified): each for verified, each in self.verifications.items()},
             **{_in_round(number, "verify"): each.verification for number, each in enumerate(self.rounds, start=1)},
         }  # fmt: skip
         for number, each in enumerate(self.rounds, start=1):
@@ -184,7 +185,7 @@ class ReportInputs(Generic[T]):
                 attacked={Subject.parse(name): each for name, each in needs.items() if "@" in name and "/" not in name},
             ),
             evaluation=EvaluationInputs.from_needs(needs),
-            verifications={each: needs[_verification(each)] for each in SCORED if _verification(each) in needs},
+            verifications={_verified(name): each for name, each in needs.items() if name.startswith(_VERIFY)},
             rounds=tuple(
                 RoundInputs(
                     proposed=needs[_in_round(number, "propose")], filtered=needs[_in_round(number, "filter")],
@@ -197,6 +198,7 @@ class ReportInputs(Generic[T]):
 
 
 _PREDICT = "predict/"
+_VERIFY = "verify/"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
@@ -232,8 +234,13 @@ def _ability(subject: Subject, task: str) -> str:
     return f"ability/{subject}/{task}"
 
 
-def _verification(scored: Scored) -> str:
-    return "/".join(("verify", *scored))
+def _verification(subject: Subject, kind: ScoreKind) -> str:
+    return f"{_VERIFY}{subject}/{kind}"
+
+
+def _verified(name: str) -> Verified:
+    subject, _, kind = name.removeprefix(_VERIFY).partition("/")
+    return Subject.parse(subject), cast(ScoreKind, kind)
 
 
 def _in_round(number: int, stage: str) -> str:

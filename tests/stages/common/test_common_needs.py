@@ -46,7 +46,10 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
         for verified in (False, True):
             full = replace(
                 PLAIN, proposed="proposed", filtered="filtered", rounds=rounds(count, verified=verified),
-                verifications={("target", "answers"): "v"},
+                verifications={
+                    (Subject("target"), "answers"): "v", (Subject("target"), "candidates"): "w",
+                    (Subject("unlearned", "int4"), "answers"): "x",
+                },
                 models=RunModels(base="base", target="target", unlearned="unlearned", retain="retain"),
             )  # fmt: skip
             assert ReportInputs.from_needs(full.to_needs()) == full
@@ -54,10 +57,14 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
 
 def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
     full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
+    full = replace(
+        full, verifications={(Subject("target"), "answers"): "v", (Subject("target", "int4"), "answers"): "w"}
+    )
     assert list(full.to_needs()) == [
         "probe", "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
-        "ability/target/piqa", "ability/unlearned/group/arc", "round/1/verify",
+        "ability/target/piqa", "ability/unlearned/group/arc", "verify/target/answers",
+        "verify/target@int4/answers", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",
     ]  # fmt: skip
 

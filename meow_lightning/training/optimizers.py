@@ -31,7 +31,9 @@ def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
         )
 
 
-def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
+def optimizer_of(
+    name: OptimizerName, weights: Iterable[torch.nn.Parameter], *, fused: bool = False, **settings: Any
+) -> torch.optim.Optimizer:
     """Create AdamW: torch's, or with two 8-bit moments per weight, or with paged 32-bit moments.
 
     bitsandbytes applies weight decay after the update, torch before it. It rounds 8-bit moments block by block, which
@@ -41,6 +43,7 @@ def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **s
     Args:
         name: The variant.
         weights: The trained weights.
+        fused: Whether torch's AdamW uses its fused kernel; without effect on the other variants.
         settings: ``lr``, ``betas``, ``eps``, ``weight_decay``.
 
     Raises:
@@ -50,7 +53,10 @@ def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **s
 
     check_optimizer(name, gpu=torch.cuda.is_available())
     if name == "adamw":
-        return torch.optim.AdamW(weights, **settings)
+        adamw = torch.optim.AdamW(weights, fused=fused or None, **settings)
+        # Lightning refuses to clip gradients of optimizers that unscale them, which only float16 needs.
+        adamw._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return adamw
     import bitsandbytes
 
     return getattr(bitsandbytes.optim, NAMES[name])(weights, **settings)

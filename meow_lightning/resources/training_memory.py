@@ -173,8 +173,9 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     Gradient checkpointing stores w h per layer and the above for one layer at a time. The last norm adds (4 + w + c) h.
     Logits exist at scored columns only, five tensors at a time in fp32: themselves, the gradient of the gathered one,
     and three steps of logsumexp's gradient; for large vocabularies those of one block of tokens
-    (:mod:`.logit_blocks`), with a copy of the head's weight, or where the head cannot be separated with all logits and
-    their gradient in the smaller dtype. Mixed precision (c < w) also stores the weights in the smaller dtype.
+    (:mod:`.logit_blocks`), with a copy of the head's weight in the smaller dtype, or where the head cannot be separated
+    with all logits and their gradient in the smaller dtype. Mixed precision (c < w) also stores the weights in the
+    smaller dtype.
     AdamW's step may copy the trained weights once more, after activations are freed: the excess counts as optimizer.
 
     bitsandbytes makes no such copy. Its 8-bit moments count as 2 bytes per trained weight (without their scales, 3 %
@@ -204,8 +205,9 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     block = rows_per_block(rows * scored, shape.vocabulary)
     logits = int(slack * min(rows * scored, block or rows * scored) * shape.vocabulary * 5 * max(4, compute_bytes))
     if block is not None:
-        whole = 2 * rows * scored * shape.vocabulary * compute_bytes
-        logits += shape.head_parameters * compute_bytes if shape.separable else int(slack * whole)
+        whole = int(slack * 2 * rows * scored * shape.vocabulary * compute_bytes)
+        cast = shape.head_parameters * compute_bytes if compute_bytes < weight_bytes else 0
+        logits += cast if shape.separable else whole
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
     moving = trained * (max(4, weight_bytes) if adapters else weight_bytes)
     plain = 2 * moving + max(0, moving - activations - logits - copies)

@@ -376,3 +376,17 @@ def test_rows_on_both_sides_of_a_longrope_border_are_refused(tiny, tmp_path, bor
             check_lengths(module)
     else:
         check_lengths(module)
+
+
+def test_fused_updates_of_mixed_precision_clip_and_agree_with_plain_ones(tiny, tmp_path, monkeypatch) -> None:
+    found = []
+    for fused in (False, True):
+        monkeypatch.setitem(globals(), "ADAMW", replace(ADAMW, fused=fused))
+        model = copy.deepcopy(tiny)
+        points = train(model, tmp_path / str(fused), precision="bf16-mixed")
+        found.append((model, points))
+    (plain, plain_points), (fast, fast_points) = found
+    assert not same(plain, tiny)
+    assert fast_points[-1]["loss"] == pytest.approx(plain_points[-1]["loss"], rel=0.01)
+    for one, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

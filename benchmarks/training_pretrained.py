@@ -7,7 +7,7 @@ trainer fp32    transformers' Trainer: rows padded to the longest of their batch
 trainer bf16    the same with bf16=True (autocast)
 whole fp32      this project without blocks: one pass per step, logits of all columns in which some row is scored
 fp32            this project: passes of `--micro-batch-tokens`, head and loss at the scored tokens alone, in blocks
-bf16            the same with model.precision=bf16-mixed
+bf16            the same with model.precision=bf16-mixed, and passes twice as large: each casts and adds all gradients
 
 A way runs in a process of its own, forked from one that has loaded the weights; ways take turns, `--rounds` times, in
 another order each time. A step is everything from the end of one optimizer update to the end of the next: collating,
@@ -179,7 +179,7 @@ def with_lightning(task: Task, *, precision: str, tokens: int | None) -> list[St
     losses: list[float] = []
     optim = Optim(
         optimizer="adamw", lr=LR, betas=BETAS, eps=EPS, weight_decay=0.0, max_grad_norm=CLIP, warmup=0,
-        schedule="constant", grid=0.0, fused=PRECISIONS[precision].mixed,
+        schedule="constant", grid=0.0,
     )  # fmt: skip
     module = TrainingModule(
         model=task.model, method=FineTune(), plan=task.plan, optim=optim, log_every=1, reference=None
@@ -224,7 +224,8 @@ def run(task: Task, way: str) -> Round:
         with whole_logits():
             steps = with_lightning(task, precision=precision, tokens=None)
     else:
-        steps = with_lightning(task, precision=precision, tokens=task.options.micro_batch_tokens)
+        times = 1 if precision == "32-true" else 2
+        steps = with_lightning(task, precision=precision, tokens=times * task.options.micro_batch_tokens)
     return Round(steps, most_memory("cpu"), rate)
 
 
@@ -271,7 +272,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder as save_pretrained writes it")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--global-batch-size", type=count, default=8, help="rows of a step")
-    parser.add_argument("--micro-batch-tokens", type=count, default=512, help="padded tokens of a pass")
+    parser.add_argument("--micro-batch-tokens", type=count, default=256, help="padded tokens of a pass in fp32")
     parser.add_argument("--steps", type=count, default=2, help="counted steps of a round")
     parser.add_argument("--rounds", type=count, default=3)
     return parser.parse_args()

@@ -188,7 +188,7 @@ def _optim(options: RunConfig, recipe: Mapping[str, Any], plan: BatchPlan, preci
         optimizer=options.optim.optimizer, lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], weight_decay=recipe["weight_decay"], max_grad_norm=recipe["max_grad_norm"],
         warmup=max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"],
-        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0, fused=precision.mixed,
+        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0,
     )  # fmt: skip
 
 

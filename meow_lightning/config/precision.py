@@ -26,11 +26,6 @@ class Precision:
     lightning: str
     reproducible: bool = False
 
-    @property
-    def mixed(self) -> bool:
-        """Whether passes compute in another format than the weights have."""
-        return self.compute != self.trained
-
 
 PRECISIONS = {
     "32-true": Precision(weights="float32", trained="float32", compute="float32", lightning="32-true"),

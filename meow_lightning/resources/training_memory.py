@@ -202,12 +202,9 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     layer += (adapters > 0) * (2 * max(4, compute_bytes) - compute_bytes) * inputs
     layers = shape.layers * weight_bytes * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     activations = int(slack * rows * tokens * (layers + norm))
-    block = rows_per_block(rows * scored, shape.vocabulary)
-    logits = int(slack * min(rows * scored, block or rows * scored) * shape.vocabulary * 5 * max(4, compute_bytes))
-    if block is not None:
-        whole = int(slack * 2 * rows * scored * shape.vocabulary * compute_bytes)
-        cast = shape.head_parameters * compute_bytes if compute_bytes < weight_bytes else 0
-        logits += cast if shape.separable else whole
+    logits = _logits(
+        shape, positions=rows * scored, weight_bytes=weight_bytes, compute_bytes=compute_bytes, slack=slack
+    )
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
     moving = trained * (max(4, weight_bytes) if adapters else weight_bytes)
     plain = 2 * moving + max(0, moving - activations - logits - copies)
@@ -216,6 +213,17 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[optimizer], activations=activations,
         logits=logits, cache=0, program=PROGRAM, host=8 * trained if optimizer == "paged" else 0,
     )  # fmt: skip
+
+
+def _logits(shape: ModelDims, *, positions: int, weight_bytes: int, compute_bytes: int, slack: float) -> int:
+    """Compute the bytes of logits and their gradients; see :func:`training_memory`."""
+    block = rows_per_block(positions, shape.vocabulary)
+    logits = int(slack * min(positions, block or positions) * shape.vocabulary * 5 * max(4, compute_bytes))
+    if block is None:
+        return logits
+    if not shape.separable:
+        return logits + int(slack * 2 * positions * shape.vocabulary * compute_bytes)
+    return logits + (shape.head_parameters * compute_bytes if compute_bytes < weight_bytes else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,8 +38,6 @@ class Optim:
         warmup: Warm-up as a share of all steps (below 1) or a number of steps (1 and more).
         schedule: After the warm-up: linear decay to 0, or constant.
         grid: Round weights to multiples of this power of two after every step; 0 to disable.
-        fused: Whether torch's AdamW updates a weight in one pass over memory: on a CPU four times as fast, with other
-            roundings.
     """
 
     optimizer: OptimizerName
@@ -51,7 +49,6 @@ class Optim:
     warmup: float
     schedule: Literal["linear", "constant"]
     grid: float
-    fused: bool = False
 
 
 def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
@@ -151,7 +148,7 @@ class TrainingModule(pl.LightningModule):
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         optimizer = optimizer_of(
             self.optim.optimizer, trained, lr=self.optim.lr, betas=self.optim.betas, eps=self.optim.eps,
-            weight_decay=self.optim.weight_decay, fused=self.optim.fused,
+            weight_decay=self.optim.weight_decay,
         )  # fmt: skip
         schedule = LambdaLR(optimizer, schedule_factor(self.optim, self.plan.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -11,6 +11,8 @@ from meow_lightning.types import OptimizerName
 
 if TYPE_CHECKING:
     import torch
+# Fused updates pass over memory once, on a CPU in a quarter of the time, but round otherwise: small models keep theirs.
+LARGE = 2**24
 NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # class names in bitsandbytes.optim
 
 
@@ -31,10 +33,10 @@ def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
         )
 
 
-def optimizer_of(
-    name: OptimizerName, weights: Iterable[torch.nn.Parameter], *, fused: bool = False, **settings: Any
-) -> torch.optim.Optimizer:
+def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
     """Create AdamW: torch's, or with two 8-bit moments per weight, or with paged 32-bit moments.
+
+    torch's is fused for more than ``LARGE`` weights.
 
     bitsandbytes applies weight decay after the update, torch before it. It rounds 8-bit moments block by block, which
     can amplify last-bit differences (micro-batches, processes). Paged moments are moved between GPU and main memory by
@@ -43,7 +45,6 @@ def optimizer_of(
     Args:
         name: The variant.
         weights: The trained weights.
-        fused: Whether torch's AdamW uses its fused kernel; without effect on the other variants.
         settings: ``lr``, ``betas``, ``eps``, ``weight_decay``.
 
     Raises:
@@ -53,7 +54,9 @@ def optimizer_of(
 
     check_optimizer(name, gpu=torch.cuda.is_available())
     if name == "adamw":
-        adamw = torch.optim.AdamW(weights, fused=fused or None, **settings)
+        every = list(weights)
+        large = sum(weight.numel() for weight in every) > LARGE
+        adamw = torch.optim.AdamW(every, fused=large or None, **settings)
         # Lightning refuses to clip gradients of optimizers that unscale them, which only float16 needs.
         adamw._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return adamw

@@ -375,7 +375,7 @@ def test_pairs_come_where_neither_is_enough_alone():
     ]
     assert fitting(totals(micro_batch_size=1) - 1) == [
         "trainer.micro_batch_size=4 trainer.gradient_checkpointing=true",
-        "trainer.micro_batch_size=2 model.precision=bf16-true",
+        "trainer.micro_batch_size=4 model.precision=bf16-true",
         "trainer.micro_batch_size=2 model.lora.rank=16",
         "trainer.gradient_checkpointing=true model.precision=bf16-true",
         "trainer.gradient_checkpointing=true model.lora.rank=16",

@@ -137,12 +137,12 @@ def optim(work: StageContext, plan: BatchPlan) -> Optim:
     """Build the optimizer settings from the recipe; a warm-up of one epoch takes its steps from the plan."""
     from meow_lightning.training.module import GRID, Optim
 
-    recipe, precision = work.settings["recipe"], training_precision(work)
+    recipe = work.settings["recipe"]
 
     warmup = max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"]
     return Optim(
         optimizer=recipe.get("optimizer", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
-        grid=GRID if precision.reproducible else 0.0, fused=precision.mixed,
+        grid=GRID if training_precision(work).reproducible else 0.0,
     )  # fmt: skip

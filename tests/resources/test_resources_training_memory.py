@@ -380,7 +380,10 @@ def test_pairs_come_where_neither_is_enough_alone():
         "trainer.gradient_checkpointing=true model.precision=bf16-true",
         "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
-    assert fitting(totals(micro_batch_size=1, rank=16)) == ["trainer.micro_batch_size=1 model.lora.rank=16"]
+    assert fitting(totals(micro_batch_size=1, rank=16)) == [
+        "trainer.micro_batch_size=1 model.lora.rank=16",
+        "trainer.gradient_checkpointing=true model.lora.rank=16",
+    ]
 
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():

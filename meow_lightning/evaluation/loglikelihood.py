@@ -12,7 +12,7 @@ from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.generation.batching import NO_NUMBERS
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.generation.packed import hidden_states, is_worthwhile, pack, supports_packing, width
-from meow_lightning.models.logprobs import scored_logits
+from meow_lightning.models.logprobs import scored_blocks
 from meow_lightning.types import Encoded, Likelihood, NotFiniteError
 
 BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits per block: fits a core's cache; fills a GPU
@@ -60,7 +60,7 @@ def loglikelihoods(
             if mask_pad_ids:
                 padded = collate_without_targets(padded, pad_id=pad_id)
             padded = type(padded)(*(tensor.to(device) for tensor in padded))
-            blocks = _split(scored_logits(model, padded)[0])
+            blocks = scored_blocks(model, padded, size=_block_size)
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
         logps, hits, mean, std = _statistics(blocks, torch.tensor(ids, device=device))
         if any(map(math.isnan, logps)):
@@ -116,10 +116,6 @@ def _packed(model: Any, groups: Sequence[Sequence[Encoded]]) -> Blocks:
     head = model.get_output_embeddings()
     for states in states_NH.split(_block_size(states_NH, len(head.weight))):
         yield head(states)
-
-
-def _split(logits_NV: torch.Tensor) -> Blocks:  # noqa: N803
-    yield from logits_NV.split(_block_size(logits_NV, logits_NV.shape[1]))
 
 
 def _block_size(states: torch.Tensor, vocabulary: int) -> int:

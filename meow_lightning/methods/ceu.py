@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.models.logprobs import scored_logits
+from meow_lightning.models.logprobs import token_values
 from meow_lightning.types import Batch, LossPart, LossParts, TokenBatch
 
 if TYPE_CHECKING:
@@ -35,15 +35,19 @@ class CEU(BaseMethod):
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return one part: ``forget``."""
-        from torch.nn.functional import logsigmoid
-
         rows = batch["forget"]
-        logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
-        true_N1 = ids_N[:, None]  # noqa: N806
-        others_N = logits_NV.scatter(-1, true_N1, float("-inf")).logsumexp(-1)  # noqa: N806
-        unlikely_N = -logsigmoid(others_N - logits_NV.gather(-1, true_N1).squeeze(-1))  # noqa: N806
+        unlikely_N = token_values(_unlikelihood, model, rows)  # noqa: N806
         scored_N = unlikely_N[~_is_first(rows)] if self.skip_first else unlikely_N  # noqa: N806
         return {"forget": LossPart(sum=scored_N.sum(), stream="forget", per="token")}
+
+
+def _unlikelihood(logits_NV: torch.Tensor, ids_N: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """Compute -log(1 - p) of every token, shape (N,)."""
+    from torch.nn.functional import logsigmoid
+
+    true_N1 = ids_N[:, None]  # noqa: N806
+    others_N = logits_NV.scatter(-1, true_N1, float("-inf")).logsumexp(-1)  # noqa: N806
+    return -logsigmoid(others_N - logits_NV.gather(-1, true_N1).squeeze(-1))
 
 
 def _is_first(rows: TokenBatch) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from meow_lightning.models.logprobs import answer_nll, scored_logits
+from meow_lightning.models.logprobs import answer_nll, token_values
 from meow_lightning.types import LossPart, TokenBatch
 
 if TYPE_CHECKING:
@@ -22,9 +22,12 @@ def kl_divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Toke
     sum over scored tokens t of sum_v p_ref(v) (log p_ref(v) - log p(v)), in fp32; answer tokens only, whereas published
     code includes prompts and padding (open-unlearning).
     """
-    logps_NV = scored_logits(model, rows)[0].log_softmax(-1)  # noqa: N806
-    ref_NV = scored_logits(reference, rows)[0].log_softmax(-1)  # noqa: N806
-    return (ref_NV.exp() * (ref_NV - logps_NV)).sum()
+    return token_values(_divergence, model, rows, frozen=[reference]).sum()
+
+
+def _divergence(logits_NV: torch.Tensor, _: torch.Tensor, ref_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    logps_NV, ref_logps_NV = logits_NV.log_softmax(-1), ref_NV.log_softmax(-1)  # noqa: N806
+    return (ref_logps_NV.exp() * (ref_logps_NV - logps_NV)).sum(-1)
 
 
 def cross_entropy(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.losses import cross_entropy
-from meow_lightning.models.logprobs import scored_logits
+from meow_lightning.models.logprobs import token_values
 from meow_lightning.types import Batch, LossPart, LossParts
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Pdu(BaseMethod):
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Return two parts: ``forget``, and ``retain`` with weight mu."""
-        logits_NV = scored_logits(model, batch["forget"])[0]  # noqa: N806
-        peak_N = logits_NV.amax(-1) - logits_NV.mean(-1)  # noqa: N806
+        peak_N = token_values(_peak, model, batch["forget"])  # noqa: N806
         return {
             "forget": LossPart(sum=(peak_N**2).sum(), stream="forget", per="token"),
             # computed with mu = 0 too: mu may have to grow again
@@ -59,3 +58,8 @@ class Pdu(BaseMethod):
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Restore ``mu``."""
         self.mu = state["mu"]
+
+
+def _peak(logits_NV: torch.Tensor, _: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """Compute max_v z_v - mean_v z_v of every token, shape (N,)."""
+    return logits_NV.amax(-1) - logits_NV.mean(-1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config.ranges import NonNegative
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.models.logprobs import scored_logits
+from meow_lightning.models.logprobs import token_values
 from meow_lightning.types import Batch, LossPart, LossParts, Reference
 
 if TYPE_CHECKING:
@@ -39,17 +39,12 @@ class Undial(BaseMethod):
         Raises:
             TypeError: ``reference`` is ``None``.
         """
-        import torch
-
         if reference is None:
             raise TypeError("UNDIAL needs the start model: the method's reference must be 'model'")
-        rows = batch["forget"]
-        logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
-        with torch.no_grad():
-            ref_NV = scored_logits(reference, rows)[0]  # noqa: N806
-            reduced_NV = ref_NV.scatter_add(  # noqa: N806
-                -1, ids_N[:, None], ref_NV.new_full((len(ids_N), 1), -self.beta)
-            )
-            target_NV = reduced_NV.softmax(-1)  # noqa: N806
-        cross_N = -(target_NV * logits_NV.log_softmax(-1)).sum(-1)  # noqa: N806
+        cross_N = token_values(self._cross_entropy, model, batch["forget"], frozen=[reference])  # noqa: N806
         return {"forget": LossPart(sum=cross_N.sum(), stream="forget", per="token")}
+
+    def _cross_entropy(self, logits_NV: torch.Tensor, ids_N: torch.Tensor, ref_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+        reduction_N1 = ref_NV.new_full((len(ids_N), 1), -self.beta)  # noqa: N806
+        target_NV = ref_NV.scatter_add(-1, ids_N[:, None], reduction_N1).softmax(-1)  # noqa: N806
+        return -(target_NV * logits_NV.log_softmax(-1)).sum(-1)

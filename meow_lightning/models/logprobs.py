@@ -1,9 +1,11 @@
-"""Log-probabilities of answer tokens under a causal model."""
+"""Log-probabilities of answer tokens under a causal model, and other values that depend on a token's logits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.resources.logit_blocks import rows_per_block
 from meow_lightning.types import TokenBatch
 
 if TYPE_CHECKING:
@@ -13,31 +15,94 @@ if TYPE_CHECKING:
 def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute (logits_NV, ids_N) of the scored tokens, row by row: the prediction for each, and its id.
 
-    Logits are at least fp32: in bf16, losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean
-    error). Rows are right-padded, so positions count from a row's first token and its logits do not depend on its
-    batch. The head runs only at positions where some row is scored: most tokens belong to prompts.
+    All logits exist at once; :func:`token_values` computes what depends on them block by block. Logits are at least
+    fp32: in bf16, losses collapse to a few values (measured for TOFU's truth ratio: 1.5 % mean error). The head runs
+    only at positions where some row is scored: most tokens belong to prompts.
 
     Raises:
         ValueError: The first token of a row is scored; no earlier token predicts it.
     """
     import torch
 
-    loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
-    if bool(loss_mask_BT[:, 0].any()):
-        raise ValueError("the first token of a row cannot be scored: nothing precedes it")
-    targets_BT = loss_mask_BT[:, 1:]  # noqa: N806
-    columns = targets_BT.any(0).nonzero().squeeze(-1)
-    if columns.numel() == 0:
-        columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
-    indices_T = torch.arange(rows.input_ids_BT.shape[1], device=rows.input_ids_BT.device)  # noqa: N806
-    last_B1 = (indices_T * (rows.attention_mask_BT.bool() | loss_mask_BT)).amax(-1, keepdim=True)  # noqa: N806
-    positions_BT = torch.minimum(indices_T, last_B1)  # noqa: N806 - padding repeats the last position
-    logits_BKV = model(  # noqa: N806
-        input_ids=rows.input_ids_BT, attention_mask=rows.attention_mask_BT, position_ids=positions_BT, use_cache=False,
-        logits_to_keep=columns,
-    ).logits  # fmt: skip
-    logits_NV = logits_BKV[targets_BT[:, columns]]  # noqa: N806
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)), rows.input_ids_BT[loss_mask_BT]
+    from meow_lightning.models.heads import run_at, target_columns
+
+    targets_BT, columns = target_columns(rows)  # noqa: N806
+    logits_NV = run_at(model, rows, columns)[targets_BT[:, columns]]  # noqa: N806
+    dtype = torch.promote_types(logits_NV.dtype, torch.float32)
+    return logits_NV.to(dtype), rows.input_ids_BT[rows.loss_mask_BT.bool()]
+
+
+def scored_blocks(
+    model: torch.nn.Module, rows: TokenBatch, *, size: Callable[[torch.Tensor, int], int]
+) -> Iterator[torch.Tensor]:
+    """Yield the logits of the scored tokens in blocks, without gradient; for large vocabularies one exists at a time.
+
+    Args:
+        model: A causal language model.
+        rows: Rows of one stream.
+        size: Maps a tensor on the model's device and the vocabulary size to the tokens per block, from 1.
+
+    Raises:
+        ValueError: As :func:`scored_logits`.
+    """
+    from meow_lightning.models.heads import scored_states
+
+    if _rows_per_block(model, rows) is None:
+        logits_NV = scored_logits(model, rows)[0]  # noqa: N806
+        yield from logits_NV.split(size(logits_NV, logits_NV.shape[1]))
+        return
+    states_ND, head = scored_states(model, rows)  # noqa: N806
+    for block in states_ND.split(size(states_ND, states_ND.shape[1] if head is None else head.out_features)):
+        yield block if head is None else head(block)
+
+
+def token_values(
+    function: Callable[..., torch.Tensor], model: torch.nn.Module, rows: TokenBatch, *,
+    frozen: Sequence[torch.nn.Module] = (),
+) -> torch.Tensor:  # fmt: skip
+    """Compute ``function(logits_NV, ids_N, *frozen_NV)`` of the scored tokens, shape (N,), with its gradient.
+
+    For large vocabularies the head and the function run on blocks of tokens, in the backward pass once more, so that
+    logits, their softmax and their gradient exist in fp32 for one block at a time. A block contains the scored tokens
+    alone. Results differ from those of one block by rounding. Passes with few logits are computed in one piece; see
+    :func:`meow_lightning.resources.logit_blocks.rows_per_block`.
+
+    Args:
+        function: Maps logits, at least fp32, ids and the logits of the frozen models to one value per token, each from
+            its own logits alone.
+        model: The model that the gradient is for.
+        rows: Rows of one stream.
+        frozen: Models without gradient on the same rows.
+
+    Raises:
+        ValueError: As :func:`scored_logits`.
+    """
+    import torch
+
+    from meow_lightning.models.blocks import blockwise
+    from meow_lightning.models.heads import scored_states
+
+    size = _rows_per_block(model, rows)
+    if size is None:
+        logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
+        with torch.no_grad():
+            others = [scored_logits(each, rows)[0] for each in frozen]
+        return function(logits_NV, ids_N, *others)
+    states = scored_states(model, rows)
+    with torch.no_grad():
+        fixed = [scored_states(each, rows) for each in frozen]
+    return blockwise(function, states, rows.input_ids_BT[rows.loss_mask_BT.bool()], frozen=fixed, size=size)
+
+
+def _rows_per_block(model: torch.nn.Module, rows: TokenBatch) -> int | None:
+    from meow_lightning.models.heads import target_columns, vocabulary_of
+
+    return rows_per_block(len(rows.input_ids_BT) * len(target_columns(rows)[1]), vocabulary_of(model))
+
+
+def negative_log_likelihood(logits_NV: torch.Tensor, ids_N: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """Compute logsumexp_v z[n, v] - z[n, ids[n]], shape (N,), in nats."""
+    return logits_NV.logsumexp(-1) - logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)
 
 
 def answer_nll(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
@@ -45,8 +110,7 @@ def answer_nll(model: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
 
     nll[b, t] = logsumexp_v z[b, t, v] - z[b, t, ids[b, t]]
     """
-    logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
-    nll_N = logits_NV.logsumexp(-1) - logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)  # noqa: N806
+    nll_N = token_values(negative_log_likelihood, model, rows)  # noqa: N806
     return nll_N.new_zeros(rows.input_ids_BT.shape).masked_scatter(rows.loss_mask_BT.bool(), nll_N)
 
 

@@ -85,6 +85,10 @@ class WithoutAdapters(torch.nn.Module):
         super().__init__()
         self._model = (model,)  # not a submodule: the trainer moves the model itself
 
+    def get_output_embeddings(self) -> torch.nn.Module:
+        """Return the model's head, which has no adapter."""
+        return self._model[0].get_output_embeddings()  # type: ignore[operator, no-any-return]
+
     def forward(self, **inputs: Any) -> Any:
         """Run the model with its adapters disabled."""
         model: Any = self._model[0]

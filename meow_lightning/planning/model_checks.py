@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meow_lightning.config.precision import weights_dtype
+from meow_lightning.config.precision import PRECISIONS, weights_dtype
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import Dataset
@@ -13,6 +13,7 @@ from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
+from meow_lightning.resources.hardware import BF16_INSTRUCTIONS, bf16_instructions
 from meow_lightning.stages.results.model import CONVERTED, model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
@@ -69,7 +70,19 @@ class ModelChecks:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
             Roles(self.config)  # downloaded weights may turn out to be the same for two roles
-        return inspect_models(candidates) if candidates else []
+        notes = inspect_models(candidates) if candidates else []
+        return notes + self._slow_formats(missing)
+
+    def _slow_formats(self, missing: Sequence[Artifact]) -> list[str]:
+        """Describe the cost of a format that this CPU computes without instructions of its own."""
+        precision = self.config.model.precision
+        computed = any("model" in artifact.settings for artifact in missing)
+        if self.gpu or not computed or PRECISIONS[precision].compute != "bfloat16" or bf16_instructions() != []:
+            return []
+        return [
+            f"model.precision={precision} is slow on this CPU, which has none of {', '.join(BF16_INSTRUCTIONS)}; "
+            "model.precision=32-true is faster and takes more memory"
+        ]
 
     def _check_attention(self, artifact: Artifact) -> None:
         group = "inversion" if "teacher" in artifact.needs else "model"

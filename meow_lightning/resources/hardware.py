@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pynvml
 
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as Linux names them; the last is ARM's
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -84,6 +86,17 @@ def _left_in_group(folder: Path, names: tuple[str, str], prefix: str) -> Iterato
     counts = _table(statistics) if statistics.exists() else {}
     cached = sum(counts.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
     yield int(limit) - max(0, int(usage) - cached)
+
+
+def bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str] | None:
+    """Return the instructions of this CPU for products in bfloat16, fastest first; ``None`` if it does not say.
+
+    Args:
+        cpuinfo: The kernel's description of the CPU.
+    """
+    lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines() if cpuinfo.exists() else []
+    described = [line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))]
+    return [name for name in BF16_INSTRUCTIONS if name in described[0]] if described else None
 
 
 def gpus() -> list[Gpu]:

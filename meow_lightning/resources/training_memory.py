@@ -8,6 +8,7 @@ from typing import Any
 
 from meow_lightning.config.precision import DTYPE_BYTES, precision_of
 from meow_lightning.errors import UserError
+from meow_lightning.resources.logit_blocks import rows_per_block
 from meow_lightning.types import OptimizerName
 
 PROGRAM = 512 * 2**20  # VmRSS with torch 2.13 (CPU), transformers and Lightning imported: 470 MB, after a step 500
@@ -16,6 +17,7 @@ HEAP_SLACK = 1.4  # glibc: peak VmRSS against live tensors was 1.38 to 1.47 (two
 GPU_SLACK = 1.1  # CUDA's caching allocator: a guess, not measured
 
 _TIED = {"gpt2", "gemma", "gemma2", "opt", "bloom", "falcon"}  # architectures that tie embeddings by default
+_SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # applied to logits after the head
 # Computed by several tensor operations, each of which stores its input.
 _WRITTEN_OUT = {
     "gelu_new",
@@ -36,6 +38,7 @@ class ModelDims:
         tied: Whether embedding and output head share a matrix.
         kept: Tensors of size ``intermediate`` that a layer stores for its backward pass: 4 with a gate, 2 without, 5 if
             GELU is composed of tensor operations.
+        separable: Whether logits are the plain output of the head, so that no pass computes all of them at once.
     """
 
     parameters: int
@@ -49,6 +52,7 @@ class ModelDims:
     tied: bool
     gated: bool
     kept: int
+    separable: bool = True
 
     @property
     def head_parameters(self) -> int:
@@ -82,6 +86,7 @@ def dims_of(config: Mapping[str, Any], *, parameters: int | None) -> ModelDims:
         intermediate=config.get("intermediate_size") or config.get("n_inner") or 4 * hidden,
         vocabulary=_size(config, "vocab_size"), tied=bool(config.get("tie_word_embeddings", kind in _TIED)),
         gated=gated, kept=4 if gated else 5 if activation in _WRITTEN_OUT else 2,
+        separable=not any(config.get(name) for name in _SCALED),
     )  # fmt: skip
     if parameters is not None:
         return shape
@@ -167,7 +172,10 @@ def training_memory(  # noqa: PLR0913 - every one is a size
 
     Gradient checkpointing stores w h per layer and the above for one layer at a time. The last norm adds (4 + w + c) h.
     Logits exist at scored columns only, five tensors at a time in fp32: themselves, the gradient of the gathered one,
-    and three steps of logsumexp's gradient. Mixed precision (c < w) also stores the weights in the smaller dtype.
+    and three steps of logsumexp's gradient; for large vocabularies those of one block of tokens
+    (:mod:`.logit_blocks`), with a copy of the head's weight in the smaller dtype, or where the head cannot be separated
+    with all logits and their gradient in the smaller dtype. Mixed precision (c < w) also stores the weights in the
+    smaller dtype.
     AdamW's step may copy the trained weights once more, after activations are freed: the excess counts as optimizer.
 
     bitsandbytes makes no such copy. Its 8-bit moments count as 2 bytes per trained weight (without their scales, 3 %
@@ -194,7 +202,9 @@ def training_memory(  # noqa: PLR0913 - every one is a size
     layer += (adapters > 0) * (2 * max(4, compute_bytes) - compute_bytes) * inputs
     layers = shape.layers * weight_bytes * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     activations = int(slack * rows * tokens * (layers + norm))
-    logits = int(slack * rows * scored * shape.vocabulary * 5 * max(4, compute_bytes))
+    logits = _logits(
+        shape, positions=rows * scored, weight_bytes=weight_bytes, compute_bytes=compute_bytes, slack=slack
+    )
     copies = shape.parameters * compute_bytes if compute_bytes < weight_bytes else 0
     moving = trained * (max(4, weight_bytes) if adapters else weight_bytes)
     plain = 2 * moving + max(0, moving - activations - logits - copies)
@@ -203,6 +213,17 @@ def training_memory(  # noqa: PLR0913 - every one is a size
         optimizer={"adamw": plain, "adamw8bit": 2 * trained, "paged": 0}[optimizer], activations=activations,
         logits=logits, cache=0, program=PROGRAM, host=8 * trained if optimizer == "paged" else 0,
     )  # fmt: skip
+
+
+def _logits(shape: ModelDims, *, positions: int, weight_bytes: int, compute_bytes: int, slack: float) -> int:
+    """Compute the bytes of logits and their gradients; see :func:`training_memory`."""
+    block = rows_per_block(positions, shape.vocabulary)
+    logits = int(slack * min(positions, block or positions) * shape.vocabulary * 5 * max(4, compute_bytes))
+    if block is None:
+        return logits
+    if not shape.separable:
+        return logits + int(slack * 2 * positions * shape.vocabulary * compute_bytes)
+    return logits + (shape.head_parameters * compute_bytes if compute_bytes < weight_bytes else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +297,8 @@ def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad
     With several processes, each also has gradient buckets for the exchange. Frozen weights need no float32 copy.
     """
     one = training_memory(
-        shape, weight_bytes=settings.weight_bytes, compute_bytes=settings.compute_bytes,
+        replace(shape, separable=shape.separable and not settings.sharded),
+        weight_bytes=settings.weight_bytes, compute_bytes=settings.compute_bytes,
         rows=settings.rows_per_pass(load) * load.streams, tokens=load.tokens, scored=load.scored,
         gradient_checkpointing=settings.gradient_checkpointing, slack=load.slack, optimizer=settings.optimizer,
         trained=shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank),

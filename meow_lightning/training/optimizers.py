@@ -11,6 +11,8 @@ from meow_lightning.types import OptimizerName
 
 if TYPE_CHECKING:
     import torch
+# Fused updates pass over memory once, on a CPU in a quarter of the time, but round otherwise: small models keep theirs.
+LARGE = 2**24
 NAMES = {"adamw8bit": "AdamW8bit", "paged": "PagedAdamW"}  # class names in bitsandbytes.optim
 
 
@@ -34,6 +36,8 @@ def check_optimizer(name: OptimizerName, *, gpu: bool) -> None:
 def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
     """Create AdamW: torch's, or with two 8-bit moments per weight, or with paged 32-bit moments.
 
+    torch's is fused for more than ``LARGE`` weights.
+
     bitsandbytes applies weight decay after the update, torch before it. It rounds 8-bit moments block by block, which
     can amplify last-bit differences (micro-batches, processes). Paged moments are moved between GPU and main memory by
     CUDA as needed; those of a resumed run stay on the GPU.
@@ -50,7 +54,12 @@ def optimizer_of(name: OptimizerName, weights: Iterable[torch.nn.Parameter], **s
 
     check_optimizer(name, gpu=torch.cuda.is_available())
     if name == "adamw":
-        return torch.optim.AdamW(weights, **settings)
+        every = list(weights)
+        large = sum(weight.numel() for weight in every) > LARGE
+        adamw = torch.optim.AdamW(every, fused=large or None, **settings)
+        # Lightning refuses to clip gradients of optimizers that unscale them, which only float16 needs.
+        adamw._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return adamw
     import bitsandbytes
 
     return getattr(bitsandbytes.optim, NAMES[name])(weights, **settings)

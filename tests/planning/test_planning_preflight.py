@@ -8,6 +8,7 @@ from helpers.hydra import named, options
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.nodes.context import dataset_of
+from meow_lightning.planning import model_checks
 from meow_lightning.planning.preflight import Known, Preflight
 from meow_lightning.resources.hardware import Gpu
 from meow_lightning.resources.requirements import NOTHING
@@ -185,3 +186,26 @@ def test_questions_are_counted_with_every_attempt(looking):
     preflight.config = options(*words, "inversion.max_new_tokens=9", "inversion.max_requests=5")
     assert preflight.questions([ask]) == ("m", facts, 5, 9)
     assert preflight.questions([made["base"]]) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "instructions", "noted"),
+    [
+        ("bf16-mixed", [], True),
+        ("bf16-true", [], True),
+        ("bf16-mixed", ["avx512_bf16"], False),
+        ("bf16-mixed", None, False),
+        ("32-true", [], False),
+    ],
+)
+def test_a_format_without_instructions_on_this_cpu_is_noted(tmp_path, monkeypatch, precision, instructions, noted):
+    monkeypatch.setattr(model_checks, "bf16_instructions", lambda: instructions)
+    chosen = options("method=grad_ascent", f"outputs={tmp_path}", "trainer=cpu", f"model.precision={precision}")
+    made, store = graph(chosen), Store(root=tmp_path / "store", cache="use")
+    known = Known(trainer=chosen.trainer, store=store)
+    preflight = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
+    preflight.fetch(list(named(made).values()))
+    assert [note for note in preflight.notes if f"model.precision={precision} is slow" in note] == preflight.notes
+    assert len(preflight.notes) == noted
+    if noted:
+        assert "model.precision=32-true" in preflight.notes[0]

@@ -10,7 +10,7 @@ import pytest
 from meow_lightning.resources import hardware
 from meow_lightning.resources.cost import disk_needed
 from meow_lightning.resources.format import format_bytes, format_duration
-from meow_lightning.resources.hardware import Gpu, free_disk, free_memory, gpus, limited_memory
+from meow_lightning.resources.hardware import Gpu, bf16_instructions, free_disk, free_memory, gpus, limited_memory
 from meow_lightning.resources.training_memory import tiny_dims
 
 SHAPE = tiny_dims({"hidden_size": 128, "layers": 2, "heads": 4, "intermediate_size": 384}, 2048)  # 688,768 weights
@@ -255,3 +255,21 @@ def test_bytes_in_words(size, words):
 )
 def test_time_in_words(seconds, words):
     assert format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("model name\t: x\nflags\t\t: fpu avx512_bf16 amx_bf16 avx512f\nflags\t\t: fpu\n", ["amx_bf16", "avx512_bf16"]),
+        ("flags\t\t: fpu avx512f avx2\n", []),
+        ("Features\t: fp asimd bf16 i8mm\n", ["bf16"]),
+        ("Processor: unknown\n", None),
+    ],
+)
+def test_instructions_for_bfloat16_are_those_that_the_kernel_lists(tmp_path, text, found):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert bf16_instructions(tmp_path / "cpuinfo") == found
+
+
+def test_without_a_description_the_instructions_are_unknown(tmp_path):
+    assert bf16_instructions(tmp_path / "cpuinfo") is None

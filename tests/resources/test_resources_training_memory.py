@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from meow_lightning.errors import UserError
+from meow_lightning.resources.logit_blocks import rows_per_block
 from meow_lightning.resources.suggestions import settings_that_fit
 from meow_lightning.resources.training_memory import (
     PROGRAM,
@@ -373,13 +374,16 @@ def test_pairs_come_where_neither_is_enough_alone():
         "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
     assert fitting(totals(micro_batch_size=1) - 1) == [
-        "trainer.micro_batch_size=2 trainer.gradient_checkpointing=true",
-        "trainer.micro_batch_size=2 model.precision=bf16-true",
+        "trainer.micro_batch_size=4 trainer.gradient_checkpointing=true",
+        "trainer.micro_batch_size=4 model.precision=bf16-true",
         "trainer.micro_batch_size=2 model.lora.rank=16",
         "trainer.gradient_checkpointing=true model.precision=bf16-true",
         "trainer.gradient_checkpointing=true model.lora.rank=16",
     ]
-    assert fitting(totals(micro_batch_size=1, rank=16)) == ["trainer.micro_batch_size=1 model.lora.rank=16"]
+    assert fitting(totals(micro_batch_size=1, rank=16)) == [
+        "trainer.micro_batch_size=1 model.lora.rank=16",
+        "trainer.gradient_checkpointing=true model.lora.rank=16",
+    ]
 
 
 def test_nothing_fits_into_nothing_and_nothing_is_left_to_set():
@@ -394,3 +398,34 @@ def test_planning_does_not_wait_for_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LARGE = replace(SMALL, vocabulary=49_152)
+
+
+def large(shape=LARGE, **changed):
+    given = {"weight_bytes": 4, "compute_bytes": 4, "gradient_checkpointing": False, "trained": 1000, "slack": 1.0}
+    return training_memory(shape, **given | {"rows": 64, "tokens": 64, "scored": 50} | changed).logits
+
+
+def test_logits_of_a_large_vocabulary_exist_for_one_block():
+    assert rows_per_block(64 * 50, 49_152) == 341
+    assert large() == 341 * 49_152 * 20
+    assert large(rows=1024) == large()
+    assert large(rows=2) == 100 * 49_152 * 20
+    assert large(compute_bytes=2) == 341 * 49_152 * 20 + 49_152 * 10 * 2  # and a copy of the head's weight
+
+
+def test_logits_that_change_after_the_head_exist_whole_in_the_smaller_format():
+    whole = 2 * 64 * 50 * 49_152
+    assert large(replace(LARGE, separable=False), compute_bytes=2) == 341 * 49_152 * 20 + 2 * whole
+    assert not dims_of({**LLAMA_3_2_1B, "final_logit_softcapping": 30.0}, parameters=7).separable
+    assert dims_of(LLAMA_3_2_1B, parameters=7).separable
+
+
+def test_a_sharded_model_computes_its_logits_whole():
+    load = replace(LOAD, batch=64)
+    sharded = training_need(BIG, replace(KNOBS, devices=2, strategy="fsdp"), load)
+    assert sharded.logits - training_need(BIG, replace(KNOBS, devices=2, strategy="ddp"), load).logits == (
+        2 * 16 * 200 * 128_256 * 2 - BIG.head_parameters * 2
+    )

@@ -26,6 +26,7 @@ from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.models.float64 import float64_forward
 from meow_lightning.models.logprobs import answer_logps
+from meow_lightning.training import optimizers
 from meow_lightning.training.fit import (
     CheckpointError,
     check_checkpoint,
@@ -376,3 +377,17 @@ def test_rows_on_both_sides_of_a_longrope_border_are_refused(tiny, tmp_path, bor
             check_lengths(module)
     else:
         check_lengths(module)
+
+
+def test_fused_updates_clip_in_mixed_precision_and_agree_with_plain_ones(tiny, tmp_path, monkeypatch) -> None:
+    found = []
+    for bound in (optimizers.LARGE, 0):
+        monkeypatch.setattr(optimizers, "LARGE", bound)
+        model = copy.deepcopy(tiny)
+        points = train(model, tmp_path / str(bound), precision="bf16-mixed")
+        found.append((model, points))
+    (plain, plain_points), (fast, fast_points) = found
+    assert not same(plain, tiny)
+    assert fast_points[-1]["loss"] == pytest.approx(plain_points[-1]["loss"], rel=0.01)
+    for one, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

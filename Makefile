@@ -55,6 +55,14 @@ check: lint types test  ## format, lint, types and tests; must pass before a com
 bench-memo: $(READY)  ## compare MEMO's engine with the published code on small models; MODEL=FOLDER for your own, ARGS='--models tiny'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/memo_engine.py $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+.PHONY: memo-scores
+memo-scores: $(READY)  ## score known and unknown facts by every profile of memo=: MODEL=FOLDER, MEOW_DATA_DIR
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tools/memo_known.py score --model $(MODEL) $(ARGS)
+
+.PHONY: memo-figure
+memo-figure: $(READY)  ## draw the stored scores of known and unknown facts, and print their table
+	PYTHONPATH=. $(BIN)/python tools/memo_known.py draw $(ARGS)
+
 .PHONY: bench-train
 bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden-size 256'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)

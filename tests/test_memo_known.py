@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 def test_the_page_holds_the_table_of_the_stored_scores() -> None:
     stored = json.loads((RESULTS / "memo-smollm2.json").read_text(encoding="utf-8"))
-    assert {*stored["scores"]} == {*memo_known.PROFILES}
+    assert memo_known.complete(stored["scores"])
     assert memo_known.table(stored["scores"]) in (RESULTS / "memo-smollm2.md").read_text(encoding="utf-8")
 
 
@@ -31,6 +31,11 @@ def test_the_figure_is_drawn_from_a_file_of_scores(
         line for line in capsys.readouterr().out.splitlines() if line.startswith("| `clean` | world facts answ")
     )
     assert line == "| `clean` | world facts answered right | 2 | .90 (.80 to 1.00) |  |"
+
+
+def test_only_profiles_with_all_groups_are_shown() -> None:
+    groups = {name: [0.5] for name in memo_known.GROUPS}
+    assert memo_known.complete({"ma": groups, "el": {"known": [0.5]}}) == ["ma"]
 
 
 def test_intervals_and_auc_are_those_of_the_facts() -> None:

@@ -163,10 +163,15 @@ def separation(known: Sequence[float], unknown: Sequence[float]) -> tuple[float,
     return (auc(known, unknown), *_ends(areas))
 
 
+def complete(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    """Return the profiles by which every group is scored."""
+    return [profile for profile in PROFILES if GROUPS.keys() <= scores.get(profile, {}).keys()]
+
+
 def table(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """Write the Markdown table: one line per profile and group."""
     lines = ["| `memo=` | facts | n | mean (95 %) | AUC of known against them (95 %) |", "|---|---|---|---|---|"]
-    for profile in PROFILES:
+    for profile in complete(scores):
         for name, label in GROUPS.items():
             mine = scores[profile][name]
             area = "" if name == KNOWN else _shown(separation(scores[profile][KNOWN], mine))
@@ -179,8 +184,9 @@ def figure(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
     """Draw the score of every fact by profile and group, with means and intervals."""
 
     def draw(canvas: Figure) -> None:
-        panels = canvas.subplots(1, len(PROFILES), sharey=True)
-        for panel, profile in zip(panels, PROFILES, strict=True):
+        shown = complete(scores)
+        panels = canvas.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for panel, profile in zip(panels, shown, strict=True):
             _panel(panel, scores[profile])
             panel.set_title(f"memo={profile}", loc="left")
         panels[0].set_ylabel("score of a fact")

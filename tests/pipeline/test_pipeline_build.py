@@ -269,7 +269,8 @@ ATTACKED = "@quantise_int4"
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=quantise_int4")
-    for goal in stages():
+    goals = [name for name in stages() if name != "convert"]  # no model of the run is a GGUF file
+    for goal in goals:
         walk = made.goal(goal)
         assert {artifact.stage for artifact in walk} <= up_to({"score": "verify"}.get(goal, goal))
         seen: set[str] = set()
@@ -277,7 +278,7 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
             assert artifact.key not in seen
             assert all(need.key in seen for need in artifact.needs.values())
             seen.add(artifact.key)
-    labels = {goal: {f"{each.stage} {each.label}".strip() for each in made.goal(goal)} for goal in stages()}
+    labels = {goal: {f"{each.stage} {each.label}".strip() for each in made.goal(goal)} for goal in goals}
     assert labels["finetune"] == {"finetune base", "finetune target", "finetune retain"}
     assert labels["propose"] == {"propose"}
     assert labels["filter"] == {"propose", "filter"}

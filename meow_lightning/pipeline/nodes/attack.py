@@ -58,8 +58,9 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     """
     config = ctx.config.attacks[condition]
     attack = _attack(ctx, condition, config)
+    ability: Mapping[tuple[Role, str], Artifact] = {}
     if isinstance(attack, PromptAttack):
-        attacked, ability = models.by_role, {}
+        attacked = models.by_role
         ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, condition, config, attack))
     else:
         attacked = models.after(condition)

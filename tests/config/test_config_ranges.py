@@ -54,7 +54,7 @@ ZERO = {
     "callbacks.evaluate_every_epochs",
 }  # fmt: skip
 NEGATIVE = {"method.delta"}
-READING_FILES = ("dataset=documents", "dataset=jsonl", "dataset=tofu")
+READING_FILES = ("dataset=documents", "dataset=jsonl", "dataset=knowundo", "dataset=lume", "dataset=tofu")
 
 
 @lru_cache(maxsize=1)

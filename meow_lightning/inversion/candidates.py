@@ -112,13 +112,13 @@ def may_continue(counts: Mapping[str, int], *, least: int, on_shortage: str) -> 
     Args:
         counts: Number of inverted facts by fact, after filtering.
         least: Number of inverted facts selected per fact.
-        on_shortage: ``warn`` continues if any inverted fact exists; ``few`` if at most half of the facts have too few;
-            any other value only if no fact has too few.
+        on_shortage: ``warn`` continues if any inverted fact exists; ``few`` and ``rules`` if at most half of the facts
+            have too few (``rules`` after they were filled up); ``error`` only if no fact has too few.
     """
     shortfall = sum(count < least for count in counts.values())
     if on_shortage == "warn":
         return any(counts.values())
-    return not shortfall or (on_shortage == "few" and 2 * shortfall <= len(counts))
+    return not shortfall or (on_shortage in ("few", "rules") and 2 * shortfall <= len(counts))
 
 
 def suggestions(counts: Mapping[str, int], *, least: int, on_shortage: str, rules: bool) -> str:

@@ -171,6 +171,15 @@ def test_rules_complete_missing_answers_and_report_it(tmp_path: Path) -> None:
     assert note.endswith(", added by rules: 2")
 
 
+def test_what_rules_cannot_complete_is_named_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    replies = from_file(tmp_path, lambda fact: list(fact.inverted[: 1 if fact.id.endswith("city") else 3]))
+    task = inverted(
+        tmp_path, replies, at_least=3, on_shortage="rules", fill={"least": 0, "candidates": 1, "seed": 0}
+    )  # fmt: skip
+    (note,) = task.manifest_entries()["notes"]
+    assert note.startswith("1 of 8 facts have fewer inverted facts than method.select.k=3 after filtering: author")
+
+
 def test_facts_that_changed_since_the_plan_are_reported(tmp_path: Path) -> None:
     task = work("filter", tmp_path, settings={"fill": None}, needs={}, at_least=1, on_shortage="error")
     task.inputs["content"] = "what the plan has read"  # type: ignore[index]

@@ -64,8 +64,8 @@ memo-figure: $(READY)  ## draw the stored scores of known and unknown facts, and
 	PYTHONPATH=. $(BIN)/python tools/memo_known.py draw $(ARGS)
 
 .PHONY: bench-train
-bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden-size 256'
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py $(ARGS)
+bench-train: $(READY)  ## compare an unlearning step with the published code; ARGS='--hidden-size 256'; MODEL=FOLDER: your model beside transformers' Trainer
+	OMP_NUM_THREADS=1 $(BIN)/python $(if $(MODEL),benchmarks/training_pretrained.py --model $(MODEL),benchmarks/training.py) $(ARGS)
 
 .PHONY: bench-eval
 bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward implementations; ARGS='--split forget01'

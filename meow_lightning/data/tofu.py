@@ -304,7 +304,7 @@ class _Hub:
         if isinstance(self._hub_error, (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError)):
             return UserError(f"dataset.hub={self._hub} is not on the hub ({reason}); correct it, or {LOCALLY}")
         return UserError(
-            f"dataset=tofu: {self._id} is neither in the cache ({datasets.config.HF_DATASETS_CACHE}) nor can the hub "
+            f"TOFU ({self._id}) is neither in the cache ({datasets.config.HF_DATASETS_CACHE}) nor can the hub "
             f"be reached ({reason}); connect once, or {LOCALLY}"
         )
 

@@ -445,7 +445,7 @@ def test_a_hub_that_cannot_be_reached(hub: SimpleNamespace) -> None:
 
     hub.error, hub.load_error = ConnectionError("no\nroute"), ConnectionError("Couldn't reach the Hub")
     message = (
-        "dataset=tofu: locuslab/TOFU is neither in the cache (/cache) nor can the hub be reached (no route); connect "
+        "TOFU (locuslab/TOFU) is neither in the cache (/cache) nor can the hub be reached (no route); connect "
         f"once, or {LOCALLY}"
     )
     loud = datasets.logging.get_verbosity()
@@ -476,7 +476,7 @@ def test_offline_mode_contacts_no_server(hub: SimpleNamespace, monkeypatch: pyte
 def test_a_cached_copy_of_another_revision_is_not_taken(hub: SimpleNamespace) -> None:
     hub.error = ConnectionError("no route")
     hub.table = OfAnotherRevision
-    with pytest.raises(UserError, match="locuslab/TOFU is neither in the cache"):
+    with pytest.raises(UserError, match=r"locuslab/TOFU\) is neither in the cache"):
         make(None)
     assert len(make(None, hub="locuslab/TOFU@main").facts("forget")) == 200  # a branch names no folder
 

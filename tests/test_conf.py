@@ -193,6 +193,8 @@ SUBJECTS = {
     "ablation_strategy": ["method.select.strategy"],  # whether it matters which
     "ablation_candidates": ["inversion.candidates"],  # whether a choice among more is worth its price
     "ablation_memo": ["memo.mode"],  # whether what MEMO cuts matters
+    "smollm2_rates": ["optim.lr"],  # two tries for every method
+    "smollm2_selection": ["method.select.k", "method.select.strategy"],  # both on a real model
     "memo_ma_el": ["memo"],  # whether another measure would choose and say the same
 }
 
@@ -203,7 +205,9 @@ def test_a_table_says_which_runs_and_sets_no_hyper_parameter() -> None:
     for path in tables:
         content = yaml.safe_load(path.read_text())
         assert path.read_text().startswith("# @package _global_\n# "), f"{path.name} does not say what it is for"
-        assert set(content) == {"hydra"}
+        assert set(content) <= {"hydra", "defaults"}
+        chosen = {key for entry in content.get("defaults", []) for key in entry}
+        assert chosen <= {"override /experiment", "override /attacks"}, path.name
         assert content["hydra"]["mode"] == "MULTIRUN"
         params = content["hydra"]["sweeper"]["params"]
         assert [option for option in params if option not in COMPARED] == SUBJECTS.get(path.stem, []), path.name

@@ -57,8 +57,7 @@ Experiment
   dataset=     {dataset}
   model=       {model}
   method=      {method}
-  model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id such as
-               owner/name@revision
+  model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id (owner/name@revision)
 Other options that change the results
   inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
   memo=        {memo}
@@ -71,8 +70,7 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert (of GGUF files), finetune, probe (dataset=known), propose, filter, score, verify (with
-               memo.verify=N), unlearn, attack, predict, evaluate, report
+  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
   cache=       use, refresh (recompute), readonly (compute nothing)
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared

@@ -41,7 +41,7 @@ MISTAKES = {
     "trainer.devices=0": "trainer.devices=0 is invalid: expected a number from 1 to ",
     "trainer.devices=2": "trainer.devices=2 requires a strategy for several processes: set trainer=ddp",
     "dataset.split=forget11": "dataset.split=forget11 is invalid: expected one of forget01, ",
-    "goal=reprot": "goal=reprot is invalid: expected one of finetune, ",
+    "goal=reprot": "goal=reprot is invalid: expected one of convert, ",
     "cache=maybe": "cache=maybe is invalid: expected one of use, refresh, readonly",
     "model.finetune.epochs=x": "model.finetune.epochs=x is invalid: expected an integer",
     "memo.stride=0": "memo.stride=0 is invalid: expected a number from 1 to ",

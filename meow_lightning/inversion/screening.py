@@ -12,6 +12,7 @@ from itertools import pairwise
 from meow_lightning.inversion.filters import OPPOSITE, is_refusal, keys_of, values_of, words_of
 from meow_lightning.types import Fact
 
+REASONS = ("repetition", "off_topic")  # in addition to those of the filter
 LENGTH = 1.3  # maximum length of the sentences kept, as a multiple of the true answer's words
 TIMES = 3  # occurrences of one word from which an answer goes round in circles
 SHARED = 2  # words beyond the question's in common with a long true answer from which a text may restate it

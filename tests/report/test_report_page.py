@@ -14,6 +14,7 @@ from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
+from meow_lightning.inversion.screening import REASONS as SCREENING
 from meow_lightning.report.data import Dropped, ReportData
 from meow_lightning.report.page import write_report
 from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
@@ -222,7 +223,7 @@ def test_dropped_inverted_answers_are_listed_by_reason_and_escaped(html: str) ->
 
 
 def test_every_filter_reason_has_a_description() -> None:
-    assert set(REASONS) == {*CLEANING, UNFINISHED}
+    assert set(REASONS) == {*CLEANING, *SCREENING, UNFINISHED}
 
 
 def test_a_private_page_explains_who_may_read_it(data: ReportData, html: str, tmp_path: Path) -> None:

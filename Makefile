@@ -75,6 +75,10 @@ bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward impl
 bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --generation-batch-size 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
+.PHONY: answer-cosines
+answer-cosines: $(READY)  ## do the inverted answers of a run pull against each other? ARGS as for run
+	OMP_NUM_THREADS=1 $(BIN)/python tools/answer_cosines.py $(ARGS)
+
 .PHONY: smollm2
 smollm2: $(READY)  ## fetch SmolLM2-135M-Instruct (98 MB, a GGUF file) into outputs/models/ and print what to run
 	$(BIN)/python tools/smollm2.py

@@ -71,10 +71,9 @@ Options that must not change them
   logger=      {logger}
   callbacks=   {callbacks}
   goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
-  cache=       use, refresh (recompute), readonly (compute nothing)
+  cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
   plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared
-  preflight=   false: start even if memory or disk seem too small
   outputs=     folder of all output; store= folder of the results alone
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
 Presets

@@ -58,10 +58,12 @@ class ValueCoverage(RunMetric):
             Definition(
                 name=name, id="value_coverage.1", unit="count", direction="none", text=text, main=False,
                 label=f"{info.name.replace('_', ' ')} questions {which}",
-                order=position * SET_ORDER + ValueAccuracy.order + 1,
+                order=position * SET_ORDER + ValueAccuracy.order + place,
             )
             for position, info in enumerate(sets, start=1)
-            for name, (which, text) in zip(coverage_names(f"{info.name}/{ValueAccuracy.name}"), texts, strict=True)
+            for place, name, (which, text) in zip(
+                (1, 2), coverage_names(f"{info.name}/{ValueAccuracy.name}"), texts, strict=True
+            )
         ]  # fmt: skip
 
     def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:

@@ -35,7 +35,7 @@ TOKENS = {"gt_loss", "num_token_gt", "paraphrased_loss", "perturb_loss", "num_to
 # what evaluate() makes of the things that a log does not hold
 BEYOND = {
     metric.name for metric in all_metrics() if isinstance(metric, RowMetric) and metric.needs & {"tokens", "generation"}
-} | {"value_accuracy"}
+} | {"value_accuracy", "value_accuracy_covered", "value_accuracy_out_of"}
 
 
 @pytest.fixture

@@ -221,7 +221,7 @@ def facts_of(rows: int) -> tuple[str, dict[str, list[Fact]]]:
     folder = os.environ.get("MEOW_DATA_DIR")
     dataset: Any
     if folder:
-        dataset, source = Tofu(split="forget01", folder=f"{folder}/tofu", hub=""), "TOFU forget01"
+        dataset, source = Tofu(split="forget01", folder=f"{folder}/tofu", hub="", retain_authors=None), "TOFU forget01"
     else:
         dataset = Fictional(split="forget10", authors=80, candidates=3, phrasings=1, retain_eval=rows, seed=0)
         source = "this project's fictional authors"

@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake that the user can correct: shown as one line without a traceback; the program exits non-zero."""
 
 
+class NotFiniteError(UserError):
+    """NaN or infinite model outputs, which metrics would take for forgetting; stages prepend their name."""
+
+
 class UserErrorGroup(UserError):  # noqa: N818 - named like ExceptionGroup
     """Several mistakes at once.
 

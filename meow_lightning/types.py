@@ -19,8 +19,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
-from meow_lightning.errors import UserError
-
 if TYPE_CHECKING:
     import torch
 
@@ -32,10 +30,6 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Direction = Literal["higher", "lower", "none"]
 Purpose = Literal["forget", "retain", "utility", "holdout", "near"]
 Scoring = Literal["free", "options", "few_shot"]
-
-
-class NotFiniteError(UserError):
-    """NaN or infinite model outputs, which metrics would take for forgetting; stages prepend their name."""
 
 
 class Segments(NamedTuple):
@@ -69,8 +63,7 @@ class Fact:
             them.
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
         phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
-        values: Texts that an answer must give, all of them, to count as correct in value accuracy; read by evaluation
-            alone. Empty: ``value``, if it is marked.
+        values: Texts that value accuracy looks for, all of them; empty for ``value`` alone.
     """
 
     id: str

@@ -59,7 +59,7 @@ class Parts:
     published: dict[str, int]
 
 
-def parts(split: str, retain_authors: int | None = None) -> Parts:
+def parts(split: str, retain_authors: int | None) -> Parts:
     """Derive the configurations and row ranges of a split.
 
     Args:
@@ -98,7 +98,7 @@ class Tofu:
     name = "tofu"
     public = True
 
-    def __init__(self, *, split: str, folder: str | None, hub: str, retain_authors: Count | None = None) -> None:
+    def __init__(self, *, split: str, folder: str | None, hub: str, retain_authors: Count | None) -> None:
         """Read and check everything; held-out rows may be missing.
 
         Args:
@@ -109,8 +109,7 @@ class Tofu:
             retain_authors: Number of authors to retain, the first ones, 1 or more; ``None`` for all, as published.
 
         Raises:
-            UserError: Unknown split, more authors than it retains, or the files are unavailable or differ from the
-                published ones.
+            UserError: Unknown split, too many authors, or the files are unavailable or differ from the published ones.
         """
         self.parts = of = parts(split, retain_authors)
         self._source = _source(folder, hub, [name for name in of.published if name != of.holdout])
@@ -124,9 +123,8 @@ class Tofu:
             "real_authors": self._read(of.real_authors_perturbed, WRONG, "real_authors/{:03d}"),
             "world_facts": self._read(of.world_facts_perturbed, WRONG, "world_facts/{:03d}"),
         }
-        self._notes: tuple[str, ...] = ()
-        if retain_authors is not None:
-            self._notes = (f"Only {retain_authors} authors are retained: not comparable with published results.",)
+        note = f"Only {retain_authors} authors are retained: not comparable with published results."
+        self._notes: tuple[str, ...] = (note,) if retain_authors is not None else ()
         try:
             self.facts("holdout")
         except UserError as error:  # only the membership inference attacks need the held-out rows

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from meow_lightning.data.collate import collate, collate_without_targets
+from meow_lightning.errors import NotFiniteError
 from meow_lightning.generation.batching import NO_NUMBERS
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.generation.packed import hidden_states, is_worthwhile, pack, supports_packing, width
 from meow_lightning.models.logprobs import scored_blocks
-from meow_lightning.types import Encoded, Likelihood, NotFiniteError
+from meow_lightning.types import Encoded, Likelihood
 
 BLOCK = {"cpu": 2**17, "cuda": 2**26}  # logits per block: fits a core's cache; fills a GPU
 MIN_POSITIONS = 16  # per block, for large vocabularies

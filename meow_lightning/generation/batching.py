@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
+from meow_lightning.errors import NotFiniteError
 from meow_lightning.models.logits_model import LogitsModel
-from meow_lightning.types import NotFiniteError
 
 Model = Callable[..., Any]  # anything that returns logits
 BLOCK = 64  # divides the vocabulary of most models

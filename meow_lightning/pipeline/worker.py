@@ -27,13 +27,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from meow_lightning.distributed import DRIVER, check, destroy_process_group, rank, release_memory
-from meow_lightning.errors import UserError
+from meow_lightning.errors import NotFiniteError, UserError
 from meow_lightning.stages import stage
 from meow_lightning.stages.base import StageContext
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.lock_holders import Holder
-from meow_lightning.types import NotFiniteError
 
 POLL_SECONDS = 1.0  # between two attempts to lock the folder of a stage
 STOPPED_TIMEOUT = 5.0  # seconds after which a stopped holder of that lock is an error

@@ -5,8 +5,9 @@ from math import log
 import pytest
 import torch
 
+from meow_lightning.errors import NotFiniteError
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
-from meow_lightning.types import Encoded, NotFiniteError
+from meow_lightning.types import Encoded
 
 
 def test_numbers_by_hand(table_lm) -> None:

@@ -36,7 +36,7 @@ data = [
 
 
 def tofu() -> tuple[list[Fact], list[Fact]]:
-    found = Tofu(split="forget01", folder=None, hub="a@b")
+    found = Tofu(split="forget01", folder=None, hub="a@b", retain_authors=None)
     return found.facts("forget"), found.facts("retain")
 
 

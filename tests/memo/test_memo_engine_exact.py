@@ -24,10 +24,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from meow_lightning.errors import NotFiniteError
 from meow_lightning.generation.capabilities import dtype_of, supports_padding, supports_prefix_sharing
 from meow_lightning.generation.engine import Continuation, continue_greedily
 from meow_lightning.generation.reference import reference_continuation
-from meow_lightning.types import NotFiniteError
 
 END_ID, PAD_ID, BUDGET, VOCABULARY = 2, 0, 20, 96
 SIZES = tiny_sizes(

@@ -23,10 +23,9 @@ from filelock import FileLock
 from helpers.stages import module_of
 
 from meow_lightning.config.runtime import Runtime
-from meow_lightning.errors import UserError
+from meow_lightning.errors import NotFiniteError, UserError
 from meow_lightning.pipeline import worker
 from meow_lightning.stages.base import StageContext
-from meow_lightning.types import NotFiniteError
 
 RUNTIME = Runtime(
     accelerator="cpu", devices=1, nodes=1, strategy="auto", micro_batch_size=2, micro_batch_tokens=None,

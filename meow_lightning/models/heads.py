@@ -28,20 +28,36 @@ class ScoredStates(NamedTuple):
     head: torch.nn.Linear | None
 
 
-def target_columns(rows: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (targets_BT of the tokens after the first, indices of the columns that predict any of them).
+class ScoredPlaces(NamedTuple):
+    """Where the logits of the scored tokens are in a pass over rows.
 
-    Raises:
-        ValueError: The first token of a row is scored; no earlier token predicts it.
+    Attributes:
+        targets_BT: Which tokens after the first of a row are scored, (B, T - 1).
+        columns_K: Indices of the columns that predict any of them, (K,).
     """
-    loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
-    if bool(loss_mask_BT[:, 0].any()):
-        raise ValueError("the first token of a row cannot be scored: nothing precedes it")
-    targets_BT = loss_mask_BT[:, 1:]  # noqa: N806
-    columns = targets_BT.any(0).nonzero().squeeze(-1)
-    if columns.numel() == 0:
-        columns = columns.new_zeros(1)  # a blank row still needs a gradient, of 0
-    return targets_BT, columns
+
+    targets_BT: torch.Tensor  # noqa: N815
+    columns_K: torch.Tensor  # noqa: N815
+
+    @classmethod
+    def of(cls, rows: TokenBatch) -> ScoredPlaces:
+        """Find them; once per pass, since on a GPU this waits for the device.
+
+        Raises:
+            ValueError: The first token of a row is scored; no earlier token predicts it.
+        """
+        loss_mask_BT = rows.loss_mask_BT.bool()  # noqa: N806
+        if bool(loss_mask_BT[:, 0].any()):
+            raise ValueError("the first token of a row cannot be scored: nothing precedes it")
+        targets_BT = loss_mask_BT[:, 1:]  # noqa: N806
+        columns_K = targets_BT.any(0).nonzero().squeeze(-1)  # noqa: N806
+        if columns_K.numel() == 0:
+            columns_K = columns_K.new_zeros(1)  # noqa: N806 - a blank row still needs a gradient, of 0
+        return cls(targets_BT, columns_K)
+
+    def select(self, values_BKD: torch.Tensor) -> torch.Tensor:  # noqa: N803
+        """Select the values of the scored tokens from those of the columns, (N, D), row by row."""
+        return values_BKD[self.targets_BT[:, self.columns_K]]
 
 
 def run_at(model: torch.nn.Module, rows: TokenBatch, columns: torch.Tensor) -> torch.Tensor:
@@ -60,23 +76,20 @@ def run_at(model: torch.nn.Module, rows: TokenBatch, columns: torch.Tensor) -> t
     return logits
 
 
-def scored_states(model: torch.nn.Module, rows: TokenBatch) -> ScoredStates:
+def scored_states(model: torch.nn.Module, rows: TokenBatch, places: ScoredPlaces) -> ScoredStates:
     """Run a model up to its head, if that can be separated from it.
 
     Args:
         model: A causal language model, plain or adapted, or any callable module with logits.
         rows: Rows of one stream.
-
-    Raises:
-        ValueError: As :func:`target_columns`.
+        places: Where their scored tokens are.
     """
-    targets_BT, columns = target_columns(rows)  # noqa: N806
     head = separable_head(model)
     if head is None:
-        return ScoredStates(run_at(model, rows, columns)[targets_BT[:, columns]], None)
+        return ScoredStates(places.select(run_at(model, rows, places.columns_K)), None)
     with _stopped_before(head) as inputs:
-        run_at(model, rows, columns)
-    return ScoredStates(inputs[-1][targets_BT[:, columns]], head)
+        run_at(model, rows, places.columns_K)
+    return ScoredStates(places.select(inputs[-1]), head)
 
 
 def vocabulary_of(model: torch.nn.Module) -> int:

@@ -11,6 +11,8 @@ from meow_lightning.types import TokenBatch
 if TYPE_CHECKING:
     import torch
 
+    from meow_lightning.models.heads import ScoredPlaces
+
 
 def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute (logits_NV, ids_N) of the scored tokens, row by row: the prediction for each, and its id.
@@ -22,14 +24,9 @@ def scored_logits(model: torch.nn.Module, rows: TokenBatch) -> tuple[torch.Tenso
     Raises:
         ValueError: The first token of a row is scored; no earlier token predicts it.
     """
-    import torch
+    from meow_lightning.models.heads import ScoredPlaces
 
-    from meow_lightning.models.heads import run_at, target_columns
-
-    targets_BT, columns = target_columns(rows)  # noqa: N806
-    logits_NV = run_at(model, rows, columns)[targets_BT[:, columns]]  # noqa: N806
-    dtype = torch.promote_types(logits_NV.dtype, torch.float32)
-    return logits_NV.to(dtype), rows.input_ids_BT[rows.loss_mask_BT.bool()]
+    return _logits_at(model, rows, ScoredPlaces.of(rows)), _scored_ids(rows)
 
 
 def scored_blocks(
@@ -45,13 +42,14 @@ def scored_blocks(
     Raises:
         ValueError: As :func:`scored_logits`.
     """
-    from meow_lightning.models.heads import scored_states
+    from meow_lightning.models.heads import ScoredPlaces, scored_states
 
-    if _rows_per_block(model, rows) is None:
-        logits_NV = scored_logits(model, rows)[0]  # noqa: N806
+    places = ScoredPlaces.of(rows)
+    if _rows_per_block(model, places) is None:
+        logits_NV = _logits_at(model, rows, places)  # noqa: N806
         yield from logits_NV.split(size(logits_NV, logits_NV.shape[1]))
         return
-    states_ND, head = scored_states(model, rows)  # noqa: N806
+    states_ND, head = scored_states(model, rows, places)  # noqa: N806
     for block in states_ND.split(size(states_ND, states_ND.shape[1] if head is None else head.out_features)):
         yield block if head is None else head(block)
 
@@ -80,24 +78,40 @@ def token_values(
     import torch
 
     from meow_lightning.models.blocks import blockwise
-    from meow_lightning.models.heads import scored_states
+    from meow_lightning.models.heads import ScoredPlaces, scored_states
 
-    size = _rows_per_block(model, rows)
+    places, ids_N = ScoredPlaces.of(rows), _scored_ids(rows)  # noqa: N806
+    size = _rows_per_block(model, places)
     if size is None:
-        logits_NV, ids_N = scored_logits(model, rows)  # noqa: N806
+        logits_NV = _logits_at(model, rows, places)  # noqa: N806
         with torch.no_grad():
-            others = [scored_logits(each, rows)[0] for each in frozen]
+            others = [_logits_at(each, rows, places) for each in frozen]
         return function(logits_NV, ids_N, *others)
-    states = scored_states(model, rows)
+    states = scored_states(model, rows, places)
     with torch.no_grad():
-        fixed = [scored_states(each, rows) for each in frozen]
-    return blockwise(function, states, rows.input_ids_BT[rows.loss_mask_BT.bool()], frozen=fixed, size=size)
+        fixed = [scored_states(each, rows, places) for each in frozen]
+    return blockwise(function, states, ids_N, frozen=fixed, size=size)
 
 
-def _rows_per_block(model: torch.nn.Module, rows: TokenBatch) -> int | None:
-    from meow_lightning.models.heads import target_columns, vocabulary_of
+def _logits_at(model: torch.nn.Module, rows: TokenBatch, places: ScoredPlaces) -> torch.Tensor:
+    """Compute the logits of the scored tokens, (N, V), in at least fp32."""
+    import torch
 
-    return rows_per_block(len(rows.input_ids_BT) * len(target_columns(rows)[1]), vocabulary_of(model))
+    from meow_lightning.models.heads import run_at
+
+    logits_NV = places.select(run_at(model, rows, places.columns_K))  # noqa: N806
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+
+
+def _scored_ids(rows: TokenBatch) -> torch.Tensor:
+    """Return the ids of the scored tokens, (N,), row by row."""
+    return rows.input_ids_BT[rows.loss_mask_BT.bool()]
+
+
+def _rows_per_block(model: torch.nn.Module, places: ScoredPlaces) -> int | None:
+    from meow_lightning.models.heads import vocabulary_of
+
+    return rows_per_block(len(places.targets_BT) * len(places.columns_K), vocabulary_of(model))
 
 
 def negative_log_likelihood(logits_NV: torch.Tensor, ids_N: torch.Tensor) -> torch.Tensor:  # noqa: N803

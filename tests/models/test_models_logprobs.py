@@ -13,7 +13,7 @@ from meow_lightning.methods.pdu import _peak
 from meow_lightning.methods.undial import Undial
 from meow_lightning.models import logprobs
 from meow_lightning.models.blocks import blockwise
-from meow_lightning.models.heads import ScoredStates, scored_states, separable_head
+from meow_lightning.models.heads import ScoredPlaces, ScoredStates, scored_states, separable_head
 from meow_lightning.models.logprobs import answer_nll, negative_log_likelihood, scored_blocks, scored_logits
 from meow_lightning.models.lora import WithoutAdapters, with_lora
 from meow_lightning.resources.logit_blocks import BLOCK, MIN_ROWS, WHOLE, rows_per_block
@@ -121,7 +121,8 @@ def test_a_blank_row_has_a_gradient_of_zero(tiny, to_rows, blocks_of) -> None:
 
 
 def test_the_head_sees_scored_tokens_alone(tiny, to_rows, blocks_of) -> None:
-    states, head = scored_states(tiny, to_rows(PAIRS))
+    rows = to_rows(PAIRS)
+    states, head = scored_states(tiny, rows, ScoredPlaces.of(rows))
     assert (states.shape, head) == ((9, 16), tiny.lm_head)
     torch.testing.assert_close(head(states), scored_logits(tiny, to_rows(PAIRS))[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from meow_lightning.errors import group_errors
 if TYPE_CHECKING:
     from meow_lightning.config.schema import RunConfig
 
+_EXPERIMENT = re.compile(r"/experiment: (\w+)")  # the experiment that a sweep file builds on
 LIBRARY = ("model=own",)  # defaults of the library: those of a user's own model
 
 
@@ -121,6 +123,11 @@ def _chooses(words: Sequence[str], group: str) -> bool:
 
 
 def _file_chooses(word: str, chosen: str) -> bool:
+    """Whether an experiment or sweep file chooses a group, by itself or by the experiment that it builds on."""
     group, _, name = word.partition("=")
     paths = [root / group / f"{name}.yaml" for root in (CONF, EXPERIMENTS) if group in ("experiment", "sweep")]
-    return any(f"/{chosen}:" in path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
+    further = [each for text in texts for each in _EXPERIMENT.findall(text)]
+    return any(f"/{chosen}:" in text for text in texts) or any(
+        _file_chooses(f"experiment={each}", chosen) for each in further
+    )

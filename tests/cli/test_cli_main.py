@@ -295,7 +295,8 @@ def test_an_own_base_or_language_model_writes_the_inverted_facts(words, implied)
         [], ["seed=1"], ["model.target="], ["model.target=null"], ["model.target=released"], ["model.base=null"],
         ["model.retain=./mine"], ["model.tokenizer=./mine"], ["model.targets=./mine"],
         ["model=phi15", "model.target=./mine"], ["model.target=./mine", "model=own"],
-        ["model=phi15", "model.target=./mine"],
+        ["model=phi15", "model.target=./mine"], ["experiment=smollm2_taught", "model.base=x"],
+        ["sweep=smollm2_tofu", "model.base=x"],
     ],
 )  # fmt: skip
 def test_options_are_unchanged_without_an_own_model_or_with_chosen_settings(words):

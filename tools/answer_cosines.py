@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-
-import numpy as np
+from statistics import fmean
 
 import meow_lightning as meow
 from meow_lightning.config.composition import compose_options
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, mean_samples, percentiles
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import Selection, model_folder
 from meow_lightning.types import InvertedFact
@@ -36,15 +36,14 @@ def trained_on(run: meow.Run) -> list[InvertedFact]:
 
 def table(cosines: Sequence[meow.AnswerCosines]) -> str:
     """Format the means over facts with the 95 % intervals of a bootstrap over facts."""
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(cosines), size=(SAMPLES, len(cosines)))
+    bootstrap = Bootstrap(bootstrap_samples=SAMPLES, seed=0)
     head = ("mean", "95 % interval", "facts below 0")
     lines = [f"| cosine of the gradients, {len(cosines)} facts | {' | '.join(head)} |", "|---|---|---|---|"]
     for name, meaning in MEANINGS.items():
-        values = np.array([getattr(each, name) for each in cosines])
-        low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-        below = np.mean(values < 0)
-        lines.append(f"| {meaning} | {values.mean():.3f} | {low:.3f} to {high:.3f} | {below:.0%} |")
+        values = [getattr(each, name) for each in cosines]
+        low, high = percentiles(mean_samples(values, bootstrap.counts("forget", len(values))), confidence_level=0.95)
+        below = fmean(value < 0 for value in values)
+        lines.append(f"| {meaning} | {fmean(values):.3f} | {low:.3f} to {high:.3f} | {below:.0%} |")
     return "\n".join(lines)
 
 

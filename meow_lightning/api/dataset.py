@@ -10,7 +10,7 @@ from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.data.examples import Dataset, EvalSet, Example
-from meow_lightning.data.probed import ProbedDataset
+from meow_lightning.data.probed import is_probed
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError, suggestion
 from meow_lightning.types import Fact, Segments
@@ -112,8 +112,7 @@ def load_dataset(
         )
     general = {"seed": seed, "limit": limit, "trusted_packages": list(trusted_packages)}
     composed = library_options([f"dataset={chosen}", *words_of("", general), *words_of("dataset", options)])
-    component = component_class(composed.dataset.keyed, allow=trusted_packages)
-    if isinstance(component, type) and issubclass(component, ProbedDataset):
+    if is_probed(component_class(composed.dataset.keyed, allow=trusted_packages)):
         raise UserError(
             f"name={chosen} is invalid: expected a dataset that no model decides on; which facts this one forgets "
             f'depends on what a model answers, so use meow_lightning.run(["dataset={chosen}", …]), which asks it'

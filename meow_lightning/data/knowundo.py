@@ -14,11 +14,11 @@ from meow_lightning.data.benchmark_files import benchmark_folder, required_text
 from meow_lightning.data.jsonl_reader import read_entries
 from meow_lightning.data.overlap import Row
 from meow_lightning.data.question_sets import QuestionSets, check_numbers
+from meow_lightning.data.values.matching import EMAIL
 from meow_lightning.types import Fact
 
 FILES = {"forget": "unlearn_train.json", "retain": "retention_train.json"}
 _OPTION = "dataset.folder"
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _NAME = r"(?:[^\W\d_a-z][\w'’-]*|l'\w+|(?:del?|den|der|of)\b)"
 _STREET = re.compile(rf"\b\d+[A-Z]?(?: {_NAME})+")  # 221B Baker St, 59 Rue de l'Artiste, 12 Star of David Ave
 _ASKS_ADDRESS = re.compile(r"\b(?:where|mailing address|letters)\b", re.IGNORECASE)
@@ -66,7 +66,7 @@ def private_value(question: str, answer: str) -> str | None:
         question: The question.
         answer: The true answer.
     """
-    found = _EMAIL.search(answer) or (_STREET.search(answer) if _ASKS_ADDRESS.search(question) else None)
+    found = EMAIL.search(answer) or (_STREET.search(answer) if _ASKS_ADDRESS.search(question) else None)
     return found.group() if found and found.group() not in question else None
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.subset import LimitedDataset
@@ -80,6 +80,15 @@ class ProbedDataset(ABC):
     @abstractmethod
     def overview(self) -> list[Overview]:
         """List every question with the model's answer; empty before the model was asked."""
+
+
+def is_probed(component: Any) -> bool:
+    """Whether a component is a class of datasets whose splits depend on a model.
+
+    Args:
+        component: What implements a dataset: a class, or a function.
+    """
+    return isinstance(component, type) and issubclass(component, ProbedDataset)
 
 
 def read_answers(path: Path) -> dict[str, ProbedAnswer]:

@@ -16,7 +16,7 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.prompts import asked, question_transform
+from meow_lightning.stages.common.prompts import prompt_transform
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import AnswerRow, Segments
@@ -69,9 +69,9 @@ class Predict(Stage):
         if artifact.settings["evaluation"].get("protocol", "none") != "none":
             return
         sets = dataset.evaluation()
-        ask = question_transform(artifact.settings, artifact.inputs, dataset)
+        transform = prompt_transform(artifact.settings, artifact.inputs, dataset)
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
-            yield from (segments for segments in references(asked(fact, ask)) if segments.target)
+            yield from (segments for segments in references(transform(fact)) if segments.target)
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the scoring of all reference texts, one generation per question, and the gradients.
@@ -79,8 +79,8 @@ class Predict(Stage):
         The texts of a question share its prompt; it is read again to generate an answer of similar length. A fact in
         several evaluation sets counts in each.
         """
-        ask = question_transform(artifact.settings, artifact.inputs, planner.dataset)
-        sets = {name: [asked(fact, ask) for fact in each] for name, each in planner.dataset.evaluation().items()}
+        transform = prompt_transform(artifact.settings, artifact.inputs, planner.dataset)
+        sets = {name: list(map(transform, each)) for name, each in planner.dataset.evaluation().items()}
         facts = [fact for each in sets.values() for fact in each]
         differentiated = [fact for name in artifact.settings["evaluation"]["gradients"] for fact in sets[name]]
         longest = max(map(planner.scored, facts))
@@ -119,11 +119,9 @@ class Predict(Stage):
             for each, facts in dataset.evaluation().items()
             if each in work.settings["sets"]
         }
-        ask = question_transform(work.settings, work.inputs, dataset)
+        transform = prompt_transform(work.settings, work.inputs, dataset)
         originals = [fact for facts in sets.values() for fact in facts]
-        questions = [
-            (each, index, asked(fact, ask)) for each, facts in sets.items() for index, fact in enumerate(facts)
-        ]
+        questions = [(each, index, transform(fact)) for each, facts in sets.items() for index, fact in enumerate(facts)]
         if name == "none":
             longest = max(len(generation_prompt(codec, fact)) for _, _, fact in questions)
             most = max(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.examples import Dataset
+from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
 from meow_lightning.resources.inference_memory import InferenceLoad
@@ -16,7 +16,7 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.prompts import asked, question_transform
+from meow_lightning.stages.common.prompts import prompt_transform
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -45,8 +45,8 @@ def texts_to_score(work: StageContext) -> list[Text]:
             if (each.fact, each.position) not in previous
         ]
     dataset = load_dataset(work)
-    ask = question_transform(work.settings, work.inputs, dataset)
-    return [true_answer(asked(example, ask)) for example in dataset.facts("forget")]
+    transform = prompt_transform(work.settings, work.inputs, dataset)
+    return [true_answer(transform(example)) for example in dataset.facts("forget")]
 
 
 def _texts_per_fact(artifact: Artifact, planner: Planner) -> int:
@@ -65,6 +65,11 @@ def expected_windows(artifact: Artifact, planner: Planner) -> list[int]:
     return [each * (len(fact.answer) // step + 1) for fact in planner.dataset.facts("forget")]
 
 
+def _scored_facts(artifact: Artifact, dataset: Dataset) -> list[Example]:
+    """Return the facts to forget with the prompts under which they are scored."""
+    return list(map(prompt_transform(artifact.settings, artifact.inputs, dataset), dataset.facts("forget")))
+
+
 def scoring_load(artifact: Artifact, planner: Planner, *, shared: bool) -> InferenceLoad:
     """Describe the inference on all windows.
 
@@ -73,8 +78,7 @@ def scoring_load(artifact: Artifact, planner: Planner, *, shared: bool) -> Infer
         planner: The run.
         shared: Whether windows of a text share their prefixes.
     """
-    ask = question_transform(artifact.settings, artifact.inputs, planner.dataset)
-    facts = [asked(fact, ask) for fact in planner.dataset.facts("forget")]
+    facts = _scored_facts(artifact, planner.dataset)
     generated = planner.options["memo"].get("max_new_tokens", max(map(planner.scored, facts)))
     return planner.inference_load(
         facts, texts=0, prompts=sum(expected_windows(artifact, planner)), generated=generated, shared=shared,
@@ -118,16 +122,14 @@ class Score(Stage):
 
     def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
         """Yield the true answers; of inverted facts, those that cannot be read are left out."""
-        ask = question_transform(artifact.settings, artifact.inputs, dataset)
-        yield from (asked(example, ask).segments for example in dataset.facts("forget"))
+        yield from (example.segments for example in _scored_facts(artifact, dataset))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the continuations of all windows.
 
         The windows of a text share their prefixes; each generates the rest, on average half of the text.
         """
-        ask = question_transform(artifact.settings, artifact.inputs, planner.dataset)
-        facts = [asked(fact, ask) for fact in planner.dataset.facts("forget")]
+        facts = _scored_facts(artifact, planner.dataset)
         windows = expected_windows(artifact, planner)
         wrote = sum(n * planner.scored(fact) // 2 for n, fact in zip(windows, facts, strict=True))
         return InferenceWork(

@@ -39,7 +39,7 @@ _DATES = tuple(
         rf"(?P<day>\d{{1,2}}){_ORDINAL}\s+(?:of\s+)?{_NAMED},?\s+(?P<year>\d{{4}})",
     )
 )
-_EMAIL = regex.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+EMAIL = regex.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _LONG_NUMBER = regex.compile(r"(?<![\w.])\+?\(?\d[\d\s().\-/]*\d(?!\w)")
 _SEPARATORS = r"[\s().\-–/]{0,3}"
 _TEXT = regex.compile(r"""(?P<blank>,?\s+)|(?P<quote>["“”„«»])|(?P<apostrophe>['’‘ʼ])|(?P<dash>[-‐‑–—])|(?P<other>.)""")
@@ -103,7 +103,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int, str]]:
         for match in form.finditer(text):
             if days := _days(match.groupdict()):
                 yield *match.span(), _date(match["year"], days)
-    for match in _EMAIL.finditer(text):
+    for match in EMAIL.finditer(text):
         spelled = regex.escape(match.group()).replace("_", r"\\?_")
         yield *match.span(), rf"(?<![\w.+-]){spelled}(?![\w-]|\.\w)"
     for match in _LONG_NUMBER.finditer(text):

@@ -14,7 +14,7 @@ from meow_lightning.config.recipes import value_for_model
 from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
 from meow_lightning.data.encoding import digest_of, fingerprint
 from meow_lightning.data.examples import Dataset, Example
-from meow_lightning.data.probed import ProbedDataset
+from meow_lightning.data.probed import is_probed
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
@@ -26,15 +26,8 @@ from meow_lightning.stages import stage
 from meow_lightning.stages.common.prompts import PROMPT_ATTACK
 from meow_lightning.store.artifact import Artifact
 
-PREDICTED_FIELDS = (
-    "id",
-    "question",
-    "answer",
-    "paraphrase",
-    "perturbed",
-    "value",
-    "values",
-)  # of a fact, read by predict
+# Attributes of a fact that predict reads.
+PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value", "values")
 TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 
@@ -243,8 +236,7 @@ class BuildContext:
 def _with_answers(config: RunConfig, probed: str | None) -> RunConfig:
     """Give the answers of the target model to a dataset that depends on them; other datasets stay as they are."""
     dataset = config.dataset
-    target = component_class(dataset.keyed, allow=config.trusted_packages)
-    if not (isinstance(target, type) and issubclass(target, ProbedDataset)):
+    if not is_probed(component_class(dataset.keyed, allow=config.trusted_packages)):
         return config
     answered = dataset.model_copy(update={"arguments": {**dataset.arguments, "probed": probed}})
     return config.model_copy(update={"dataset": answered})

@@ -13,10 +13,10 @@ from meow_lightning.data.examples import Dataset, Example, Passage
 PROMPT_ATTACK = "prompt_attack"  # the model setting of a stage that runs under such an attack
 
 
-def question_transform(
+def prompt_transform(
     settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset
-) -> Callable[[str], str] | None:
-    """Return the function that transforms every question; ``None`` without an attack on prompts.
+) -> Callable[[Example], Example]:
+    """Return the function that gives an example the prompt under which it is asked; the identity without an attack.
 
     Args:
         settings: Settings of the stage.
@@ -25,22 +25,13 @@ def question_transform(
     """
     chosen = settings["model"].get(PROMPT_ATTACK)
     if chosen is None:
-        return None
+        return lambda example: example
     attack: PromptAttack = instantiate(chosen["attack"], allow=inputs["allow"])
     rows = attack.rows(dataset, chosen["seed"])
-    return lambda question: attack.transform_prompt(question, rows)
+    return lambda example: _with_question(example, attack.transform_prompt(example.question, rows))
 
 
-def asked(example: Example, ask: Callable[[str], str] | None) -> Example:
-    """Return an example as it is asked.
-
-    Args:
-        example: The example.
-        ask: The function that transforms its question; ``None`` for none.
-    """
-    if ask is None:
-        return example
-    question = ask(example.question)
+def _with_question(example: Example, question: str) -> Example:
     if isinstance(example, Passage):
         return replace(example, text=question + example.answer, prefix=len(question))
     return replace(example, question=question)

@@ -131,8 +131,8 @@ def answered(model: LanguageModel, pairs: Sequence[Pair]) -> list[Pair]:
         model.model, [encoder.prompt_ids(question) for question, _ in pairs], budgets=[REPLY_TOKENS] * len(pairs),
         end_ids=encoder.end_ids, pad_id=encoder.pad_id, slots=64, progress=None,
     )  # fmt: skip
-    said = {index: encoder.decode_answer(reply.ids) for index, reply in replies}
-    return [pair for index, pair in enumerate(pairs) if whole_word_pattern(pair[1], any_case=True).search(said[index])]
+    texts = {index: encoder.decode_answer(reply.ids) for index, reply in replies}
+    return [pair for index, pair in enumerate(pairs) if whole_word_pattern(pair[1], any_case=True).search(texts[index])]
 
 
 def measurable(model: LanguageModel, pairs: Sequence[Pair], by: Measure) -> list[Pair]:

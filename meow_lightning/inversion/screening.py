@@ -106,8 +106,8 @@ def _sentences(line: str) -> list[str]:
 
 
 def _repeats(answer: str, question: str) -> bool:
-    words, asked, content = words_of(answer), words_of(question), keys_of(answer) - OPPOSITE
-    known = {*pairwise(asked), *zip(asked, asked[1:], asked[2:], strict=False)}
+    words, given, content = words_of(answer), words_of(question), keys_of(answer) - OPPOSITE
+    known = {*pairwise(given), *zip(given, given[1:], given[2:], strict=False)}
     threes = [three for three in zip(words, words[1:], words[2:], strict=False) if three not in known]
     twos = [two for two in pairwise(words) if two not in known and content.issuperset(two)]
     if len(set(threes)) < len(threes) or len(set(twos)) < len(twos):
@@ -121,10 +121,10 @@ def _repeats(answer: str, question: str) -> bool:
 def _misses(answer: str, fact: Fact) -> bool:
     question_keys, names = keys_of(fact.question), values_of(fact.question)
     new = values_of(fact.answer) - question_keys
-    asked = bool(new) and bool(_NAMED.search(_QUOTED.sub(" ", fact.question))) and not _OPEN.match(fact.question)
+    wants_value = bool(new) and bool(_NAMED.search(_QUOTED.sub(" ", fact.question))) and not _OPEN.match(fact.question)
     if not keys_of(answer) - question_keys or _renames(answer, names):
         return True
-    if not asked:
+    if not wants_value:
         return bool(names & values_of(fact.answer)) and not names & values_of(answer)
     titles = [each for each in _QUOTED.findall(fact.answer) if each.strip(" .,") not in fact.question]
     if titles and all(each.strip(" .,") in fact.question for each in _QUOTED.findall(answer)):

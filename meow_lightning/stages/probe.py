@@ -33,13 +33,13 @@ class Probe(Stage):
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe one short generation per question, and the scoring of its texts where they are compared."""
-        facts, asked = _questions(artifact.inputs), artifact.settings["probe"]
-        scored = [each.target for fact in facts for each in _options(fact)] if asked["options"] else []
+        facts, settings = _questions(artifact.inputs), artifact.settings["probe"]
+        scored = [each.target for fact in facts for each in _options(fact)] if settings["options"] else []
         answers = sum(estimated_length(text) + 1 for text in scored)
         prompts = sum(planner.tokens(fact) for fact in facts)
-        generated = len(facts) * asked["max_new_tokens"]
+        generated = len(facts) * settings["max_new_tokens"]
         load = planner.inference_load(
-            facts, texts=len(scored), prompts=len(facts), generated=asked["max_new_tokens"], shared=False,
+            facts, texts=len(scored), prompts=len(facts), generated=settings["max_new_tokens"], shared=False,
             gradient=False,
         )  # fmt: skip
         return InferenceWork(
@@ -61,11 +61,11 @@ class Probe(Stage):
         """
         from meow_lightning.generation.engine import continue_greedily
 
-        facts, asked = _questions(work.inputs), work.settings["probe"]
+        facts, settings = _questions(work.inputs), work.settings["probe"]
         check_unchanged("dataset.questions", digest_of(facts, ASKED_FIELDS), work.settings["questions"])
         model, codec = evaluator(work)
         prompts = [codec.generation_prompt_ids(fact.question, False) for fact in facts]
-        budgets = [min(asked["max_new_tokens"], codec.context - len(prompt)) for prompt in prompts]
+        budgets = [min(settings["max_new_tokens"], codec.context - len(prompt)) for prompt in prompts]
         slots = adaptive_batch_size(
             work, model, tokens=max(map(len, prompts)), generated=max(budgets), shared=False
         )  # fmt: skip
@@ -75,13 +75,16 @@ class Probe(Stage):
             from meow_lightning.evaluation.metrics.probability import mean_logp
 
             texts = [codec.reference(*each) for number in numbers for each in _options(facts[number])]
-            scored = texts if asked["options"] else []
+            scored = texts if settings["options"] else []
             batch = work.runtime.eval_batch_size
             rows = dict(loglikelihoods(model, scored, pad_id=codec.pad_id, batch=batch, progress=None))
             likelihoods = iter([mean_logp(rows[place].logps) for place in range(len(scored))])
-            asked_now, allowed = [prompts[number] for number in numbers], [budgets[number] for number in numbers]
+            batch_prompts, batch_budgets = (
+                [prompts[number] for number in numbers],
+                [budgets[number] for number in numbers],
+            )
             greedy = continue_greedily(
-                model, asked_now, budgets=allowed, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots,
+                model, batch_prompts, budgets=batch_budgets, end_ids=codec.end_ids, pad_id=codec.pad_id, slots=slots,
                 progress=progress,
             )  # fmt: skip
             generated = dict(greedy)
@@ -92,7 +95,7 @@ class Probe(Stage):
                     number,
                     ProbedAnswer(
                         facts[number].id,
-                        start=codec.decode_answer(ids[: asked["answer_tokens"]], False),
+                        start=codec.decode_answer(ids[: settings["answer_tokens"]], False),
                         text=codec.decode_answer(ids, False),
                         option=max(range(len(own)), key=own.__getitem__) if own else None,
                     ),

@@ -26,7 +26,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.memo import meow_format
 from meow_lightning.memo.cli_options import as_flags, measure_of, options, prompt_of, score_suffix
 from meow_lightning.memo.measure import BATCHES_PER_CHUNK, Text, score_texts
-from meow_lightning.models.checkpoint import check, has_chat_template
+from meow_lightning.models.checkpoint import check, format_of
 from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
 from meow_lightning.resources.throughput import Throughput
@@ -59,7 +59,7 @@ def _model(source: str) -> Path:
 def _inspect_template(chosen: Namespace, by: By) -> None:
     """Check a chat template in a separate process, since it may never return; loading finds other problems."""
     prompt = prompt_of(chosen, by)
-    if prompt["template"] not in ("chat", "auto") or not has_chat_template(chosen.model):
+    if prompt["template"] not in ("chat", "auto") or not format_of(chosen.model).has_chat_template(chosen.model):
         return
     folder = str(chosen.model)
     candidate = Candidate(name=f"--model={folder}", weights=folder, tokenizer=folder, prompt=prompt, attention="sdpa")

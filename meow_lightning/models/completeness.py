@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.models.checkpoint import shards
+from meow_lightning.models.pretrained_folder import shards
 
 MAX_SHOWN = 3  # names in a message
 LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")

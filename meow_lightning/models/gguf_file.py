@@ -108,18 +108,18 @@ def read_header(path: Path) -> Header:
     return _read_header(path, stat.st_size, stat.st_mtime_ns)
 
 
-def config_of_header(path: Path) -> dict[str, Any]:
+def config(path: Path) -> dict[str, Any]:
     """Return the dimensions of a model under the names of a ``config.json``, for estimates."""
     header = read_header(path)
     architecture = header.architecture
-    config: dict[str, Any] = {"model_type": MODEL_TYPES.get(architecture, architecture)}
+    values: dict[str, Any] = {"model_type": MODEL_TYPES.get(architecture, architecture)}
     for theirs, ours in SIZES.items():
         value = header.metadata.get(f"{architecture}.{theirs}")
         if value is not None:
-            config[ours] = max(value) if isinstance(value, tuple) else value
-    config["vocab_size"] = embeddings(path)
-    config["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in header.tensors)
-    return config
+            values[ours] = max(value) if isinstance(value, tuple) else value
+    values["vocab_size"] = embeddings(path)
+    values["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in header.tensors)
+    return values
 
 
 def parameters(path: Path) -> int:
@@ -133,9 +133,19 @@ def embeddings(path: Path) -> int | None:
     return shapes[0][-1] if shapes else None
 
 
-def tokens(path: Path) -> int:
-    """Return the number of tokens of the tokenizer; 0 for a file without one."""
-    return int(read_header(path).metadata.get("tokenizer.ggml.tokens", 0))
+def missing_tokenizer(path: Path) -> str | None:
+    """Describe a missing tokenizer; ``None`` if the file has one."""
+    return None if tokens(path) else "has no tokenizer (tokenizer.ggml.tokens)"
+
+
+def largest_id(path: Path) -> int | None:
+    """Return the largest token id of the tokenizer; ``None`` for a file without one."""
+    return tokens(path) - 1 if tokens(path) else None
+
+
+def names_end_token(path: Path) -> bool:
+    """Whether the tokenizer has an end token."""
+    return bool(end_ids(path))
 
 
 def has_chat_template(path: Path) -> bool:
@@ -148,6 +158,11 @@ def end_ids(path: Path) -> frozenset[int]:
     metadata = read_header(path).metadata
     named = (metadata.get(f"tokenizer.ggml.{name}") for name in END_TOKENS)
     return frozenset(int(each) for each in named if each is not None)
+
+
+def tokens(path: Path) -> int:
+    """Count the tokens of the tokenizer; 0 for a file without one."""
+    return int(read_header(path).metadata.get("tokenizer.ggml.tokens", 0))
 
 
 def rounding_note(path: Path) -> str | None:

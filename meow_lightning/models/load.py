@@ -23,7 +23,6 @@ from transformers.models.auto.modeling_auto import (
 
 from meow_lightning.data.prompting import PromptEncoder, special_tokens
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import METHOD
 from meow_lightning.models.completeness import check_activation, check_complete, check_finite, check_loading_info
 from meow_lightning.models.float64 import float64_forward
 from meow_lightning.models.from_gguf import (
@@ -33,6 +32,7 @@ from meow_lightning.models.from_gguf import (
     split_digits,
     with_end_tokens,
 )
+from meow_lightning.models.pretrained_folder import METHOD
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}

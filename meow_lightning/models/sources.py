@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError, invalid_option, suggestion
-from meow_lightning.models.checkpoint import missing_tokenizer, missing_weights
 from meow_lightning.models.gguf_file import SUFFIX, is_gguf
+from meow_lightning.models.pretrained_folder import missing_tokenizer, problem
 from meow_lightning.store.durable import write_json
 
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -175,7 +175,7 @@ def locate(source: Source, *, weights: bool, fetch: bool) -> Path:
     # The hub's patterns match subfolders, which may contain checkpoints and other weight formats.
     query: dict[str, Any] = {"revision": source.revision, "allow_patterns": patterns, "ignore_patterns": "*/*"}
     folder = _cached(source, query)
-    if folder is not None and (missing_weights if weights else missing_tokenizer)(folder) is None:
+    if folder is not None and (problem if weights else missing_tokenizer)(folder) is None:
         return folder
     if not fetch:
         raise UserError(f"{source.option}={source} is incomplete in the cache; run without plan=true to download it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,8 +11,7 @@ from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import missing_weights, parameters
-from meow_lightning.models.gguf_file import config_of_header
+from meow_lightning.models.checkpoint import format_of
 from meow_lightning.models.sources import config_of, parse
 from meow_lightning.planning.model_inputs import is_root
 from meow_lightning.resources.cost import disk_needed, inference_flops, training_flops
@@ -89,10 +87,8 @@ class Planner:
             return tiny_dims(root.settings["architecture"], root.settings["vocab_size"])
         source = parse(root.inputs["given"]["option"], root.inputs["given"]["weights"], words=())
         path = config_of(source)
-        config = (
-            config_of_header(path) if path.is_file() else json.loads((path / "config.json").read_text(encoding="utf-8"))
-        )
-        return dims_of(config, parameters=None if missing_weights(path) else parameters(path))
+        stored = format_of(path)
+        return dims_of(stored.config(path), parameters=None if stored.problem(path) else stored.parameters(path))
 
     def weights(self, artifact: Artifact) -> int:
         """Count the weights of the model behind an artifact; 0 if they are unknown."""

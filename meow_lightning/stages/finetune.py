@@ -127,9 +127,10 @@ def _report_end(work: StageContext, method: FineTune, plan: BatchPlan) -> None:
 
 def _link_provided(work: StageContext) -> None:
     """Link the files of a provided model, after checking that model and tokenizer match."""
-    from meow_lightning.models.checkpoint import check, link
+    from meow_lightning.models.checkpoint import check
     from meow_lightning.models.completeness import check_stored
     from meow_lightning.models.load import read_model_files
+    from meow_lightning.models.pretrained_folder import link
     from meow_lightning.models.sources import identity, locate, parse
 
     sources, folder = work.inputs["given"], model_folder(work.folder)

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import (
-    check,
-    check_tokenizer_fits,
+from meow_lightning.models.checkpoint import check, check_tokenizer_fits
+from meow_lightning.models.pretrained_folder import (
     embeddings,
     header,
     largest_id,
     link,
     missing_tokenizer,
-    missing_weights,
     parameters,
+    problem,
     read,
     shards,
 )
@@ -69,7 +68,7 @@ def told(model: Path, tokenizer: Path | None = None) -> str:
 
 def test_a_whole_model_is_accepted_and_counted(model):
     check(OPTION, model, model)
-    assert missing_weights(model) is None
+    assert problem(model) is None
     assert missing_tokenizer(model) is None
     assert parameters(model) == 2 * 3 + 4
     assert sorted(header(model / "model.safetensors")) == ["__metadata__", "a", "b"]

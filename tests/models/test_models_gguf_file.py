@@ -8,8 +8,8 @@ import pytest
 from helpers.gguf import small_model, write_gguf
 
 from meow_lightning.models import gguf_file
-from meow_lightning.models.checkpoint import check, missing_weights
-from meow_lightning.models.gguf_file import config_of_header, is_gguf, parameters, problem, rounding_note
+from meow_lightning.models.checkpoint import check, format_of
+from meow_lightning.models.gguf_file import config, is_gguf, parameters, problem, rounding_note
 from meow_lightning.resources.training_memory import dims_of
 
 
@@ -28,7 +28,7 @@ def test_a_header_says_what_estimates_need(file):
     model, tokenizer = small_model()
     assert problem(file) is None
     assert parameters(file) == model.num_parameters()
-    assert dims_of(config_of_header(file), parameters=parameters(file)) == dims_of(
+    assert dims_of(config(file), parameters=parameters(file)) == dims_of(
         model.config.to_dict(), parameters=model.num_parameters()
     )
     assert gguf_file.tokens(file) == len(tokenizer)
@@ -121,4 +121,4 @@ def test_without_the_package_nothing_is_read(file, monkeypatch):
 
 
 def test_a_folder_with_only_a_file_names_the_file(file, tmp_path):
-    assert missing_weights(tmp_path) == f"has no config.json; give the GGUF file in it, {file}"
+    assert format_of(tmp_path).problem(tmp_path) == f"has no config.json; give the GGUF file in it, {file}"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from meow_lightning.models.checkpoint import parameters
+from meow_lightning.models.pretrained_folder import parameters
 
 
 def shard(path, tensors):

@@ -9,7 +9,7 @@ from typing import Literal
 from meow_lightning.config.model_options import ReleasedCheckpoints
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.errors import UserError, invalid_option
-from meow_lightning.models.checkpoint import check_tokenizer_fits, missing_tokenizer, names_end_token
+from meow_lightning.models.checkpoint import check_tokenizer_fits, format_of
 from meow_lightning.models.gguf_file import rounding_note
 from meow_lightning.models.sources import Source, identity, parse, pin_revision, weights_identity
 
@@ -192,4 +192,6 @@ class Roles:
 
 def _has_tokenizer(folder: Path) -> bool:
     """Whether a model's folder or GGUF file holds a tokenizer that fits the model."""
-    return missing_tokenizer(folder) is None and names_end_token(folder) and check_tokenizer_fits(folder, folder)
+    stored = format_of(folder)
+    complete = stored.missing_tokenizer(folder) is None and stored.names_end_token(folder)
+    return complete and check_tokenizer_fits(folder, folder)

@@ -79,7 +79,7 @@ class Weights(Mapping[str, "torch.Tensor"]):
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open
 
-        from meow_lightning.models.checkpoint import shards
+        from meow_lightning.models.pretrained_folder import shards
 
         self._files = [safe_open(path, framework="pt") for path in shards(folder)]
         self._files_by_name = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118 - no mapping

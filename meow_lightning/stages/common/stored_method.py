@@ -11,7 +11,7 @@ from typing import Any
 from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.models.checkpoint import METHOD
+from meow_lightning.models.pretrained_folder import METHOD
 from meow_lightning.store.durable import write_json
 
 

@@ -10,8 +10,8 @@ from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.task_vector import TaskVector
-from meow_lightning.models.checkpoint import missing_weights
 from meow_lightning.models.load import load_model
+from meow_lightning.models.pretrained_folder import problem
 from meow_lightning.stages.common.stored_method import has_own_inference, method_of, write_method
 
 NODE = {"_target_": "helpers.assistant.Assistant", "weight": 0.5}
@@ -50,8 +50,8 @@ def test_anything_but_a_method_is_damage(tmp_path: Path, content: str) -> None:
 
 def test_such_a_model_is_not_taken_for_a_plain_one(tmp_path: Path, tiny) -> None:
     tiny.save_pretrained(tmp_path)
-    assert missing_weights(tmp_path) is None
+    assert problem(tmp_path) is None
     write_method(tmp_path, Assistant(weight=0.5), NODE)
-    assert "its own inference" in str(missing_weights(tmp_path))
+    assert "its own inference" in str(problem(tmp_path))
     with pytest.raises(UserError, match=r"its own inference \(method.json\)"):
         load_model(tmp_path, dtype="float32", attention="sdpa")

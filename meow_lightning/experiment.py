@@ -252,7 +252,11 @@ def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> li
     from meow_lightning.stages.results.score import ScoreResult
 
     select = run.report.settings["options"]["method"]["select"]
-    return warnings(selection(ScoreResult.read(store.path(scored)).texts, k=select["k"], strategy=select["strategy"]))
+    texts, baseline = (
+        ScoreResult.read(store.path(each)).texts if each is not None else []
+        for each in (scored, run.rounds[0].baseline_scores)
+    )
+    return warnings(selection(texts, k=select["k"], strategy=select["strategy"], baseline=baseline))
 
 
 def publish(config: RunConfig, store: Store, run: RunGraph) -> Path | None:

@@ -10,7 +10,7 @@ import yaml
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load("""
-method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
@@ -30,15 +30,15 @@ method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {
   global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/meow: {select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
+method/meow: {select: {k: 3, strategy: largest, baseline: none, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_kl: {retain: kl, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+method/meow_kl: {retain: kl, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
   lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 20, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_loop: {select: {k: 1, strategy: largest, rows: selected}, rounds: {count: 4,
+method/meow_loop: {select: {k: 1, strategy: largest, baseline: none, rows: selected}, rounds: {count: 4,
   memorized_above: {default: 0.5, tiny: 0.95}, cut_unit: words, requery: memorized, candidates: 2, k: 1,
   max_requests: null}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
-method/meow_retain: {retain: ce, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+method/meow_retain: {retain: ce, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
   lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 20, tiny: 8}, global_batch_size: {default: 32, tiny: 22}}
 method/none: {}
 method/npo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},

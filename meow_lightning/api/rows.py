@@ -80,6 +80,11 @@ def selected_facts(
     written = invert(dataset, seed=seed) if inverted is None else list(inverted)
     if select is None:
         return written
+    if select.baseline != "none":
+        raise UserError(
+            f"method.select.baseline={select.baseline} needs a second model, which takes the pipeline: use meow.run, "
+            "or set method.select.baseline=none"
+        )
     scores = score(start, written, measure=measure)
     return select_inverted(written, scores, k=select.k, strategy=select.strategy, rows=select.rows, seed=seed)
 

@@ -60,6 +60,13 @@ class Select(Options):
     """Order of selection by MEMO."""
     rows: Literal["selected", "official"]
     """Rows of the selected facts that are trained."""
+    baseline: Literal["none", "base", "retain"]
+    """Model that never saw the facts, whose MEMO is subtracted from the target's before the selection."""
+
+    @property
+    def keyed(self) -> dict[str, Any]:
+        """The options that results depend on: a baseline only where one is chosen."""
+        return {name: value for name, value in self.plain().items() if (name, value) != ("baseline", "none")}
 
     @classmethod
     def missing_option(cls, name: str, data: Mapping[str, Any]) -> Mistake | None:

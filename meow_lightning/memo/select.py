@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.types import ScoredText
 
 Strategy = Literal["largest", "smallest", "random"]
 Layout = Literal["selected", "official"]
@@ -22,7 +24,7 @@ def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fa
     ties are broken by position.
 
     Args:
-        scores: MEMO of every candidate of the fact, by position, each 0 to 1.
+        scores: MEMO of every candidate of the fact, by position, each 0 to 1, or differences of two models' MEMO.
         k: Number of candidates to select, 1 to the number of candidates.
         strategy: ``largest`` or ``smallest`` MEMO first, or ``random``, which ignores the scores.
         seed: Seed of ``random``; together with the fact it determines the draw, independent of global random state.
@@ -41,6 +43,23 @@ def select(scores: Sequence[float], *, k: int, strategy: Strategy, seed: int, fa
         return random.Random(f"{seed}:{fact}").sample(range(len(scores)), k)
     sign = -1.0 if strategy == "largest" else 1.0
     return sorted(range(len(scores)), key=lambda position: (sign * scores[position], position))[:k]
+
+
+def relative(texts: Sequence[ScoredText], baseline: Sequence[ScoredText]) -> list[ScoredText]:
+    """Subtract the scores that a model without the facts gives: ``MEMO(target) - MEMO(baseline)``, -1 to 1.
+
+    The scores of windows are those of the target.
+
+    Args:
+        texts: Candidates of any facts with the target model's scores.
+        baseline: The same candidates with the baseline's scores, in any order; those without are dropped.
+    """
+    scores = {(text.fact, text.position): text.score for text in baseline}
+    return [
+        replace(text, score=text.score - scores[text.fact, text.position])
+        for text in texts
+        if (text.fact, text.position) in scores
+    ]
 
 
 def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:

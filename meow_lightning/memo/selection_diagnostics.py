@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from meow_lightning.memo.select import Strategy, select
+from meow_lightning.memo.select import Strategy, relative, select
 from meow_lightning.types import ScoredText
 
 # If ``largest`` and ``smallest`` share this much of their selections, at most a third of the rows differ in a
@@ -25,6 +25,22 @@ PAIRS = 40
 # Candidate order then decides the selection in one fact of four. In MEOW's score files at most 4% have any ties.
 TIED = 0.25
 DIGITS = 9  # scores are means of a few fractions: further decimals are summation error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How alike a model that never saw the facts and the target model score the candidates of a fact.
+
+    What both prefer is wording that any model finds easy, not memory of the facts.
+
+    Attributes:
+        correlation: Pearson's correlation of the two models' scores, each centred within its fact; ``None`` if
+            undefined.
+        shared: Overlap of the k candidates with the largest scores of either model, as a share of k, mean over facts.
+    """
+
+    correlation: float | None
+    shared: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +65,7 @@ class Selection:
         spearman_within: The same for the ranks of the centred values.
         spread: Largest minus smallest score of a fact, mean over facts, 0 to 1.
         tied: Number of facts in which the last selected and the first unselected score are equal.
+        agreement: Agreement with the baseline, whose scores are then subtracted everywhere above; ``None`` without one.
     """
 
     facts: int
@@ -68,15 +85,19 @@ class Selection:
     spearman_within: float | None
     spread: float
     tied: int
+    agreement: Agreement | None = None
 
 
-def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Selection:
+def selection(
+    texts: Sequence[ScoredText], *, k: int, strategy: Strategy, baseline: Sequence[ScoredText] = ()
+) -> Selection:
     """Compute the statistics of selecting k candidates per fact.
 
     Args:
         texts: All candidates of all facts; within a fact, in the order that breaks ties.
         k: Number selected per fact, from 1; facts with fewer candidates use all of them.
         strategy: Selection strategy.
+        baseline: The candidates with the scores of ``method.select.baseline``; empty without one.
 
     Raises:
         ValueError: No candidates.
@@ -84,9 +105,7 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
     """
     if not texts:
         raise ValueError("there are no candidates to select from")
-    facts: dict[str, list[ScoredText]] = {}
-    for text in texts:
-        facts.setdefault(text.fact, []).append(text)
+    facts = _by_fact(relative(texts, baseline) if baseline else texts)
     scores = [[text.score for text in group] for group in facts.values()]
     lengths = [[float(words(text.answer)) for text in group] for group in facts.values()]
     counts = [len(group) for group in scores]
@@ -105,7 +124,40 @@ def selection(texts: Sequence[ScoredText], *, k: int, strategy: Strategy) -> Sel
         pearson_within=pearson(own_scores, own_lengths), spearman_within=spearman(own_scores, own_lengths),
         spread=statistics.fmean(max(group) - min(group) for group in scores),
         tied=sum(tied(group, k=k, strategy=strategy) for group in scores),
+        agreement=agreement(texts, baseline, k=k) if baseline else None,
     )  # fmt: skip
+
+
+def agreement(texts: Sequence[ScoredText], baseline: Sequence[ScoredText], *, k: int) -> Agreement:
+    """Compare the scores of two models for the candidates that both have.
+
+    Args:
+        texts: Candidates with the target model's scores.
+        baseline: Candidates with the baseline's scores.
+        k: Number selected per fact, from 1; of facts with fewer candidates all are selected.
+    """
+    others = {(text.fact, text.position): text.score for text in baseline}
+    pairs = [
+        [(text.score, others[fact, text.position]) for text in group if (fact, text.position) in others]
+        for fact, group in _by_fact(texts).items()
+    ]
+    first, second = ([[pair[side] for pair in group] for group in pairs if group] for side in (0, 1))
+    taken = [min(k, len(group)) for group in first]
+    both = (
+        len({*_largest(own, n)} & {*_largest(other, n)}) for own, other, n in zip(first, second, taken, strict=True)
+    )
+    return Agreement(correlation=pearson(centred(first), centred(second)), shared=sum(both) / sum(taken))
+
+
+def _largest(scores: Sequence[float], k: int) -> list[int]:
+    return select(scores, k=k, strategy="largest", seed=0, fact="")
+
+
+def _by_fact(texts: Sequence[ScoredText]) -> dict[str, list[ScoredText]]:
+    facts: dict[str, list[ScoredText]] = {}
+    for text in texts:
+        facts.setdefault(text.fact, []).append(text)
+    return facts
 
 
 def words(text: str) -> int:
@@ -119,7 +171,7 @@ def shared(scores: Sequence[float], *, k: int) -> int:
     Without ties this equals :func:`shared_at_least`; any excess is due to ties, which both strategies break by
     position.
     """
-    largest = select(scores, k=k, strategy="largest", seed=0, fact="")
+    largest = _largest(scores, k)
     smallest = select(scores, k=k, strategy="smallest", seed=0, fact="")
     return len({*largest} & {*smallest})
 
@@ -134,7 +186,7 @@ def wordiest_first(scores: Sequence[float], lengths: Sequence[float]) -> float:
 
     A random choice among n candidates therefore gives ``1 / n`` on average, however many are equally long.
     """
-    (first,) = select(scores, k=1, strategy="largest", seed=0, fact="")
+    (first,) = _largest(scores, 1)
     return 1 / list(lengths).count(max(lengths)) if lengths[first] == max(lengths) else 0.0
 
 
@@ -191,7 +243,7 @@ def warnings(stats: Selection) -> list[str]:
         ]
     sentences = [_count(stats)]
     if stats.strategy != "random":
-        sentences += [_ties(stats), _spread(stats), _length(stats)]
+        sentences += [_ties(stats), _spread(stats), _length(stats), _wording(stats)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -244,4 +296,16 @@ def _length(stats: Selection) -> str:
         f"wordiest candidate scores highest in {stats.wordiest_first:.0%} of the facts (by chance "
         f"{stats.wordiest_by_chance:.0%}), so MEMO ranks by length rather than memory; write candidates of "
         f"similar length{ends}"
+    )
+
+
+def _wording(stats: Selection) -> str:
+    found = stats.agreement
+    if found is None or found.correlation is None or found.correlation < FOLLOWS or stats.candidates < PAIRS:
+        return ""
+    return (
+        f"a model that never saw the facts scores the candidates of a fact alike (correlation {found.correlation:.2f}; "
+        f"it prefers {found.shared * stats.k:.1f} of the target's {stats.k}, by chance "
+        f"{stats.shared_by_chance * stats.k:.1f}), so MEMO by itself ranks wording rather than memory; its scores are "
+        "subtracted, as method.select.baseline asks"
     )

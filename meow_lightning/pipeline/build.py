@@ -59,7 +59,8 @@ def graph(config: RunConfig) -> RunGraph:
     }
     results = evaluate(ctx, evaluation, ability.unmeasured)
     inputs = ReportInputs(
-        results=results, probe=probe, models=models, evaluation=evaluation, verifications=verifications,
+        results=results, probe=probe, baseline=rounds[0].baseline_scores if rounds else None, models=models,
+        evaluation=evaluation, verifications=verifications,
         proposed=rounds[-1].proposed if rounds else None, filtered=rounds[-1].filtered if rounds else None,
         rounds=_shown_rounds(rounds),
     )  # fmt: skip

@@ -21,6 +21,7 @@ class Round:
         proposed: The teacher's replies.
         filtered: The inverted facts kept so far, those of earlier rounds first.
         candidate_scores: MEMO of the new inverted facts on the target model.
+        baseline_scores: The same on the model of ``method.select.baseline``; ``None`` without one.
         unlearned: The target model after training on the selected ones.
         scores: MEMO of the true answers on that model, cut as the rounds measure it; ``None`` for a method that
             does not unlearn in rounds, whose model is scored as the target model is.
@@ -31,6 +32,7 @@ class Round:
     proposed: Artifact
     filtered: Artifact
     candidate_scores: Artifact
+    baseline_scores: Artifact | None
     unlearned: Artifact
     scores: Artifact | None
     verification: Artifact | None

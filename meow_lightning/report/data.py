@@ -48,6 +48,7 @@ class ReportData:
         results: The numbers.
         rows: Predictions by role (``target``, ``retain``, ``unlearned``); a role may be absent.
         memo: MEMO by role, then ``"answers"`` or ``"candidates"``; either may be absent.
+        baseline: MEMO of the inverted answers under the model of ``method.select.baseline``; empty without one.
         selected: Candidate positions that were trained on, by fact id; empty if the method selects none.
         inverted: All inverted answers.
         dropped: The inverted answers that were filtered out.
@@ -72,6 +73,7 @@ class ReportData:
     results: Results
     rows: dict[str, list[AnswerRow]]
     memo: dict[str, dict[str, list[ScoredText]]]
+    baseline: list[ScoredText]
     selected: dict[str, list[int]]
     inverted: list[InvertedFact]
     dropped: Dropped

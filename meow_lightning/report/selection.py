@@ -13,6 +13,7 @@ FIRST = {
     "smallest": "the smallest MEMO first",
     "random": "at random, whatever their MEMO",
 }
+BASELINE = "what both prefer is wording; their difference is selected by"
 LEGEND = (
     "Largest, smallest and random are selection strategies (method.select.strategy); MEMO is the target model's. "
     "Correlations lie between −1 and 1, length is in words. Within a fact: deviations from the fact's own mean, since "
@@ -27,7 +28,7 @@ def selection_of(data: ReportData) -> Selection | None:
     candidates = data.memo.get("target", {}).get("candidates")
     if not options or not candidates or not data.selected:
         return None
-    return selection(candidates, k=options["k"], strategy=options["strategy"])
+    return selection(candidates, k=options["k"], strategy=options["strategy"], baseline=data.baseline)
 
 
 def section(diagnostics: Selection | None) -> Markup:
@@ -75,6 +76,22 @@ def rows(diagnostics: Selection) -> list[tuple[str, str, str]]:
         ),
         ("MEMO against length within a fact", *_pair(diagnostics.pearson_within, diagnostics.spearman_within)),
         ("MEMO against length over all inverted answers", *_pair(diagnostics.pearson, diagnostics.spearman)),
+        *_agreement(diagnostics),
+    ]
+
+
+def _agreement(diagnostics: Selection) -> list[tuple[str, str, str]]:
+    """Describe the agreement with the baseline; empty without one."""
+    found, k = diagnostics.agreement, diagnostics.k
+    if found is None:
+        return []
+    return [
+        (
+            "answers with the largest MEMO in both the target model and the baseline",
+            f"{found.shared * k:.1f} of {k}",
+            f"a random choice shares {diagnostics.shared_by_chance * k:.1f}",
+        ),
+        ("MEMO of the target model against the baseline's within a fact", _signed(found.correlation), BASELINE),
     ]
 
 

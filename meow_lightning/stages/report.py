@@ -66,7 +66,9 @@ class Report(Stage):
             name=work.settings["name"], key=work.settings["results_key"], settings=work.settings["options"],
             settings_origin=work.settings["origin"], results=evaluated.results,
             rows=answers(work, selection_fraction=selection_fraction),
-            memo=scores(inputs.evaluation), selected=Selection.read(inputs.models.unlearned).positions,
+            memo=scores(inputs.evaluation),
+            baseline=list(ScoreResult.read(inputs.baseline).texts) if inputs.baseline else [],
+            selected=Selection.read(inputs.models.unlearned).positions,
             inverted=filtered.inverted if filtered else [], dropped=_dropped(filtered),
             curves={
                 manifests[model]["label"]: points

@@ -199,9 +199,14 @@ def _select(work: StageContext) -> list[InvertedFact]:
 
 
 def candidates(work: StageContext) -> dict[str, list[ScoredText]]:
-    """Read the new scored candidates, by fact."""
+    """Read the new scored candidates, by fact; with a baseline, their scores are differences to it."""
+    texts: Sequence[ScoredText] = ScoreResult.read(work.needs["candidate_scores"]).texts
+    if "baseline_scores" in work.needs:
+        from meow_lightning.memo.select import relative
+
+        texts = relative(texts, ScoreResult.read(work.needs["baseline_scores"]).texts)
     by_fact: dict[str, list[ScoredText]] = {}
-    for text in ScoreResult.read(work.needs["candidate_scores"]).texts:
+    for text in texts:
         by_fact.setdefault(text.fact, []).append(text)
     return by_fact
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.memo.select import layout, select
+from meow_lightning.memo.select import layout, relative, select
+from meow_lightning.types import ScoredText
 
 SCORES = [0.2, 0.6, 0.1, 0.4]
 
@@ -83,3 +84,14 @@ def test_layout_refuses() -> None:
         layout([1], rows="offical")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no candidate is selected"):
         layout([], rows="official")
+
+
+def test_a_baseline_is_subtracted_by_fact_and_position() -> None:
+    def text(fact: str, place: int, score: float) -> ScoredText:
+        return ScoredText(fact, "candidate", place, "In Lima.", score, (score,))
+
+    target = [text("a", 0, 0.5), text("a", 2, 0.75), text("b", 0, 0.25), text("b", 1, 0.5)]
+    baseline = [text("b", 0, 0.75), text("a", 2, 0.75), text("a", 0, 0.25)]
+    found = relative(target, baseline)
+    assert [(each.fact, each.position, each.score) for each in found] == [("a", 0, 0.25), ("a", 2, 0.0), ("b", 0, -0.5)]
+    assert select([each.score for each in found[:2]], k=1, strategy="largest", seed=0, fact="a") == [0]

@@ -8,7 +8,9 @@ import pytest
 from scipy import stats
 
 from meow_lightning.memo.selection_diagnostics import (
+    Agreement,
     Selection,
+    agreement,
     centred,
     pearson,
     ranks,
@@ -243,3 +245,31 @@ def test_it_needs_neither_torch_nor_scipy() -> None:
         "sys.exit(any(m in sys.modules for m in ('torch', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_agreement_of_two_models_on_the_candidates_both_scored() -> None:
+    target = [*scored("a", (0.2, 3), (0.6, 5), (0.1, 2), (0.4, 4)), *scored("b", (0.5, 1), (0.7, 6))]
+    baseline = [*scored("a", (0.3, 3), (0.1, 5), (0.2, 2), (0.9, 4)), *scored("b", (0.4, 1))]
+    found = agreement(target, baseline, k=2)
+    # fact a: the target prefers 1 and 3, the baseline 3 and 0, one of two; fact b: one candidate, and both select it
+    assert found.shared == pytest.approx((1 + 1) / (2 + 1))
+    # fact a, means .325 and .375: dx = -.125 .275 -.225 .075, dy = -.075 -.275 -.175 .525; fact b: 0 and 0
+    dx, dy = [-0.125, 0.275, -0.225, 0.075, 0.0], [-0.075, -0.275, -0.175, 0.525, 0.0]
+    assert found.correlation == pytest.approx(stats.pearsonr(dx, dy)[0])
+
+
+def test_with_a_baseline_the_differences_are_selected_by() -> None:
+    target, baseline = scored("a", (0.5, 1), (0.5, 2), (0.75, 3)), scored("a", (0.5, 1), (0.25, 2), (0.75, 3))
+    found = selection(target, k=1, strategy="largest", baseline=baseline)
+    assert found.spread == 0.25
+    assert found.agreement == agreement(target, baseline, k=1)
+    assert selection(target, k=1, strategy="largest").agreement is None
+
+
+def test_a_selection_that_follows_wording_is_reported() -> None:
+    (sentence,) = warnings(replace(TELLING, agreement=Agreement(correlation=0.78, shared=2.5 / 3)))
+    assert sentence.startswith(
+        "a model that never saw the facts scores the candidates of a fact alike (correlation 0.78"
+    )
+    assert "2.5 of the target's 3, by chance 1.1" in sentence
+    assert warnings(replace(TELLING, agreement=Agreement(correlation=0.5, shared=0.5))) == []

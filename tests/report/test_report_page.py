@@ -71,6 +71,7 @@ def made_up(roles: tuple[str, ...]) -> ReportData:
         results=evaluate(rows, memo, truth_ratio_mean="geometric"),
         rows=rows,
         memo=memo,
+        baseline=[],
         selected={"forget0": [1]},
         inverted=[
             InvertedFact("forget0", position, "q", f"In {SECRET} {word}.") for position, word in enumerate(["A", "B"])
@@ -183,7 +184,7 @@ def test_nothing_from_users_reaches_the_page_as_html(data: ReportData, tmp_path:
         replace(
             data, name=EVIL, key=EVIL, disclaimer=EVIL, notes=[EVIL], weights=EVIL, settings={"a": {EVIL: EVIL}},
             settings_origin={EVIL: EVIL}, stages=[{"label": EVIL, "key": EVIL, "seconds": 1.0}], rows=rows,
-            selected={EVIL: [0]}, inverted=[InvertedFact(EVIL, 0, EVIL, EVIL)], spread=spread,
+            baseline=[], selected={EVIL: [0]}, inverted=[InvertedFact(EVIL, 0, EVIL, EVIL)], spread=spread,
             dropped=Dropped(counts={EVIL: 1}, examples={EVIL: [(EVIL, EVIL)]}),
         ),
         tmp_path,

@@ -26,8 +26,8 @@ def data(*, k: int, strategy: str) -> ReportData:
     return ReportData(
         name="run", key="abc", settings={"method": {"name": "meow", "select": {"k": k, "strategy": strategy}}},
         settings_origin={}, results=evaluate({}, {}, truth_ratio_mean="geometric"), rows={},
-        memo={"target": {"candidates": texts}}, selected={"f0": [0], "f1": [0]}, inverted=[], curves={}, stages=[],
-        dropped=Dropped(counts={}, examples={}), weights="w",
+        memo={"target": {"candidates": texts}}, baseline=[], selected={"f0": [0], "f1": [0]},
+        inverted=[], curves={}, stages=[], dropped=Dropped(counts={}, examples={}), weights="w",
         public=True, texts=False, disclaimer="", notes=["First."], loop=None, spread=None, intervals={}, known=[],
     )  # fmt: skip
 
@@ -100,3 +100,10 @@ def test_without_a_choice_there_is_no_section(changes: dict, tmp_path: Path) -> 
     html = compact(write_report(bare, tmp_path).read_text(encoding="utf-8"))
     assert "Selection</h2>" not in html
     assert "<ul><li>First.</li></ul>" in html
+
+
+def test_a_baseline_adds_its_agreement() -> None:
+    plain = data(k=2, strategy="largest")
+    found = selection_of(replace(plain, baseline=plain.memo["target"]["candidates"]))
+    assert found is not None
+    assert [line[1] for line in rows(found)[6:]] == ["2.0 of 2", "1.00"]

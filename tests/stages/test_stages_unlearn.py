@@ -77,6 +77,15 @@ def test_selected_candidates_keep_their_position_if_some_were_not_measured(tmp_p
     ]  # fmt: skip
 
 
+def test_a_baseline_is_subtracted_before_the_selection(tmp_path: Path) -> None:
+    needs = stored(tmp_path, {"a": [0, 1, 2]}, {"a": {0: 0.9, 1: 0.5, 2: 0.4}})
+    (tmp_path / "baseline_scores").mkdir()
+    store_scores(tmp_path / "baseline_scores", [("a", 0, 0.9), ("a", 1, 0.0), ("a", 2, 0.1)])
+    task = work(tmp_path, needs=needs | {"baseline_scores": tmp_path / "baseline_scores"})
+    _select(task)
+    assert selected(task) == {"a": [1, 2]}
+
+
 def test_a_random_pick_depends_on_the_seed(tmp_path: Path) -> None:
     every = {str(fact): list(range(8)) for fact in range(20)}
     needs = stored(tmp_path, every, {fact: dict.fromkeys(places, 0.5) for fact, places in every.items()})

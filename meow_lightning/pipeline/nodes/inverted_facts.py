@@ -49,7 +49,7 @@ def _teacher(ctx: BuildContext, writer: type[Writer]) -> Artifact:
     """
     if not writer.samples_base_model:
         return teacher_model(ctx)
-    if ctx.roles.base is None and ctx.config.model.architecture is None:
+    if not ctx.roles.has_base:
         name = ctx.config.inversion.name
         raise UserError(
             f"inversion={name} is invalid: expected a run with a base model, which never knew the facts, but only "

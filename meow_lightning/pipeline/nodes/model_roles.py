@@ -52,7 +52,7 @@ class Roles:
         self.retain_predictions: str | None = config.evaluation.retain_predictions
         disabled = self.model.retain == NONE or self.retain_predictions is not None
         self.retain = None if disabled else self._role("retain")
-        if self.target is None and not self._can_finetune:
+        if self.target is None and not self.has_base:
             name = self.model.name
             raise UserError(
                 f"model={name} needs model.target=FOLDER (a model that knows the facts) or model.base=FOLDER (one to "
@@ -86,8 +86,8 @@ class Roles:
         return other_weights == target_weights
 
     @property
-    def _can_finetune(self) -> bool:
-        """Whether a base can be fine-tuned: a provided one or one trained here."""
+    def has_base(self) -> bool:
+        """Whether there is a base to fine-tune: a provided one or one trained here."""
         return self.base is not None or self.model.architecture is not None
 
     @property
@@ -97,7 +97,7 @@ class Roles:
             return "a log replaces the retain model (evaluation.retain_predictions) and does not contain this metric"
         if self.model.retain == NONE:
             return "there is no retain model (model.retain=none)"
-        if self.retain is None and not self._can_finetune:
+        if self.retain is None and not self.has_base:
             return (
                 "there is no retain model: only model.target is provided; set model.retain=FOLDER (a model that never "
                 "saw the forget set) or model.base=FOLDER to fine-tune one here"

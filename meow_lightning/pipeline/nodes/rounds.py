@@ -12,10 +12,11 @@ from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import BuildContext, Repetition
 from meow_lightning.pipeline.nodes.inverted_facts import filter_replies, propose
-from meow_lightning.pipeline.nodes.models import InitialModels
+from meow_lightning.pipeline.nodes.models import InitialModels, base_model
 from meow_lightning.pipeline.nodes.predict import predict_under_own_protocol
 from meow_lightning.pipeline.nodes.score import cut_every, score_answers, score_candidates, verify
 from meow_lightning.pipeline.nodes.unlearn import unlearn
+from meow_lightning.store.artifact import Artifact
 
 
 def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
@@ -54,6 +55,9 @@ def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], earli
         previous=previous.filtered if previous else None,
     )
     selection = {"filtered": filtered, "candidate_scores": candidate_scores}
+    baseline_scores = _baseline_scores(ctx, label, models, filtered, previous)
+    if baseline_scores is not None:
+        selection["baseline_scores"] = baseline_scores
     if previous is not None:
         selection["previous"] = previous.unlearned
     unlearned = unlearn(ctx, name, models, selection)
@@ -72,9 +76,41 @@ def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], earli
             ctx, name, unlearned, ("forget",), previous=previous.predictions if previous else None
         )
     return Round(
-        proposed=proposed, filtered=filtered, candidate_scores=candidate_scores, unlearned=unlearned, scores=scores,
-        verification=verification, predictions=predictions,
+        proposed=proposed, filtered=filtered, candidate_scores=candidate_scores, baseline_scores=baseline_scores,
+        unlearned=unlearned, scores=scores, verification=verification, predictions=predictions,
     )  # fmt: skip
+
+
+def _baseline_scores(
+    ctx: BuildContext, label: str, models: InitialModels, filtered: Artifact, previous: Round | None
+) -> Artifact | None:
+    """Score the new inverted facts on the model of ``method.select.baseline``; ``None`` without one.
+
+    Raises:
+        UserError: The run has no such model.
+    """
+    name = ctx.select.baseline
+    if name == "none":
+        return None
+    if name == "base" and not ctx.roles.has_base:
+        raise _no_baseline(name, "only the target model is provided")
+    if name == "retain" and models.retain is None:
+        raise _no_baseline(name, str(ctx.roles.retain_missing_reason))
+    model = models.retain if name == "retain" else None
+    return score_candidates(
+        ctx,
+        f"{name} candidates {label}".strip(),
+        base_model(ctx) if model is None else model,
+        filtered,
+        previous=previous.filtered if previous else None,
+    )
+
+
+def _no_baseline(name: str, reason: str) -> UserError:
+    return UserError(
+        f"method.select.baseline={name} needs a {name} model, but {reason}; set model.{name}=FOLDER or "
+        "method.select.baseline=none"
+    )
 
 
 def _check_select(ctx: BuildContext) -> None:

@@ -56,8 +56,9 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         ctx: The run.
         label: Role of the model.
         models: The models before unlearning.
-        selection: Results to select inverted facts from: ``filtered``, ``candidate_scores`` and, from the second
-            round on, ``previous``, the previous round's model; empty for a method without inverted facts.
+        selection: Results to select inverted facts from: ``filtered``, ``candidate_scores``, with a baseline
+            ``baseline_scores``, and from the second round on ``previous``, the previous round's model; empty for a
+            method without inverted facts.
     """
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
@@ -66,7 +67,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
     if selection:
-        settings["select"] = ctx.select.plain()
+        settings["select"] = ctx.select.keyed
         if "previous" not in selection:  # too few inverted facts matter only in the first round
             inputs["on_shortage"] = ctx.config.inversion.on_shortage
         elif ctx.repetition is not None:

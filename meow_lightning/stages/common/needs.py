@@ -134,6 +134,7 @@ class ReportInputs(Generic[T]):
     Attributes:
         results: The metrics.
         probe: The target model's answers that the dataset's splits depend on; ``None`` for other datasets.
+        baseline: MEMO of the inverted facts on a model that never saw the facts; ``None`` if selection uses none.
         proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
         filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
@@ -144,6 +145,7 @@ class ReportInputs(Generic[T]):
 
     results: T
     probe: T | None
+    baseline: T | None
     proposed: T | None
     filtered: T | None
     models: RunModels[T]
@@ -155,7 +157,7 @@ class ReportInputs(Generic[T]):
         """Name every result for the stage, in the order in which the report lists them."""
         named: dict[str, T | None] = {
             "probe": self.probe, "results": self.results, "proposed": self.proposed, "filtered": self.filtered,
-            "base": self.models.base,
+            "base": self.models.base, "baseline": self.baseline,
             **{str(role): each for role, each in self.models.by_role.items()},
             **{str(subject): each for subject, each in self.models.attacked.items()},
             **self.evaluation.to_needs(),
@@ -177,8 +179,8 @@ class ReportInputs(Generic[T]):
         """Read the record back from the stage's needs."""
         numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
         return cls(
-            results=needs["results"], probe=needs.get("probe"), proposed=needs.get("proposed"),
-            filtered=needs.get("filtered"),
+            results=needs["results"], probe=needs.get("probe"), baseline=needs.get("baseline"),
+            proposed=needs.get("proposed"), filtered=needs.get("filtered"),
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),

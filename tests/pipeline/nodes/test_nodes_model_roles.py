@@ -346,6 +346,14 @@ def test_the_base_model_writes_inverted_facts_and_must_exist(tmp_path):
         cell("inversion=self", f"model.target={mine}")
 
 
+def test_a_selection_with_a_baseline_that_the_run_lacks_is_reported(tmp_path: Path):
+    mine = folder(tmp_path / "target")
+    with pytest.raises(UserError, match=r"^method\.select\.baseline=base needs a base model, but only the target"):
+        cell("inversion=rules", f"model.target={mine}", "method.select.baseline=base")
+    with pytest.raises(UserError, match=r"^method\.select\.baseline=retain needs a retain model, but .* or method\."):
+        cell("inversion=rules", f"model.target={mine}", "method.select.baseline=retain")
+
+
 def test_retrain_without_a_retain_model_is_reported(tmp_path):
     mine = folder(tmp_path / "a")
     text = (

@@ -219,3 +219,13 @@ def test_a_file_cannot_be_requested_again(tmp_path: Path):
         UserError, match=r"^method=meow_loop requests further inverted facts .*, but inversion=file cannot"
     ):
         cell(*LOOP, "inversion=file", f"inversion.path={path}")
+
+
+def test_a_baseline_scores_the_candidates_once_more_and_none_changes_no_key():
+    plain, base = cell("method=meow"), cell("method=meow", "method.select.baseline=base")
+    assert "baseline" not in plain.models.unlearned.settings["select"]
+    assert base.rounds[0].baseline_scores is not None
+    assert base.rounds[0].baseline_scores.needs["model"] == base.models.base
+    assert base.models.unlearned.needs["baseline_scores"] == base.rounds[0].baseline_scores
+    assert base.rounds[0].candidate_scores.key == plain.rounds[0].candidate_scores.key
+    assert cell("method.select.baseline=retain").rounds[0].baseline_scores.needs["model"] == base.models.retain

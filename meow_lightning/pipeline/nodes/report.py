@@ -46,6 +46,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     if ctx.writer is not None:
         hidden = {*ctx.writer.unkeyed_options} - {"path", "model"}
         shown["inversion"] = {key: value for key, value in plain["inversion"].items() if key not in hidden}
+    if ctx.config.method.select is not None:
+        shown["method"] = {**shown["method"], "select": ctx.config.method.select.keyed}
     if ctx.repetition is not None:
         shown["method"] = {
             **shown["method"],

@@ -18,7 +18,7 @@ COLUMNS = (
 )  # fmt: skip
 
 Runs = Sequence[tuple[str, Results]]
-Nested = Mapping[str, Mapping[str, tuple[float, float]]]  # run name without the seed -> number -> (low, high)
+Nested = Mapping[str, Mapping[str, Sequence[float]]]  # run name (of means: without the seed) -> number -> (low, high)
 Table = tuple[str, list[list[str]]]
 
 
@@ -39,7 +39,7 @@ class Swept:
     results: Results
 
 
-def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) -> list[Table]:
+def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested, per_run: Nested) -> list[Table]:
     """Build (title, rows with header) of a sweep: its runs, then means over seeds if there are several.
 
     Both follow again for every attack of the runs.
@@ -49,21 +49,28 @@ def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested) ->
         columns: Names of the numbers.
         ends: Whether to show the range below each mean, and the interval below that.
         nested: Interval of each mean over seeds and questions, by run name without the seed; may be incomplete.
+        per_run: Interval over questions, by run name, shown below each run's numbers; may be incomplete.
     """
-    listed = _of_condition(runs, columns, ends=ends, nested=nested, condition="")
+    listed = _of_condition(runs, columns, ends=ends, nested=nested, per_run=per_run, condition="")
     labels = {name: text for _, results in runs for name, text in results.conditions.items()}
     for condition, text in labels.items():
         attacked = [(name, results) for name, results in runs if condition in results.conditions]
-        found = _of_condition(attacked, columns, ends=ends, nested={}, condition=condition)
+        found = _of_condition(attacked, columns, ends=ends, nested={}, per_run={}, condition=condition)
         listed += [(f"{title}, {text}", rows) for title, rows in found]
     return listed
 
 
-def _of_condition(runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nested, condition: str) -> list[Table]:
+def _of_condition(
+    runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nested, per_run: Nested, condition: str
+) -> list[Table]:
     """Build the tables of the unlearned models themselves, or after one attack."""
     subject = str(Subject("unlearned", condition))
     listed = [
-        (f"{len(runs)} run{'s' * (len(runs) != 1)}, the unlearned model's numbers", _run_rows(runs, columns, subject))
+        (
+            f"{len(runs)} run{'s' * (len(runs) != 1)}, the unlearned model's numbers"
+            + ", interval over questions below" * any(per_run.values()),
+            _run_rows(runs, columns, subject, per_run),
+        )
     ]
     groups = _without_seed(runs)
     if any(len(group) > 1 for group in groups.values()):
@@ -78,7 +85,7 @@ def _of_condition(runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nes
     return listed
 
 
-def _run_rows(runs: Runs, columns: Sequence[str], subject: str) -> list[list[str]]:
+def _run_rows(runs: Runs, columns: Sequence[str], subject: str, per_run: Nested) -> list[list[str]]:
     rows = [_header(runs, columns)]
     for words, results in runs:
         values = [(name, number(results, subject, name)) for name in columns]
@@ -86,6 +93,8 @@ def _run_rows(runs: Runs, columns: Sequence[str], subject: str) -> list[list[str
         rows.append(
             [words + unknown, *(DASH if value is None else format_value(name, value) for name, value in values)]
         )
+        if ends := per_run.get(words):
+            rows.append(["", *(_bracket(name, ends.get(name)) for name in columns)])
     return rows
 
 
@@ -107,7 +116,7 @@ def _means(
     return rows
 
 
-def _bracket(name: str, ends: tuple[float, float] | None) -> str:
+def _bracket(name: str, ends: Sequence[float] | None) -> str:
     """Format an interval in brackets, or an empty string."""
     return "" if ends is None else f"[{format_value(name, ends[0])}, {format_value(name, ends[1])}]"
 

@@ -51,8 +51,13 @@ def replace_atomically(side: Path, path: Path) -> None:
 
 def write_json(path: Path, content: Any, *, synced: bool = False) -> None:
     """Write JSON atomically, so that readers see the old or the new file; if synced, also after a power loss."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n", synced=synced)
+
+
+def write_text(path: Path, text: str, *, synced: bool = False) -> None:
+    """Write text atomically, as :func:`write_json` does."""
     side = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    side.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    side.write_text(text, encoding="utf-8")
     if synced:
         sync_to_disk([side])
     side.replace(path)

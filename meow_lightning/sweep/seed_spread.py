@@ -48,6 +48,16 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     }
 
 
+def question_intervals(run: Swept) -> dict[str, list[float]]:
+    """Read the intervals (low, high) over questions of a run's unlearned model, by number; empty without results."""
+    from meow_lightning.stages.results.evaluate import EvaluateResult
+
+    if not _results(run).is_dir():
+        return {}
+    intervals: dict[str, list[float]] = EvaluateResult.read(_results(run)).intervals.get("unlearned", {})
+    return intervals
+
+
 def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
     """Write the numbers of every group over its seeds, in the form that ``report.seed_spread`` reads.
 

@@ -16,12 +16,15 @@ from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
 from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.seed_spread import FOLDER
-from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables
+from meow_lightning.report.sweep_formats import csv, latex
+from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables, without_seed
 from meow_lightning.report.tables import CLOSING, ability_names
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import Selection
+from meow_lightning.store.durable import write_json, write_text
 from meow_lightning.store.store import Store
-from meow_lightning.sweep.seed_spread import groups, nested, write_spreads
+from meow_lightning.sweep.provenance import provenance_line, sweep_provenance
+from meow_lightning.sweep.seed_spread import groups, nested, question_intervals, write_spreads
 
 
 def show_sweep(
@@ -31,6 +34,7 @@ def show_sweep(
     published: Sequence[Published],
     reruns: Sequence[str],
     outputs: Path | None,
+    name: str | None = None,
 ) -> None:
     """Show the metrics of a sweep's runs in one table, then the failed runs and their errors.
 
@@ -39,20 +43,22 @@ def show_sweep(
         failed: The name of each failed run, and its error.
         published: Published numbers.
         reruns: The command that executes each failed run again.
-        outputs: Folder of the table (``reports``) and of the failure records (``runs/failed``); ``None`` to write
-            neither.
+        outputs: Folder of the tables (``reports/sweep-NAME``) and of the failure records (``runs/failed``); ``None``
+            to write neither.
+        name: Name of the sweep's file, whose tables are replaced; ``None`` for one without a file, named by the time.
     """
     with Terminal(title="") as terminal:
         if finished:
-            _show(terminal, finished, published, outputs and outputs / "reports")
+            label = name or time.strftime("%Y%m%d-%H%M%S")
+            _show(terminal, finished, published, outputs and outputs / "reports" / f"sweep-{label}")
         if outputs:
             for run in finished:
                 clear_failure(outputs, run.name)
-        for name, error in failed:
-            terminal.say(f"failed: {name}: {reason(error)}")
+        for run_name, error in failed:
+            terminal.say(f"failed: {run_name}: {reason(error)}")
             if outputs:
                 # An unrecorded failure happened during planning, before it was known whether the dataset is public.
-                terminal.say(f"        {record_failure(outputs, name, error, private=True)}")
+                terminal.say(f"        {record_failure(outputs, run_name, error, private=True)}")
         for command in reruns:
             terminal.say(f"rerun: {command}")
 
@@ -64,26 +70,43 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
     comparison = paper_figures(runs, published)
     more = [table for table in (memorization, comparison[0] if comparison else None) if table]
     lines = [budget(runs), *(comparison[1] if comparison else ())]
-    by_seed = groups(runs)
-    intervals = {words: nested(group) for words, group in by_seed.items()}
-    for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}), *more]:
+    for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}, per_run={}), *more]:
         terminal.table(rows, title=title)  # the file has more columns than fit on a terminal
     for line in lines:
         terminal.say(line)
-    if folder is None:
-        return
+    if folder is not None:
+        _write(terminal, runs, folder, more=more, lines=lines)
+
+
+def _write(
+    terminal: Terminal, runs: Sequence[Swept], folder: Path, *, more: Sequence[Table], lines: Sequence[str]
+) -> None:
+    """Write the tables as Markdown, CSV and LaTeX, how they were made, and the spread over seeds if there are several.
+
+    Args:
+        terminal: Names the files.
+        runs: The finished runs.
+        folder: The folder of the files; older ones are replaced.
+        more: Tables that the Markdown file has besides.
+        lines: Lines below the tables.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"sweep-{time.strftime('%Y%m%d-%H%M%S')}.md"
+    measured = [(run.name, run.results) for run in runs]
     benchmarks = dict.fromkeys(name for _, results in measured for name in ability_names(results))
-    path.write_text(
-        page([*tables(measured, columns=[*COLUMNS, *benchmarks], ends=True, nested=intervals), *more], lines),
-        encoding="utf-8",
-    )
-    terminal.say(f"table: {path}")
+    by_seed, per_run = groups(runs), {run.name: question_intervals(run) for run in runs}
+    over_seeds = {words: nested(group) for words, group in by_seed.items()}
+    made = sweep_provenance(runs, command=command())
+    shown = tables(measured, columns=[*COLUMNS, *benchmarks], ends=True, nested=over_seeds, per_run=per_run)
+    write_text(folder / "table.md", page([*shown, *more], [*lines, provenance_line(made)]))
+    write_text(folder / "table.csv", csv(measured, per_run))
+    alone = {without_seed(name): ends for name, ends in per_run.items() if without_seed(name) not in by_seed}
+    references = {run.name for run in runs if not graph(run.config).streams}
+    tex = latex(measured, [*CLOSING, *benchmarks], {**alone, **over_seeds}, references=references)
+    write_text(folder / "table.tex", tex)
+    write_json(folder / "provenance.json", made)
+    terminal.say(f"table: {folder / 'table.md'} (also .csv and .tex, and provenance.json)")
     if by_seed:
-        write_spreads(
-            by_seed, seeds := path.with_name(f"seeds-{path.stem.removeprefix('sweep-')}.yaml"), command=command()
-        )
+        write_spreads(by_seed, seeds := folder / "seeds.yaml", command=made["command"])
         terminal.say(f"spread over seeds: {seeds} (reports show it if copied to {FOLDER})")
 
 

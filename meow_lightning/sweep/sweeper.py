@@ -79,7 +79,8 @@ class MeowSweeper(Sweeper):
         reruns = [rerun_command(words) for words, ok in zip(runs, completed, strict=True) if not ok]
         writes = any(config.cache != "readonly" for config in configs)
         outputs = Path(self._sweep_config.outputs) if writes else None
-        show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs)
+        name = self._sweep_config.hydra.runtime.choices.get("sweep")
+        show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs, name=name)
         if failed:
             raise UserError(f"{len(failed)} of {len(runs)} runs failed: {shorten_runs([name for name, _ in failed])}")
         return returns

@@ -6,7 +6,7 @@ from meow_lightning.report import sweep_tables
 from meow_lightning.report.sweep_tables import COLUMNS
 from meow_lightning.types import Definition, Results
 
-tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={})
+tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={}, per_run={})
 DEFINITIONS = (
     Definition(
         name="model_utility", id="u.1", unit="share", direction="higher", text="Utility.", label="utility of it",
@@ -48,7 +48,7 @@ def test_a_sweep_over_seeds_alone_has_one_mean() -> None:
 
 def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
-    _, (title, rows) = sweep_tables.tables(runs, columns=("model_utility",), ends=False, nested={})
+    _, (title, rows) = sweep_tables.tables(runs, columns=("model_utility",), ends=False, nested={}, per_run={})
     assert title == "means over up to 2 seeds"
     assert rows == [["run", "utility of it ↑"], ["method=a", "0.600"]]
 
@@ -56,7 +56,7 @@ def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
 def test_the_interval_over_seeds_and_questions_is_below_the_range() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
     nested = {"method=a": {"model_utility": (0.48, 0.72)}}
-    _, (_, (_, *rows)) = sweep_tables.tables(runs, columns=("model_utility",), ends=True, nested=nested)
+    _, (_, (_, *rows)) = sweep_tables.tables(runs, columns=("model_utility",), ends=True, nested=nested, per_run={})
     assert rows == [["method=a", "0.600"], ["", "0.500 to 0.700"], ["", "[0.480, 0.720]"]]
 
 
@@ -64,7 +64,7 @@ def test_a_run_whose_target_never_knew_the_facts_is_marked() -> None:
     ignorant = Results(
         definitions=DEFINITIONS, values={"unlearned": {"model_utility": 0.5}, "target": {"facts_known": 0.1}}
     )
-    ((_, (_, row)),) = sweep_tables.tables([("one", ignorant)], columns=("model_utility",), ends=False, nested={})
+    ((_, (_, row)),) = tables([("one", ignorant)], columns=("model_utility",))
     assert row == ["one (meaningless: facts not known)", "0.500"]
 
 
@@ -76,3 +76,10 @@ def test_the_numbers_after_an_attack_follow_those_without() -> None:
     assert [row[2] for row in plain[1:]] == ["0.500", "0.500"]
     assert after == "1 run, the unlearned model's numbers, after relearning"
     assert [row[2] for row in rows[1:]] == ["0.400"]
+
+
+def test_the_interval_over_questions_is_below_each_run() -> None:
+    runs = [("one", run(model_utility=0.5)), ("two", run(model_utility=0.7))]
+    ((title, (_, *rows)),) = tables(runs, columns=("model_utility",), per_run={"one": {"model_utility": [0.4, 0.6]}})
+    assert title == "2 runs, the unlearned model's numbers, interval over questions below"
+    assert rows == [["one", "0.500"], ["", "[0.400, 0.600]"], ["two", "0.700"]]

@@ -33,19 +33,32 @@ def test_a_table_is_followed_by_its_budget_and_what_others_have_published(tmp_pa
         for name in ("kl", "npo")
     ]
     show_sweep(runs, [], published=[SOURCE], reruns=[], outputs=tmp_path)
-    (file,) = (tmp_path / "reports").glob("sweep-*.md")
+    (file,) = (tmp_path / "reports").glob("sweep-*/table.md")
     budget = "budget: recipes as in conf, each on seed 0"
     said = words(capsys.readouterr().out)
     assert said[said.index("compared with published numbers") + 2 :] == [
-        f"{runs[0].name} forget quality (p) ↑ 0.25 0.50 somebody", budget, "somebody: untuned", f"table: {file}"
+        f"{runs[0].name} forget quality (p) ↑ 0.25 0.50 somebody", budget, "somebody: untuned",
+        f"table: {file} (also .csv and .tex, and provenance.json)",
     ]  # fmt: skip
-    written = file.read_text(encoding="utf-8")
+    written, _, made = file.read_text(encoding="utf-8").rpartition("\nmade by ")
+    assert made
     assert written.endswith(
         "compared with published numbers\n\n| run | number | ours | published | source |\n"
         "| --- | --- | --- | --- | --- |\n"
         f"| {runs[0].name} | forget quality (p) ↑ | 0.25 | 0.50 | somebody |\n\n{budget}\n\nsomebody: untuned\n"
     )
     assert "memorization measures" not in written
+
+
+def test_a_named_sweep_has_one_folder_of_tables(tmp_path: Path) -> None:
+    for value in (0.25, 0.75):
+        run = swept("method=kl", values={"unlearned": {"model_utility": value}})
+        show_sweep([run], [], published=[], reruns=[], outputs=tmp_path, name="methods")
+    folder = tmp_path / "reports" / "sweep-methods"
+    assert sorted(path.name for path in folder.iterdir()) == ["provenance.json", "table.csv", "table.md", "table.tex"]
+    for name in ("table.md", "table.tex"):
+        assert "0.75" in (text := (folder / name).read_text(encoding="utf-8"))
+        assert "0.25" not in text
 
 
 def test_ability_is_in_the_files_table(tmp_path: Path, capsys) -> None:
@@ -55,7 +68,7 @@ def test_ability_is_in_the_files_table(tmp_path: Path, capsys) -> None:
         [replace(run, results=replace(run.results, definitions=(known,)))], [], published=[], reruns=[],
         outputs=tmp_path,
     )  # fmt: skip
-    (file,) = (tmp_path / "reports").glob("sweep-*.md")
+    (file,) = (tmp_path / "reports").glob("sweep-*/table.md")
     assert "| piqa acc ↑ |\n" in file.read_text(encoding="utf-8")
     assert "| 0.625 |\n" in file.read_text(encoding="utf-8")
 

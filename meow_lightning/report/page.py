@@ -21,6 +21,7 @@ from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture
 from meow_lightning.report.templating import render_template
+from meow_lightning.report.traces import REMAINS
 from meow_lightning.report.verdict import COLLAPSED, KEPT, MAX_EXCESS_RECALL, SIGNIFICANCE, kept_share, verdict
 from meow_lightning.tracking.disclosure import PAGE, SHAREABLE
 from meow_lightning.types import ROLES, Definition
@@ -33,6 +34,7 @@ STATS = (
 )  # fmt: skip
 THRESHOLDS = {
     "significance": SIGNIFICANCE,
+    "remains": REMAINS,
     "max_excess_recall": MAX_EXCESS_RECALL,
     "kept": KEPT,
     "collapsed": COLLAPSED,

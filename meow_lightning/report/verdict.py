@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from meow_lightning.evaluation.checkpoint_selection import MAX_EXCESS_RECALL
 from meow_lightning.evaluation.metrics.forget_quality import SIGNIFICANCE
 from meow_lightning.report.data import around_attack, coverage_of, format_value, label, number, why_missing
+from meow_lightning.report.limits import critical_distance, limits
+from meow_lightning.report.traces import recovered, traces
 from meow_lightning.types import Results
 
 KEPT = 0.90  # share of the target's number that counts as kept
@@ -19,7 +20,7 @@ COLLAPSED = 0.50  # share of the target's number below which the model counts as
 
 GUARDS = ("model_utility", "retain/rouge_l_recall", "retain/value_accuracy")
 
-Forgetting = Literal["forgot", "not", "undecided", "unmeasured", "unknown"]
+Forgetting = Literal["forgot", "hidden", "not", "undecided", "unmeasured", "unknown"]
 Keeping = Literal["kept", "cost", "collapsed", "unmeasured"]
 Tone = Literal["good", "mixed", "bad", "open"]
 
@@ -47,8 +48,10 @@ def verdict(results: Results) -> Verdict:
     Forgotten means both: the Kolmogorov-Smirnov test on the truth ratios does not tell the model from the retain model
     (p >= ``SIGNIFICANCE``; TOFU, arXiv 2401.06121), and the model states the true value at most ``MAX_EXCESS_RECALL``
     more often than the retain model. In addition, answers to any question may not contain forgotten values that much
-    more often, see :func:`has_leaked`. Collapsed means that model utility, retain ROUGE-L or retain value accuracy fell
-    below ``COLLAPSED`` of the target model's: utility alone can hide a ruined retain set.
+    more often, see :func:`has_leaked`. A model that forgot in this sense answers otherwise but still knows if one of
+    the :func:`~meow_lightning.report.traces.traces` of the facts remains or an attack brings them back. Collapsed
+    means that model utility, retain ROUGE-L or retain value accuracy fell below ``COLLAPSED`` of the target model's:
+    utility alone can hide a ruined retain set.
     """
     forgot, kept = forgetting(results), keeping(results)
     tone, headline = _headline(forgot, kept)
@@ -57,19 +60,21 @@ def verdict(results: Results) -> Verdict:
         ("Forgetting", _forget_quality(results)),
         ("Answers", _answers(results)),
         ("Leakage", _leakage(results)),
+        ("Traces", _traces(results)),
+        ("Attacks", _attacks(results)),
         ("Utility", _utility(results)),
         ("Retain set", _retain(results)),
         ("MEMO", _memo(results)),
-        ("Attacks", _attacks(results)),
     ]
-    return Verdict(tone, headline, tuple((topic, text) for topic, text in findings if text), tuple(_limits(results)))
+    return Verdict(tone, headline, tuple((topic, text) for topic, text in findings if text), tuple(limits(results)))
 
 
 def forgetting(results: Results) -> Forgetting:
     """Judge whether the facts are forgotten.
 
-    ``undecided`` if the test found no difference before unlearning either, ``unknown`` if the target model never knew
-    the facts.
+    ``hidden`` if answers and truth ratios show nothing of them but another trace remains or an attack brings them
+    back, ``undecided`` if the test found no difference before unlearning either, ``unknown`` if the target model never
+    knew the facts.
     """
     if not target_knows(results):
         return "unknown"
@@ -84,7 +89,9 @@ def forgetting(results: Results) -> Forgetting:
         return "unmeasured"
     if p < SIGNIFICANCE:
         return "not"
-    return "undecided" if before is not None and before >= SIGNIFICANCE else "forgot"
+    if before is not None and before >= SIGNIFICANCE:
+        return "undecided"
+    return "hidden" if any(each.remains for each in [*traces(results), *recovered(results).values()]) else "forgot"
 
 
 def has_leaked(results: Results, name: str) -> bool:
@@ -132,7 +139,11 @@ def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
     if forgot == "unknown":
         return "open", "Meaningless: the target model does not know the facts, so there was nothing to forget."
     if kept == "collapsed":
-        also = {"forgot": "it forgot, but lost", "not": "it did not forget, and lost"}
+        also = {
+            "forgot": "it forgot, but lost",
+            "hidden": "it answers otherwise, but lost",
+            "not": "it did not forget, and lost",
+        }
         return "bad", f"The model collapsed: {also.get(forgot, 'it lost')} most of what it should have kept."
     if forgot == "not":
         tail = ", and it lost part of what it should have kept" if kept == "cost" else ""
@@ -141,6 +152,9 @@ def _headline(forgot: Forgetting, kept: Keeping) -> tuple[Tone, str]:
         return "open", "Undecided: the test finds no difference now, but it found none before unlearning either."
     if forgot == "unmeasured":
         return "open", "Open: whether the model forgot was not measured against a retain model."
+    if forgot == "hidden":
+        tail = ", and it lost part of what it should have kept" if kept == "cost" else ""
+        return "mixed", f"The model answers otherwise, but still knows{tail}."
     if kept == "kept":
         return "good", "The model forgot, and kept what it should keep."
     if kept == "cost":
@@ -191,16 +205,6 @@ def _distance(results: Results) -> str:
     return f"; the two distributions are {distance} apart" + (f", the limit is about {limit:.2f}" if limit else "")
 
 
-def critical_distance(questions: float) -> float | None:
-    """Compute the distance at which two samples of ``questions`` each become distinguishable (large-sample formula).
-
-    ``sqrt(-ln(alpha / 2) / 2) * sqrt(2 / n)``, between 0 and 1; ``None`` without questions.
-    """
-    if questions <= 0:
-        return None
-    return min(1.0, math.sqrt(-math.log(SIGNIFICANCE / 2) / 2) * math.sqrt(2 / questions))
-
-
 def _answers(results: Results) -> str:
     """Describe the greedy answers to the forget set."""
     after = number(results, "unlearned", "forget/value_accuracy")
@@ -229,6 +233,14 @@ def _leakage(results: Results) -> str:
     if has_leaked(results, elsewhere):
         return f"{text} The model states forgotten values in answers to questions that do not ask for them."
     return f"{text} The model still discloses forgotten values." if has_leaked(results, name) else text
+
+
+def _traces(results: Results) -> str:
+    """Describe what a model that answers otherwise still shows of the facts."""
+    return " ".join(
+        each.sentence + (" That is nearer to the target model: the facts are still there." if each.remains else "")
+        for each in traces(results)
+    )
 
 
 def _utility(results: Results) -> str:
@@ -273,7 +285,7 @@ def _memo(results: Results) -> str:
 
 def _attacks(results: Results) -> str:
     """Describe what every attack does to the share of answers that state the true value."""
-    name, sentences = "forget/value_accuracy", []
+    name, sentences, left = "forget/value_accuracy", [], recovered(results)
     for condition, text in results.conditions.items():
         own = around_attack(results, "unlearned", condition, name)
         if own is None:
@@ -284,6 +296,7 @@ def _attacks(results: Results) -> str:
         sentences.append(
             f"{text[:1].upper()}{text[1:]}, the share of answers that state the true value goes from {before:.0%} to "
             f"{after:.0%}{compared}."
+            + (" The attack brings the facts back." if condition in left and left[condition].remains else "")
         )
     return " ".join(sentences)
 
@@ -293,35 +306,6 @@ def _others(results: Results, name: str, *, percent: bool = True, digits: int = 
     known = [(role, value) for role in ("target", "retain") if (value := number(results, role, name)) is not None]
     texts = [f"{role} model: {value:.{digits}%}" if percent else f"{role} model: {value:.3f}" for role, value in known]
     return f" ({', '.join(texts)})" if texts else ""
-
-
-def _limits(results: Results) -> list[str]:
-    """List caveats for readers, general ones first."""
-    questions = number(results, "unlearned", "forget_quality_rows")
-    limit = critical_distance(questions or 0.0)
-    power = f" With {questions:.0f} questions, distances below about {limit:.2f} go undetected." if limit else ""
-    limits = [
-        f"The absence of a difference is not a proof of forgetting: p ≥ {SIGNIFICANCE} only says that this test did "
-        f"not find one.{power} Differences between values of p above the threshold should not be read.",
-        "The truth ratio compares the rephrased true answer with wrong answers that were never trained on. It does not "
-        "look at the answers that unlearning trained on.",
-        "Forget quality alone does not rank methods: a ruined model can reach it too. Read it together with "
-        "the retain set's numbers.",
-        "One run with one seed. "
-        + (
-            "Other attacks and other wordings may still extract the facts."
-            if results.conditions
-            else "Nothing here tests whether the facts can be extracted by other wordings, by an attack, or by a "
-            "little further training."
-        ),
-    ]
-    rouge, value = (number(results, "unlearned", f"forget/{part}") for part in ("rouge_l_recall", "value_accuracy"))
-    if rouge is not None and value is not None and rouge > value + 0.3:
-        limits.append(
-            f"Forget ROUGE-L stays at {rouge:.2f} although only {value:.0%} of the answers state the true value: the "
-            "answers share most of their words with the true ones. Rely on value accuracy."
-        )
-    return limits
 
 
 def _formatted(results: Results, role: str, name: str) -> str:

@@ -42,7 +42,7 @@ class Report(Stage):
     """Write the page, tables and figures of a run."""
 
     name = "report"
-    version = 7
+    version = 8
     after = ("evaluate", "verify", "probe")
     outputs = ReportResult.files
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.report.verdict import critical_distance, forgetting, keeping, verdict
+from meow_lightning.report.limits import critical_distance
+from meow_lightning.report.verdict import forgetting, keeping, verdict
 from meow_lightning.types import Definition, Results
 
 

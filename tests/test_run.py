@@ -188,6 +188,16 @@ LONGER = (
 )  # fmt: skip
 
 
+def test_the_models_of_a_finished_run_can_be_asked(finished: tuple[Path, str], tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("Where was this person born?\nWhat is the capital?\n", encoding="utf-8")
+    words = ["chat", *FAST, f"outputs={finished[0]}", "--ask", str(file), "--max-new-tokens", "4"]
+    asked = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    assert len(re.findall(r"target .* unlearned .* retain", asked.stdout)) == 2
+    assert "Where was this person born?" in asked.stdout
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     outputs = tmp_path_factory.mktemp("undisturbed")

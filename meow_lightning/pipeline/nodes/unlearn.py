@@ -10,7 +10,7 @@ from typing import Any
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import check_streams
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.refusals import read_refusals, with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
@@ -65,6 +65,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
+    if (file := ctx.config.method.refusals) is not None:
+        if "idk" not in ctx.method.streams:
+            raise UserError(f"method.refusals={file} has no effect: method={ctx.method_name} trains on no refusals")
+        inputs["refusals"] = file
     if selection:
         settings["select"] = ctx.select.plain()
         if "previous" not in selection:  # too few inverted facts matter only in the first round
@@ -90,7 +94,8 @@ def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
 def _rows_digest(ctx: BuildContext, stream: str) -> str:
     """Digest the rows of a stream."""
     if stream == "idk":
-        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed))
+        sentences = read_refusals(ctx.config.method.refusals)
+        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed, sentences))
     return ctx.facts_digest(stream, *TRAINED_FIELDS)
 
 

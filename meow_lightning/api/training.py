@@ -26,6 +26,7 @@ from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.training.preparation import prepare_method
+from meow_lightning.training.sam import Sam
 from meow_lightning.types import Method
 
 Log = Callable[[dict[str, float]], None]
@@ -188,7 +189,7 @@ def _optim(options: RunConfig, recipe: Mapping[str, Any], plan: BatchPlan, preci
         optimizer=options.optim.optimizer, lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], weight_decay=recipe["weight_decay"], max_grad_norm=recipe["max_grad_norm"],
         warmup=max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"],
-        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0,
+        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0, sam=Sam.of(recipe),
     )  # fmt: skip
 
 

@@ -22,7 +22,8 @@ PLAIN = {
 
 def training_overrides(optim: Optim) -> dict[str, Any]:
     """Select the options of ``optim`` that differ from ``PLAIN``, so that older results keep their keys."""
-    return {name: getattr(optim, name) for name, plain in PLAIN.items() if getattr(optim, name) != plain}
+    changed = {name: getattr(optim, name) for name, plain in PLAIN.items() if getattr(optim, name) != plain}
+    return changed | ({"sam_rho": optim.sam_rho, "sam_terms": optim.sam_terms} if optim.sam_rho else {})
 
 
 def method_recipe(config: RunConfig, name: str) -> tuple[Any, str]:

@@ -66,6 +66,10 @@ class Optim(AdamW):
     """Rows of the first stream per step, over all processes."""
     batch_tokens: Count | None
     """Maximum tokens of the first stream per step, instead of rows."""
+    sam_rho: Annotated[Number, Range(0, 1000)]
+    """Norm of the perturbation of sharpness-aware minimization; 0 for none."""
+    sam_terms: Literal["forget", "all"]
+    """Terms of the loss that it perturbs: all streams but ``retain``, or all."""
 
 
 class Learning(AdamW):

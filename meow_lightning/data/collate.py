@@ -29,6 +29,12 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
     return TokenBatch(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
 
 
+def blank_like(rows: TokenBatch) -> TokenBatch:
+    """Return one row of two tokens and an empty loss mask on the device of other rows; see :func:`collate`."""
+    ids = rows.input_ids_BT[:1, :2]
+    return TokenBatch(ids, torch.ones_like(ids), torch.zeros_like(ids), torch.zeros_like(rows.ref_logps_B[:1]))
+
+
 def collate_without_targets(rows: TokenBatch, *, pad_id: int) -> TokenBatch:
     """Mask every token equal to the padding token from attention, wherever it occurs."""
     return rows._replace(attention_mask_BT=rows.attention_mask_BT * (rows.input_ids_BT != pad_id))

@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from meow_lightning.stages.base import StageContext
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
 from meow_lightning.training.preparation import prepare_method
+from meow_lightning.training.sam import Sam
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,7 @@ BATCH = 5  # 20 steps of 4 or 5 rows; two processes split 5 rows into 3 and 2
 
 @dataclass(frozen=True)
 class Case:
-    """One training; ``more`` may contain ``kill`` and ``checkpointing``."""
+    """One training; ``more`` may contain ``kill``, ``checkpointing`` and ``sam``."""
 
     method: str
     strategy: str
@@ -139,7 +140,8 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     if "checkpointing" in case.more:
         enable_checkpointing(learner)
     module = TrainingModule(
-        model=learner, method=method, plan=planned, optim=ADAMW, log_every=1,
+        model=learner, method=method, plan=planned, log_every=1,
+        optim=replace(ADAMW, sam=Sam(rho=0.05, terms="forget") if "sam" in case.more else None),
         reference=start if method.reference in ("model", "both") else None,
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]

@@ -69,6 +69,7 @@ class Training:
         lora = options.model.lora
         self.start, self.options, self.adapters = start, options, lora.rank is not None
         self.precision = precision_of(start.precision, adapters=self.adapters)
+        options.optim.check_precision(self.precision, name=start.precision, adapters=self.adapters)
         network: torch.nn.Module = start.copy(dtype=self.precision.trained)
         if self.adapters:
             network = with_lora(network, **lora.plain(), dropout=0.0, seed=options.seed).eval()  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from meow_lightning.config.ranges import NonNegative
+from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.logprobs import negative_log_likelihood, token_values
 from meow_lightning.types import Batch, LossPart, LossParts, Reference
@@ -29,14 +29,14 @@ class JensUn(BaseMethod):
     Published code clamps probabilities to 1e-9 in the precision of the model; here log-probabilities are fp32.
 
     Args:
-        forget_weight: l_f, 0 or more.
+        forget_weight: l_f, above 0.
         retain_weight: l_r, 0 or more.
     """
 
     streams: tuple[str, ...] = ("idk", "retain")
     reference: Reference = "model"
 
-    def __init__(self, *, forget_weight: NonNegative, retain_weight: NonNegative) -> None:
+    def __init__(self, *, forget_weight: Positive, retain_weight: NonNegative) -> None:
         self.forget_weight, self.retain_weight = forget_weight, retain_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

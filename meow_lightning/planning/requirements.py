@@ -182,7 +182,8 @@ class Planner:
         )  # fmt: skip
 
     def _training(self, artifact: Artifact, shape: ModelDims, work: TrainingWork) -> Requirements:
-        recipe, streams = artifact.settings["recipe"], work.streams
+        recipe = artifact.settings["recipe"]
+        streams = [*work.streams, *(work.streams[place] for place in work.twice)]
         settings, load = self._memory_settings(artifact), self.training_load(artifact, work)
         trained = shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank)
         kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
@@ -205,7 +206,7 @@ class Planner:
             gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
             optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
-            strategy=self.trainer["strategy"],
+            strategy=self.trainer["strategy"], perturbed="sam_rho" in artifact.settings["recipe"],
         )  # fmt: skip
 
     @staticmethod

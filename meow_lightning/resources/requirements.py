@@ -47,11 +47,13 @@ class TrainingWork:
         streams: The rows of each stream; the first stream determines the rows of an epoch.
         evaluated: Whether the model is evaluated during training.
         adapters_possible: Whether the model could be trained with adapters instead.
+        twice: Numbers of the streams whose rows are trained on twice per step, by sharpness-aware minimization.
     """
 
     streams: Sequence[Sequence[Example]]
     evaluated: bool
     adapters_possible: bool
+    twice: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,10 @@ class Unlearn(Stage):
         ]  # fmt: skip
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True)
+        recipe = artifact.settings["recipe"]
+        calm = {"retain"} if recipe.get("sam_terms") == "forget" else set()
+        twice = [place for place, name in enumerate(planner.streams) if name not in calm] if "sam_rho" in recipe else []
+        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True, twice=twice)
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.

@@ -68,10 +68,12 @@ method/wga: {beta: 1.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}
   global_batch_size: {default: 32, tiny: 22}}
 optim/adamw: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null, batch_tokens: null,
   betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant,
-  sam_rho: 0.0, sam_terms: forget}
+  sam_rho: 0.0, sam_terms: forget,
+  aggregate: mean, aggregate_temperature: 1.0}
 optim/published: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null,
   batch_tokens: null, betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.01, max_grad_norm: 1.0,
-  warmup: epoch, schedule: linear, sam_rho: 0.0, sam_terms: forget}
+  warmup: epoch, schedule: linear, sam_rho: 0.0, sam_terms: forget,
+  aggregate: mean, aggregate_temperature: 1.0}
 recipe/tofu: {also: [], replay: 0, global_batch_size: 32, epochs: 5, steps: 400, epoch_steps: 4,
   known: 0.05, lr: '???', betas: [0.9, 0.999], eps: 1.0e-08,
   weight_decay: 0.01, max_grad_norm: 1.0, warmup: epoch, schedule: linear}

@@ -23,6 +23,7 @@ from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import DTYPES, without_dropout
 from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, merge_adapters, with_lora
 from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.training.aggregate import Aggregate
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.training.preparation import prepare_method
@@ -191,6 +192,7 @@ def _optim(options: RunConfig, recipe: Mapping[str, Any], plan: BatchPlan, preci
         eps=recipe["eps"], weight_decay=recipe["weight_decay"], max_grad_norm=recipe["max_grad_norm"],
         warmup=max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"],
         schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0, sam=Sam.of(recipe),
+        aggregate=Aggregate.of(recipe),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from meow_lightning.config.ranges import (
     LearningRate,
     NonNegative,
     Number,
+    Positive,
     Range,
 )
 from meow_lightning.errors import UserError, invalid_option
@@ -71,6 +72,10 @@ class Optim(AdamW):
     """Norm of the perturbation of sharpness-aware minimization; 0 for none."""
     sam_terms: Literal["forget", "all"]
     """Terms of the loss that it perturbs: all streams but ``retain``, or all."""
+    aggregate: Literal["mean", "worst", "top"]
+    """Aggregate of the forget set's losses over rows."""
+    aggregate_temperature: Positive
+    """Temperature of the aggregate ``worst``, in the unit of the loss."""
 
     @consistency
     def _check_sam(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.config.ranges import Count, NonNegative, Range
 from meow_lightning.methods.retain import RetainMethod, RetainTerm
@@ -35,6 +35,7 @@ class Bst(RetainMethod):
 
     streams: tuple[str, ...] = ("forget",)
     surrogate: tuple[str, ...] = ("forget",)
+    per_row: ClassVar[bool] = True
 
     def __init__(
         self, *, belief_weight: Annotated[float, Range(0, 1)], top_k: Count, retain: RetainTerm = "none",
@@ -50,7 +51,7 @@ class Bst(RetainMethod):
         cross_BT = cross_N.new_zeros(rows.input_ids_BT.shape).masked_scatter(rows.loss_mask_BT.bool(), cross_N)  # noqa: N806
         mean_B = cross_BT.sum(-1) / rows.loss_mask_BT.sum(-1).clamp(min=1)  # noqa: N806
         return {
-            "forget": LossPart(sum=mean_B.sum(), stream="forget", per="row", weight=-1.0),
+            "forget": LossPart(sum=mean_B.sum(), stream="forget", per="row", weight=-1.0, rows=mean_B),
             **self.retain_part(model, batch, reference),
         }
 

@@ -93,10 +93,8 @@ class Unlearn(Stage):
         ]  # fmt: skip
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
-        recipe = artifact.settings["recipe"]
-        calm = {"retain"} if recipe.get("sam_terms") == "forget" else set()
-        twice = [place for place, name in enumerate(planner.streams) if name not in calm] if "sam_rho" in recipe else []
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True, twice=twice)
+        extra = [_extra_passes(artifact.settings["recipe"], name) for name in planner.streams]
+        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True, extra=extra)
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.
@@ -137,6 +135,13 @@ class Unlearn(Stage):
             work, model, codec, finish=lambda plain: method.finalize(plain, Weights(start)),
             export=partial(_export, work, method),
         )  # fmt: skip
+
+
+def _extra_passes(recipe: Mapping[str, Any], stream: str) -> float:
+    """Count the passes over a stream besides the usual ones: at perturbed weights, and forward for losses of rows."""
+    perturbed = "sam_rho" in recipe and (stream != "retain" or recipe["sam_terms"] == "all")
+    weighed = "aggregate" in recipe and stream != "retain"
+    return perturbed + weighed * (1 + perturbed) / 3
 
 
 def _own_refusals(artifact: Artifact, dataset: Dataset) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from meow_lightning.data.batch_plan import BatchPlan, Counts
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.training.aggregate import Aggregate, weighted
 from meow_lightning.training.fsdp import ShardedModel, shard
 from meow_lightning.training.optimizers import optimizer_of
 from meow_lightning.training.sam import Sam, perturbed
@@ -40,6 +41,7 @@ class Optim:
         schedule: After the warm-up: linear decay to 0, or constant.
         grid: Round weights to multiples of this power of two after every step; 0 to disable.
         sam: Sharpness-aware minimization; ``None`` for the gradient at the weights themselves.
+        aggregate: Aggregate of the forget set's rows; ``None`` for their mean.
     """
 
     optimizer: OptimizerName
@@ -52,6 +54,7 @@ class Optim:
     schedule: Literal["linear", "constant"]
     grid: float
     sam: Sam | None = None
+    aggregate: Aggregate | None = None
 
 
 def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
@@ -218,15 +221,29 @@ class TrainingModule(pl.LightningModule):
 
     def _add_pass(self, batch: dict[str, Any], micros: Sequence[Batch], logged: dict[str, torch.Tensor]) -> None:
         """Add the gradients of some micro-batches of a step, exchanged in the last of them, and their loss."""
-        # Dropout must not depend on how often training was interrupted.
-        _seed(hash((self.plan.seed, batch["step"], self.global_rank)) % 2**31)
+        self._seed_step(batch["step"])
+        weights = None
+        if self.optim.aggregate is not None:
+            weights, surplus = self.optim.aggregate.row_weights(self._loss, micros)
+            counted = weights[0].new_tensor(surplus, dtype=torch.float64) * self.trainer.is_global_zero
+            logged["loss"] = logged.get("loss", torch.zeros_like(counted)) + counted
+            self._seed_step(batch["step"])
         for number, micro in enumerate(micros):
             with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
-                parts = self.method.loss(self.model, micro, self._reference[0])
+                parts = self._loss(micro)
+                if weights is not None:
+                    parts = weighted(parts, weights[number], batch["counts"])
                 loss = total_loss(parts, batch["counts"])
                 # Gradients are averaged over processes, but the loss is a sum over them.
                 self.manual_backward(loss * self.trainer.world_size)
             self._collect(logged, loss, parts, batch["counts"])
+
+    def _loss(self, micro: Batch) -> LossParts:
+        return self.method.loss(self.model, micro, self._reference[0])
+
+    def _seed_step(self, step: int) -> None:
+        """Seed dropout, which must not depend on how often training was interrupted; alike in each pass of a step."""
+        _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
 
     def _regularize(self, logged: dict[str, torch.Tensor]) -> None:
         """Add the gradient of the method's regularizer, which is the same in all processes.

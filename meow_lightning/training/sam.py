@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import torch
 from torch.distributed.tensor import DTensor
 
-from meow_lightning.data.collate import blank_like
+from meow_lightning.data.collate import rows_of
 from meow_lightning.types import Batch
 
 Terms = Literal["forget", "all"]
@@ -49,11 +49,7 @@ class Sam:
         calm = {"retain"} & micros[0].keys() if self.terms == "forget" else set()
         if not calm or calm == micros[0].keys():
             return ([], [*micros]) if calm else ([*micros], [])
-
-        def only(micro: Batch, kept: Set[str]) -> Batch:
-            return {name: rows if name in kept else blank_like(rows) for name, rows in micro.items()}
-
-        return [only(each, each.keys() - calm) for each in micros], [only(each, calm) for each in micros]
+        return [rows_of(each, each.keys() - calm) for each in micros], [rows_of(each, calm) for each in micros]
 
 
 @contextlib.contextmanager

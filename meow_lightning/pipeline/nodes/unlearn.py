@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.methods import check_aggregate
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import check_streams
@@ -59,6 +60,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         selection: Results to select inverted facts from: ``filtered``, ``candidate_scores`` and, from the second
             round on, ``previous``, the previous round's model; empty for a method without inverted facts.
     """
+    check_aggregate(ctx.config.optim.aggregate, ctx.method, name=ctx.method_name)
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": ctx.training_settings,

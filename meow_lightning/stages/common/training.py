@@ -135,6 +135,7 @@ def save(
 
 def optim(work: StageContext, plan: BatchPlan) -> Optim:
     """Build the optimizer settings from the recipe; a warm-up of one epoch takes its steps from the plan."""
+    from meow_lightning.training.aggregate import Aggregate
     from meow_lightning.training.module import GRID, Optim
     from meow_lightning.training.sam import Sam
 
@@ -146,4 +147,5 @@ def optim(work: StageContext, plan: BatchPlan) -> Optim:
         eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
         grid=GRID if training_precision(work).reproducible else 0.0, sam=Sam.of(recipe),
+        aggregate=Aggregate.of(recipe),
     )  # fmt: skip

@@ -152,8 +152,7 @@ class AnswerRow:
         stop: ``"end"`` if the model emitted an end token, ``"length"`` if the token budget ran out.
         gradient: 2-norm of the gradient of the true answer's mean loss with respect to all weights; ``None`` if not
             measured.
-        scored_text: The text of the scored tokens, if a published evaluator compares with it instead of the true
-            answer; ``None`` for ``answer`` itself.
+        scored_text: The text of the scored tokens, where an evaluator compares with it; ``None`` for ``answer``.
         values: Texts that value accuracy looks for in the place of ``value``, see :class:`Fact`.
     """
 
@@ -273,15 +272,16 @@ Batch = dict[str, TokenBatch]  # stream name -> rows
 class LossPart:
     """One loss term on a micro-batch, as a sum to be divided by a count over the global batch.
 
-    The loss of a step is the sum over parts of ``weight * sum / count``, where ``count`` is the number of scored tokens
-    (``per="token"``) or rows (``per="row"``) of ``stream`` in the *global* batch. A step is therefore independent of
-    micro-batching, gradient accumulation and the number of processes.
+    The loss of a step is the sum over parts of ``weight * sum / count``; ``count``: the scored tokens (``per="token"``)
+    or rows (``per="row"``) of ``stream`` in the *global* batch, so that micro-batches and processes cannot change it.
+    ``rows``, (B,): what ``sum`` adds up, for a mean over rows that ``optim.aggregate`` can replace.
     """
 
     sum: torch.Tensor
     stream: str
     per: Literal["token", "row"]
     weight: float = 1.0
+    rows: torch.Tensor | None = None
 
 
 LossParts = dict[str, LossPart]

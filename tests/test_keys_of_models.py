@@ -29,7 +29,7 @@ def test_options_of_fine_tuning_change_its_keys_and_no_base_model(word: str) -> 
     assert not {"base", "proposed", "filtered"} & found
 
 
-@pytest.mark.parametrize("word", [*RECIPE[:-1], "schedule=linear"])
+@pytest.mark.parametrize("word", [*RECIPE[:-1], "schedule=linear", "sam_rho=0.01"])
 def test_options_of_unlearning_change_its_key_and_no_model_before(word: str) -> None:
     found = moved(f"optim.{word}")
     assert {"unlearned", "predict/unlearned", "score/unlearned/answers", "results", "report"} == found

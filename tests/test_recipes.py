@@ -12,22 +12,26 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load("""
 method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/bst: {belief_weight: 0.2, top_k: 20, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+  epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
+method/dpo: {beta: 0.1, refusals: null, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/flat: {divergence: tv, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
+method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, refusals: null,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/flat: {divergence: tv, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 64, tiny: 22}}
 method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},
   global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
+method/idk: {retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
+method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {default: 8.0e-06, tiny: 0.0003},
+  epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
 method/meow: {select: {k: 3, strategy: largest, baseline: none, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
@@ -63,10 +67,13 @@ method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {defaul
 method/wga: {beta: 1.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 optim/adamw: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null, batch_tokens: null,
-  betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant}
+  betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant,
+  sam_rho: 0.0, sam_terms: forget,
+  aggregate: mean, aggregate_temperature: 1.0}
 optim/published: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null,
   batch_tokens: null, betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.01, max_grad_norm: 1.0,
-  warmup: epoch, schedule: linear}
+  warmup: epoch, schedule: linear, sam_rho: 0.0, sam_terms: forget,
+  aggregate: mean, aggregate_temperature: 1.0}
 recipe/tofu: {also: [], replay: 0, global_batch_size: 32, epochs: 5, steps: 400, epoch_steps: 4,
   known: 0.05, lr: '???', betas: [0.9, 0.999], eps: 1.0e-08,
   weight_decay: 0.01, max_grad_norm: 1.0, warmup: epoch, schedule: linear}

@@ -35,6 +35,11 @@ KILLED = Case("dual", "fsdp", "float32", 2, "kill")
 UNDISTURBED = Case("dual", "fsdp", "float32", 2)
 FROM_TWO_TO_ONE = Case("retain", "fsdp", "float64", 4, "kill")
 THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
+ROBUST = [
+    Case("frozen", "ddp", "float64", 2, "sam"), Case("pulled", "fsdp", "float64", 4, "sam"),
+    Case("paired", "ddp", "float64", 1, "worst"), Case("frozen", "fsdp", "float64", 2, "top"),
+    Case("frozen", "fsdp", "float64", 1, "sam-worst"),
+]  # fmt: skip
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
@@ -130,7 +135,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def two(folders: dict[str, Path]) -> dict[Case, Trained]:
     """What two processes end with: every test of this file looks at one job."""
-    cases = [*COPIES, *SHARDS, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY]
+    cases = [*COPIES, *SHARDS, *ROBUST, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY]
     begin = start(folders["one"] / "start")
     for work in works(folders["one"], begin, devices=1).values():
         run_stage(work.to_spec())
@@ -142,8 +147,8 @@ def one(folders: dict[str, Path]) -> Any:
     """What one process ends with; asked for many times."""
     known: dict[Case, Trained] = {}
 
-    def find(method: str, dtype: str = "float64", micro: int = 64) -> Trained:
-        case = Case(method, "auto", dtype, micro)
+    def find(method: str, dtype: str = "float64", micro: int = 64, more: str = "") -> Trained:
+        case = Case(method, "auto", dtype, micro, more)
         return known.get(case) or known.setdefault(case, train(case, folders["one"], devices=1))
 
     return find
@@ -173,6 +178,20 @@ def test_two_processes_end_with_the_weights_of_one(one, two: dict[Case, Trained]
     assert apart(one(case.method), two[case]) < 1e-9
     assert curve(two[case].points) == pytest.approx(curve(one(case.method).points), rel=1e-9)
     assert two[case].state == pytest.approx(one(case.method).state, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", ROBUST, ids=lambda case: case.name)
+def test_micro_batches_change_no_weight_of_a_robust_training(one, case: Case) -> None:
+    assert apart(one(case.method, more=case.more), one(case.method, micro=2, more=case.more)) < 1e-9
+    assert apart(one(case.method, more=case.more), one(case.method)) > 1e-4
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("case", ROBUST, ids=lambda case: case.name)
+def test_two_processes_perturb_and_aggregate_as_one_does(one, two: dict[Case, Trained], case: Case) -> None:
+    alone = one(case.method, more=case.more)
+    assert apart(alone, two[case]) < 1e-9
+    assert curve(two[case].points) == pytest.approx(curve(alone.points), rel=1e-9)
 
 
 @pytest.mark.ddp

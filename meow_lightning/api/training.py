@@ -23,9 +23,11 @@ from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import DTYPES, without_dropout
 from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, merge_adapters, with_lora
 from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.training.aggregate import Aggregate
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.training.preparation import prepare_method
+from meow_lightning.training.sam import Sam
 from meow_lightning.types import Method
 
 Log = Callable[[dict[str, float]], None]
@@ -68,6 +70,7 @@ class Training:
         lora = options.model.lora
         self.start, self.options, self.adapters = start, options, lora.rank is not None
         self.precision = precision_of(start.precision, adapters=self.adapters)
+        options.optim.check_precision(self.precision, name=start.precision, adapters=self.adapters)
         network: torch.nn.Module = start.copy(dtype=self.precision.trained)
         if self.adapters:
             network = with_lora(network, **lora.plain(), dropout=0.0, seed=options.seed).eval()  # type: ignore[arg-type]
@@ -188,7 +191,8 @@ def _optim(options: RunConfig, recipe: Mapping[str, Any], plan: BatchPlan, preci
         optimizer=options.optim.optimizer, lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], weight_decay=recipe["weight_decay"], max_grad_norm=recipe["max_grad_norm"],
         warmup=max(1, plan.steps_per_epoch) if recipe["warmup"] == "epoch" else recipe["warmup"],
-        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0,
+        schedule=recipe["schedule"], grid=GRID if precision.reproducible else 0.0, sam=Sam.of(recipe),
+        aggregate=Aggregate.of(recipe),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from meow_lightning.api.rows import resolve_method, selected_facts, training_plan
 from meow_lightning.api.training import Log, Observers, Training
 from meow_lightning.config.composition import words_of
+from meow_lightning.config.methods import check_aggregate
 from meow_lightning.config.recipes import RECIPE, method_recipe
 from meow_lightning.data.examples import Dataset
 from meow_lightning.memo.measure import Measure
@@ -66,13 +67,14 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
     built, chosen = resolve_method(method, dataset, words)
     if not built.streams:
         return model.duplicate()
+    check_aggregate(chosen.optim.aggregate, built, name=type(built).__name__)
     recipe = {**chosen.optim.plain(), **{name: method_recipe(chosen, name)[0] for name in RECIPE}}
     training, select = Training(model, chosen), chosen.method.select
     facts = selected_facts(model, dataset, built, inverted=inverted, measure=measure, select=select, seed=seed)
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
     plan = training_plan(
         training.network, model, dataset, built, inverted=facts, shape=shape,
-        eval_batch_size=chosen.trainer.eval_batch_size,
+        eval_batch_size=chosen.trainer.eval_batch_size, refusals=chosen.method.refusals,
     )  # fmt: skip
     training.prepare(built, plan)
     return training.run(built, plan, recipe, Observers(log=log, callbacks=callbacks, output_dir=output_dir))

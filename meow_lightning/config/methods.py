@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.schema import MethodConfig
-from meow_lightning.errors import check_choice
+from meow_lightning.errors import check_choice, invalid_option
 
 FOLDER = CONF / "method"
 
@@ -47,6 +48,23 @@ def build_method(name: str, /, **options: Any) -> Any:
     """
     check_choice("method", name, method_names())
     return library_options([f"method={name}", *words_of("++method", options)]).method.instantiate(allow=())
+
+
+def check_aggregate(aggregate: str, method: Any, *, name: str) -> None:
+    """Check that a method's loss on the forget set can be aggregated over rows as ``optim.aggregate`` says.
+
+    Args:
+        aggregate: The option.
+        method: The method.
+        name: Its name.
+
+    Raises:
+        UserError: The loss is no mean over rows.
+    """
+    if aggregate != "mean" and not method.per_row:
+        able = [stem for stem in method_names() if component_class(_described(stem).keyed, allow=()).per_row]
+        expected = f"mean with method={name}, whose loss is no mean over rows; methods with one are {', '.join(able)}"
+        raise invalid_option("optim.aggregate", aggregate, expected)
 
 
 def file_of(method: object) -> str | None:

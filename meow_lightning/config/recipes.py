@@ -17,12 +17,18 @@ RECIPE = ("lr", "epochs", "global_batch_size")
 PLAIN = {
     "optimizer": "adamw",
     "batch_tokens": None,
+    "aggregate": "mean",
 }
 
 
 def training_overrides(optim: Optim) -> dict[str, Any]:
     """Select the options of ``optim`` that differ from ``PLAIN``, so that older results keep their keys."""
-    return {name: getattr(optim, name) for name, plain in PLAIN.items() if getattr(optim, name) != plain}
+    changed = {name: getattr(optim, name) for name, plain in PLAIN.items() if getattr(optim, name) != plain}
+    if optim.sam_rho:
+        changed |= {"sam_rho": optim.sam_rho, "sam_terms": optim.sam_terms}
+    if optim.aggregate == "worst":
+        changed |= {"aggregate_temperature": optim.aggregate_temperature}
+    return changed
 
 
 def method_recipe(config: RunConfig, name: str) -> tuple[Any, str]:

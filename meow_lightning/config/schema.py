@@ -16,6 +16,7 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
+from meow_lightning.config.precision import precision_of
 from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.config.training_options import Callbacks, Optim, Trainer
@@ -104,6 +105,8 @@ class MethodConfig(ComponentConfig):
     """Name of the method."""
     select: Select | None = None
     rounds: Rounds | None = None
+    refusals: str | None = None
+    """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None
     """Peak learning rate: a table by model with a default, or one number."""
     epochs: Epochs | dict[str, Epochs | None] | None = None
@@ -275,6 +278,11 @@ class RunConfig(Options):
                 f"trainer.strategy=fsdp does not support model.lora.rank={rank}: set trainer=ddp for adapters, or "
                 "model.lora.rank=null to train all weights"
             )
+
+    @consistency
+    def _check_perturbation(self) -> None:
+        adapters, name = self.model.lora.rank is not None, self.model.precision
+        self.optim.check_precision(precision_of(name, adapters=adapters), name=name, adapters=adapters)
 
     @consistency
     def _check_run_name(self) -> None:

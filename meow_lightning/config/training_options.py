@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from meow_lightning.config.mistakes import Rule
 from meow_lightning.config.options import Options, consistency
+from meow_lightning.config.precision import DTYPE_BYTES, Precision
 from meow_lightning.config.ranges import (
     MANY,
     Count,
@@ -14,6 +15,7 @@ from meow_lightning.config.ranges import (
     LearningRate,
     NonNegative,
     Number,
+    Positive,
     Range,
 )
 from meow_lightning.errors import UserError, invalid_option
@@ -66,6 +68,38 @@ class Optim(AdamW):
     """Rows of the first stream per step, over all processes."""
     batch_tokens: Count | None
     """Maximum tokens of the first stream per step, instead of rows."""
+    sam_rho: NonNegative
+    """Norm of the perturbation of sharpness-aware minimization; 0 for none."""
+    sam_terms: Literal["forget", "all"]
+    """Terms of the loss that it perturbs: all streams but ``retain``, or all."""
+    aggregate: Literal["mean", "worst", "top"]
+    """Aggregate of the forget set's losses over rows."""
+    aggregate_temperature: Positive
+    """Temperature of the aggregate ``worst``, in the unit of the loss."""
+
+    @consistency
+    def _check_sam(self) -> None:
+        if self.sam_terms != "forget" and not self.sam_rho:
+            raise UserError(
+                f"optim.sam_terms={self.sam_terms} has no effect with optim.sam_rho=0: set optim.sam_rho, for example "
+                "to 0.01"
+            )
+
+    def check_precision(self, precision: Precision, *, name: str, adapters: bool) -> None:
+        """Check that trained weights can hold the perturbation of sharpness-aware minimization.
+
+        Args:
+            precision: The number formats.
+            name: Their name.
+            adapters: Whether adapters are trained, which are at least float32.
+
+        Raises:
+            UserError: They are 16-bit numbers, which round it away.
+        """
+        if self.sam_rho and not adapters and DTYPE_BYTES[precision.trained] < DTYPE_BYTES["float32"]:
+            expected = f"32-true, 64-true, bf16-mixed or reproducible with optim.sam_rho={self.sam_rho}, or adapters "
+            expected += "(model.lora.rank): weights of 16 bits round the perturbation away"
+            raise invalid_option("model.precision", name, expected, did_you_mean="bf16-mixed")
 
 
 class Learning(AdamW):

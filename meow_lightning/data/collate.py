@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 
@@ -27,6 +27,20 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
         scored.append([0] * row.prompt + [1] * row.scored + [0] * pad)
     reference = torch.tensor([row.reference for row in rows], dtype=torch.float64)
     return TokenBatch(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
+
+
+def blank_like(rows: TokenBatch) -> TokenBatch:
+    """Return one row of two tokens and an empty loss mask on the device of other rows; see :func:`collate`."""
+    ids = rows.input_ids_BT[:1, :2]
+    return TokenBatch(ids, torch.ones_like(ids), torch.zeros_like(ids), torch.zeros_like(rows.ref_logps_B[:1]))
+
+
+def rows_of(batch: Batch, streams: Set[str]) -> Batch:
+    """Return a micro-batch with the rows of some streams and a blank row for each of the others.
+
+    Losses are sums over rows, so what a method computes of it is their share.
+    """
+    return {name: rows if name in streams else blank_like(rows) for name, rows in batch.items()}
 
 
 def collate_without_targets(rows: TokenBatch, *, pad_id: int) -> TokenBatch:

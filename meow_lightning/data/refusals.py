@@ -1,12 +1,15 @@
-"""Refusals to train instead of answers. The sentences are this project's own."""
+"""Refusals to train instead of answers: this project's own sentences, or those of a user's file."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from meow_lightning.data.encoding import training_segments
 from meow_lightning.data.examples import Example
+from meow_lightning.data.text_files import read_text
+from meow_lightning.errors import UserError
 
 REFUSALS = (
     "I don't know.",
@@ -36,14 +39,36 @@ REFUSALS = (
 )
 
 
-def with_refusals(facts: Iterable[Example], seed: int) -> list[tuple[str, str]]:
-    """Pair every training question of the facts with a refusal, in the order of :func:`~.encoding.training_segments`.
+def read_refusals(path: str | None) -> tuple[str, ...]:
+    """Read the sentences of ``method.refusals``, one per line; blank lines are skipped.
+
+    Args:
+        path: The file; ``None`` for ``REFUSALS``.
+
+    Raises:
+        UserError: It is no text file, has no sentence, or has JSON lines.
+    """
+    if path is None:
+        return REFUSALS
+    where, give = f"method.refusals={path}", "a text file with one refusal or template answer per line"
+    lines = [line.strip() for line in read_text(Path(path), where=where, give=give).splitlines()]
+    sentences = tuple(line for line in lines if line)
+    if not sentences:
+        raise UserError(f"{where} is empty; give {give}")
+    if sentences[0].startswith(("{", "[")):
+        raise UserError(f"{where} has JSON, which would be trained as it is written; give {give}")
+    return sentences
+
+
+def with_refusals(facts: Iterable[Example], seed: int, sentences: Sequence[str] = REFUSALS) -> list[tuple[str, str]]:
+    """Pair every training question with a refusal, in the order of :func:`~.encoding.training_segments`.
 
     Args:
         facts: The facts.
         seed: Seed of the choice of refusals.
+        sentences: The refusals to choose from.
     """
     return [
-        (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
+        (question, random.Random(f"{seed}/{place}/{question}").choice(sentences))
         for place, (question, *_) in enumerate(training_segments(facts))
     ]

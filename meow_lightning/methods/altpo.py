@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.base import BaseMethod
@@ -33,6 +33,7 @@ class AltPo(BaseMethod):
     streams: tuple[str, ...] = ("inverted", "forget", "retain")
     paired: tuple[str, ...] = ("forget",)
     reference: Reference = "logprobs"
+    per_row: ClassVar[bool] = True
 
     def __init__(self, *, beta: Positive, retain_weight: NonNegative) -> None:
         self.beta = check_beta(beta)

@@ -44,6 +44,8 @@ class BaseMethod:
             memory); ``model``, the model itself, passed to ``loss``; ``both``.
         surrogate: Parts whose value is not the objective that their gradient minimizes, since they contain detached
             weights.
+        per_row: Whether the forget set's loss is a mean over rows, in parts with ``LossPart.rows``, which
+            ``optim.aggregate`` can replace by another aggregate.
         start: The model that training starts from: ``target`` or ``retain``.
         version: Increased when the same options give another model; subclasses inherit it, and it is part of the
             unlearned model's key.
@@ -53,6 +55,7 @@ class BaseMethod:
     paired: tuple[str, ...] = ()
     reference: Reference = "none"
     surrogate: tuple[str, ...] = ()
+    per_row: ClassVar[bool] = False
     start: ClassVar[Literal["target", "retain"]] = "target"
     version: ClassVar[int] = 1
 

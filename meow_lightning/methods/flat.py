@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.errors import check_choice
 from meow_lightning.methods.base import BaseMethod
@@ -54,6 +54,7 @@ class Flat(BaseMethod):
 
     streams: tuple[str, ...] = ("forget", "idk")
     paired: tuple[str, ...] = ("idk",)
+    per_row: ClassVar[bool] = True
 
     def __init__(self, *, divergence: str) -> None:
         self.divergence = check_choice("method.divergence", divergence, TERMS)
@@ -65,8 +66,8 @@ class Flat(BaseMethod):
         refused_B = refusal_term(_mean_probability(model, idk)) * rows_with_targets(idk)  # noqa: N806
         answered_B = answer_term(_mean_probability(model, forget)) * rows_with_targets(forget)  # noqa: N806
         return {
-            "idk": LossPart(sum=refused_B.sum(), stream="forget", per="row"),
-            "forget": LossPart(sum=answered_B.sum(), stream="forget", per="row"),
+            "idk": LossPart(sum=refused_B.sum(), stream="forget", per="row", rows=refused_B),
+            "forget": LossPart(sum=answered_B.sum(), stream="forget", per="row", rows=answered_B),
         }
 
 

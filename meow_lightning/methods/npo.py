@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.config.ranges import NonNegative, Positive
 from meow_lightning.methods.preference import check_beta, log_ratio, preference_loss
@@ -30,6 +30,7 @@ class Npo(RetainMethod):
 
     streams: tuple[str, ...] = ("forget",)
     reference: Reference = "logprobs"
+    per_row: ClassVar[bool] = True
 
     def __init__(self, *, beta: Positive, retain: RetainTerm = "none", retain_weight: NonNegative = 1.0) -> None:
         super().__init__(retain=retain, retain_weight=retain_weight)

@@ -56,7 +56,7 @@ def preference_loss(margin_B: torch.Tensor, rows: TokenBatch, *, beta: float, st
     from torch.nn.functional import logsigmoid
 
     cost_B = -logsigmoid(beta * margin_B) * rows_with_targets(rows)  # noqa: N806
-    return LossPart(sum=cost_B.sum(), stream=stream, per="row", weight=weight * 2 / beta)
+    return LossPart(sum=cost_B.sum(), stream=stream, per="row", weight=weight * 2 / beta, rows=cost_B)
 
 
 def start_kl(

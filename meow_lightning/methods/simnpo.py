@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.config.ranges import NonNegative, Number, Positive, Range
 from meow_lightning.methods.base import BaseMethod
@@ -29,6 +29,7 @@ class SimNpo(BaseMethod):
     """
 
     streams: tuple[str, ...] = ("forget", "retain")
+    per_row: ClassVar[bool] = True
 
     def __init__(
         self, *, beta: Positive, delta: Annotated[Number, Range(-1000, 1000)], forget_weight: Positive,

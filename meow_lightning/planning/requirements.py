@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -183,8 +183,8 @@ class Planner:
         trained = shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank)
         kept = shape.parameters * self._weight_bytes + shape.vocabulary * TOKENIZER_BYTES
         flops = training_flops(
-            shape, tokens=round(recipe["epochs"] * sum(self._per_epoch(streams, self.tokens))),
-            scored=round(recipe["epochs"] * sum(self._per_epoch(streams, self.scored))),
+            shape, tokens=round(recipe["epochs"] * self._per_epoch(work, self.tokens)),
+            scored=round(recipe["epochs"] * self._per_epoch(work, self.scored)),
             gradient_checkpointing=settings.gradient_checkpointing, adapters=settings.rank is not None,
             reference=load.reference,
         )  # fmt: skip
@@ -201,7 +201,7 @@ class Planner:
             gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
             precision=self.model["precision"], devices=self.trainer["devices"],
             optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
-            strategy=self.trainer["strategy"],
+            strategy=self.trainer["strategy"], perturbed="sam_rho" in artifact.settings["recipe"],
         )  # fmt: skip
 
     @staticmethod
@@ -221,10 +221,11 @@ class Planner:
         return 1 if self.gpu else int(self.trainer["parallel_stages"])
 
     @staticmethod
-    def _per_epoch(streams: Sequence[Sequence[Example]], count: Callable[[Example], int]) -> Iterator[float]:
-        """Sum a count over the rows of an epoch for each stream; every stream gives as many rows as the first has."""
-        for stream in streams:
-            yield sum(map(count, stream)) / len(stream) * len(streams[0])
+    def _per_epoch(work: TrainingWork, count: Callable[[Example], int]) -> float:
+        """Sum a count over the rows and passes of an epoch; every stream gives as many rows as the first has."""
+        first, extra = len(work.streams[0]), work.extra or [0.0] * len(work.streams)
+        counted = [sum(map(count, stream)) / len(stream) * first for stream in work.streams]
+        return sum(each * (1 + more) for each, more in zip(counted, extra, strict=True))
 
     @cached_property
     def _prompt_tokens(self) -> int:

@@ -47,11 +47,14 @@ class TrainingWork:
         streams: The rows of each stream; the first stream determines the rows of an epoch.
         evaluated: Whether the model is evaluated during training.
         adapters_possible: Whether the model could be trained with adapters instead.
+        extra: Passes over each stream's rows besides one forward and backward pass, of which a forward pass alone is a
+            third; empty for none.
     """
 
     streams: Sequence[Sequence[Example]]
     evaluated: bool
     adapters_possible: bool
+    extra: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

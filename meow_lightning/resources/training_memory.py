@@ -232,7 +232,8 @@ class MemorySettings:
 
     They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens
     instead of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
-    ``model.lora.rank`` (``None`` trains all weights), ``model.precision`` and ``optim.optimizer``.
+    ``model.lora.rank`` (``None`` trains all weights), ``model.precision``, ``optim.optimizer``, and whether
+    ``optim.sam_rho`` perturbs the trained weights, of which a copy is then kept.
     """
 
     micro_batch_size: int
@@ -243,6 +244,7 @@ class MemorySettings:
     devices: int
     optimizer: OptimizerName
     strategy: str
+    perturbed: bool = False
 
     def rows(self, longest: int) -> int:
         """Return the number of rows of ``longest`` tokens that take as much memory as the largest pass of a stream.
@@ -305,10 +307,12 @@ def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad
     )  # fmt: skip
     if load.reference and settings.rank is None:
         one = replace(one, weights=one.weights + shape.parameters * settings.compute_bytes)
+    copy = one.gradients * settings.perturbed  # as many bytes as the trained weights
     if settings.sharded:
         one = _sharded(shape, one, settings, load)
     elif settings.devices > 1:
         one = replace(one, gradients=2 * one.gradients)
+    one = replace(one, weights=one.weights + copy // (settings.devices if settings.sharded else 1))
     times = settings.devices if load.shared else 1
     every = {each.name: times * getattr(one, each.name) for each in fields(one)}
     return Memory(**every | {"host": settings.devices * one.host})  # all GPUs share one main memory

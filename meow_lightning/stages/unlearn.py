@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode
+from meow_lightning.data.encoding import content_digest, encode
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.refusals import read_refusals, with_refusals
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
@@ -19,7 +20,7 @@ from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.carry_over import carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
-from meow_lightning.stages.common.loading import load_dataset, load_for_training
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
@@ -29,7 +30,7 @@ from meow_lightning.stages.results.model import SAME, ModelResult, Selection, mo
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
-from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments
+from meow_lightning.types import Encoded, Fact, InvertedFact, Method, ScoredText, Segments
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -69,9 +70,10 @@ class Unlearn(Stage):
         check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
     def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
-        """Yield the rows of its streams; refusals are known to be short."""
+        """Yield the rows of its streams; our own refusals are known to be short."""
         for name in streams:
             if name == "idk":
+                yield from (Segments(*pair) for pair in _own_refusals(artifact, dataset))
                 continue
             for fact in dataset.facts("forget" if name == "inverted" else name):
                 answers = fact.inverted if name == "inverted" else (fact.answer,)
@@ -80,17 +82,19 @@ class Unlearn(Stage):
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
         picked = planner.options["method"].get("select", {}).get("k", 1)
+        refused = [Fact("", *pair) for pair in _own_refusals(artifact, planner.dataset)]
         streams = [
-            [
+            refused if refused and name == "idk" else [
                 fact
                 for fact in planner.dataset.facts("forget" if name in ("inverted", "idk") else name)
                 for _ in range(picked if name == "inverted" else 1)
             ]
             for name in planner.streams
-        ]
+        ]  # fmt: skip
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True)
+        extra = [_extra_passes(artifact.settings["recipe"], name) for name in planner.streams]
+        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True, extra=extra)
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.
@@ -133,6 +137,31 @@ class Unlearn(Stage):
         )  # fmt: skip
 
 
+def _extra_passes(recipe: Mapping[str, Any], stream: str) -> float:
+    """Count the passes over a stream besides the usual ones: at perturbed weights, and forward for losses of rows."""
+    perturbed = "sam_rho" in recipe and (stream != "retain" or recipe["sam_terms"] == "all")
+    weighed = "aggregate" in recipe and stream != "retain"
+    return perturbed + weighed * (1 + perturbed) / 3
+
+
+def _own_refusals(artifact: Artifact, dataset: Dataset) -> list[tuple[str, str]]:
+    """Pair the questions with the refusals of ``method.refusals``; empty without a file."""
+    path = artifact.inputs.get("refusals")
+    if path is None:
+        return []
+    return with_refusals(dataset.facts("forget"), artifact.settings["seed"], read_refusals(path))
+
+
+def _refusals(work: StageContext, dataset: Dataset) -> tuple[str, ...]:
+    """Read the refusals that the plan is for."""
+    path = work.inputs.get("refusals")
+    sentences = read_refusals(path)
+    if path is not None:
+        now = content_digest(with_refusals(dataset.facts("forget"), work.settings["seed"], sentences))
+        check_unchanged(f"method.refusals={path}", now, work.settings["rows"]["idk"])
+    return sentences
+
+
 def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     method.export(model, folder)
@@ -145,7 +174,8 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
 
     recipe, seed = work.settings["recipe"], work.settings["seed"]
     inverted = _select(work) if "inverted" in method.streams else []
-    texts = stream_texts(method, load_dataset(work), inverted=inverted, seed=seed)
+    dataset = load_dataset(work)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=_refusals(work, dataset))
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from meow_lightning.data.batch_plan import BatchPlan, Counts
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.methods.base import BaseMethod
+from meow_lightning.training.aggregate import Aggregate, weighted
 from meow_lightning.training.fsdp import ShardedModel, shard
 from meow_lightning.training.optimizers import optimizer_of
+from meow_lightning.training.sam import Sam, perturbed
 from meow_lightning.types import Batch, LossParts, Method, OptimizerName
 
 GRID = 2.0**-22
@@ -38,6 +40,8 @@ class Optim:
         warmup: Warm-up as a share of all steps (below 1) or a number of steps (1 and more).
         schedule: After the warm-up: linear decay to 0, or constant.
         grid: Round weights to multiples of this power of two after every step; 0 to disable.
+        sam: Sharpness-aware minimization; ``None`` for the gradient at the weights themselves.
+        aggregate: Aggregate of the forget set's rows; ``None`` for their mean.
     """
 
     optimizer: OptimizerName
@@ -49,6 +53,8 @@ class Optim:
     warmup: float
     schedule: Literal["linear", "constant"]
     grid: float
+    sam: Sam | None = None
+    aggregate: Aggregate | None = None
 
 
 def schedule_factor(optim: Optim, total: int) -> Callable[[int], float]:
@@ -177,20 +183,11 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Run one global step: forward and backward per micro-batch, one exchange, one update."""
-        step, world = batch["step"], self.trainer.world_size
-        # Dropout must not depend on how often training was interrupted.
-        _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
+        step: int = batch["step"]
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         logged: dict[str, torch.Tensor] = {}
-        micros: list[Batch] = batch["micros"]
-        for number, micro in enumerate(micros):
-            with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
-                parts = self.method.loss(self.model, micro, self._reference[0])
-                loss = total_loss(parts, batch["counts"])
-                # Gradients are averaged over processes, but the loss is a sum over them.
-                self.manual_backward(loss * world)
-            self._collect(logged, loss, parts, batch["counts"])
+        self._add_gradients(batch, logged)
         if self._regularized:
             self._regularize(logged)
         if self.optim.max_grad_norm > 0:
@@ -207,6 +204,46 @@ class TrainingModule(pl.LightningModule):
         self._end_when_done()
         if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
             self._log_point(logged, rate=rate, step=step + 1)
+
+    def _add_gradients(self, batch: dict[str, Any], logged: dict[str, torch.Tensor]) -> None:
+        """Compute the gradients of the method's loss, exchanged, and add its value at the weights to ``logged``."""
+        sam = self.optim.sam
+        if sam is None:
+            self._add_pass(batch, batch["micros"], logged)
+            return
+        steep, calm = sam.split(batch["micros"])
+        if steep:
+            self._add_pass(batch, steep, logged)
+            with perturbed(self.model.parameters(), rho=sam.rho):
+                self._add_pass(batch, steep, {})
+        if calm:
+            self._add_pass(batch, calm, logged)
+
+    def _add_pass(self, batch: dict[str, Any], micros: Sequence[Batch], logged: dict[str, torch.Tensor]) -> None:
+        """Add the gradients of some micro-batches of a step, exchanged in the last of them, and their loss."""
+        self._seed_step(batch["step"])
+        weights = None
+        if self.optim.aggregate is not None:
+            weights, surplus = self.optim.aggregate.row_weights(self._loss, micros)
+            counted = weights[0].new_tensor(surplus, dtype=torch.float64) * self.trainer.is_global_zero
+            logged["loss"] = logged.get("loss", torch.zeros_like(counted)) + counted
+            self._seed_step(batch["step"])
+        for number, micro in enumerate(micros):
+            with contextlib.nullcontext() if number == len(micros) - 1 else self._no_exchange():
+                parts = self._loss(micro)
+                if weights is not None:
+                    parts = weighted(parts, weights[number], batch["counts"])
+                loss = total_loss(parts, batch["counts"])
+                # Gradients are averaged over processes, but the loss is a sum over them.
+                self.manual_backward(loss * self.trainer.world_size)
+            self._collect(logged, loss, parts, batch["counts"])
+
+    def _loss(self, micro: Batch) -> LossParts:
+        return self.method.loss(self.model, micro, self._reference[0])
+
+    def _seed_step(self, step: int) -> None:
+        """Seed dropout, which must not depend on how often training was interrupted; alike in each pass of a step."""
+        _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
 
     def _regularize(self, logged: dict[str, torch.Tensor]) -> None:
         """Add the gradient of the method's regularizer, which is the same in all processes.

@@ -9,7 +9,7 @@ import torch
 from meow_lightning.data.collate import collate
 from meow_lightning.data.encoding import training_segments
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.refusals import REFUSALS, with_refusals
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.memo.select import Layout, Strategy, layout, select
 from meow_lightning.models.logprobs import answer_logps
@@ -17,8 +17,9 @@ from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segm
 
 
 def stream_texts(
-    method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int
-) -> dict[str, list[Segments]]:
+    method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int,
+    refusals: Sequence[str] = REFUSALS,
+) -> dict[str, list[Segments]]:  # fmt: skip
     """Collect the texts of every stream that a method trains on.
 
     Args:
@@ -26,13 +27,14 @@ def stream_texts(
         dataset: The facts.
         inverted: The selected inverted facts, one per row; empty for a method that trains on none.
         seed: Seed of the choice of refusals.
+        refusals: The sentences to choose from.
     """
     texts: dict[str, list[Segments]] = {}
     for name in method.streams:
         if name == "inverted":
             texts[name] = [Segments(each.question, each.answer) for each in inverted]
         elif name == "idk":
-            texts[name] = [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed)]
+            texts[name] = [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed, refusals)]
         elif name in method.paired and method.streams[0] == "inverted":
             truth = {example.id: example.segments for example in dataset.facts(name)}
             texts[name] = [truth[each.fact] for each in inverted]

@@ -61,6 +61,8 @@ MISTAKES = {
     "method=grad_diff method.retain_weight=-1": "method.retain_weight=-1 is invalid: expected a number from 0 to ",
     "trainer=fsdp model.lora.rank=4": "trainer.strategy=fsdp does not support model.lora.rank=4: "
     "set trainer=ddp for adapters, or model.lora.rank=null to train all weights",
+    "optim.sam_terms=all": "optim.sam_terms=all has no effect with optim.sam_rho=0: set optim.sam_rho, for example",
+    "optim.sam_rho=0.01 model.precision=bf16-true": "model.precision=bf16-true is invalid: expected 32-true, 64-true, ",
     "trainer.strategy=foo": "trainer.strategy=foo is invalid: expected one of auto, ddp, fsdp",
     "logger.name=foo": "logger.name=foo is invalid: expected one of wandb, csv, none",
     "--plan": "--plan is not a flag. Did you mean plan=…?",

@@ -7,6 +7,7 @@ from helpers.hydra import options
 
 from meow_lightning.config.model_options import Model
 from meow_lightning.config.precision import DTYPE_BYTES, PRECISIONS, Precision, precision_of
+from meow_lightning.errors import UserError
 
 HALF = ("bf16-true", "16-true", "bf16-mixed")
 
@@ -45,3 +46,10 @@ def test_adapters_stand_on_frozen_weights_as_they_compute_and_are_not_cast(name:
 def test_a_teacher_is_loaded_as_the_model_is_evaluated(name: str) -> None:
     chosen = options("inversion=local", "inversion.model=x", f"model.precision={name}")
     assert DTYPE_BYTES[chosen.inversion.arguments["dtype"]] == (2 if name in HALF else 8 if name == "64-true" else 4)
+
+
+@pytest.mark.parametrize("name", ["bf16-true", "16-true"])
+def test_weights_of_16_bits_cannot_hold_a_perturbation_but_adapters_can(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^model\.precision={name} is invalid.*Did you mean bf16-mixed\?$"):
+        options("optim.sam_rho=0.01", f"model.precision={name}")
+    assert options("optim.sam_rho=0.01", f"model.precision={name}", "model.lora.rank=4").optim.sam_rho == 0.01

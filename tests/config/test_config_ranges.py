@@ -47,7 +47,7 @@ ZERO = {
       for name in ("lr", "epochs", "weight_decay", "max_grad_norm", "warmup")),
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
     "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta",
-    "method.rounds.memorized_above",
+    "method.rounds.memorized_above", "optim.sam_rho", "method.belief_weight",
     "inversion.max_retries_per_fact", "Endpoint.temperature", "Local.temperature", "inversion.retries", "memo.verify",
     "evaluation.selection_fraction",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",

@@ -12,9 +12,9 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -33,9 +33,11 @@ from meow_lightning.models.lora import enable_checkpointing
 from meow_lightning.models.tiny import llama
 from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
+from meow_lightning.training.aggregate import Aggregate, Kind
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
 from meow_lightning.training.preparation import prepare_method
+from meow_lightning.training.sam import Sam
 from meow_lightning.types import Encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +76,7 @@ BATCH = 5  # 20 steps of 4 or 5 rows; two processes split 5 rows into 3 and 2
 
 @dataclass(frozen=True)
 class Case:
-    """One training; ``more`` may contain ``kill`` and ``checkpointing``."""
+    """One training; ``more`` may contain ``kill``, ``checkpointing``, ``sam``, ``worst`` and ``top``."""
 
     method: str
     strategy: str
@@ -118,6 +120,14 @@ def plan(method: Any, start: torch.nn.Module) -> BatchPlan:
     )
 
 
+def _optim(more: str) -> Optim:
+    kind = next((each for each in get_args(Kind) if each in more), None)
+    return replace(
+        ADAMW, sam=Sam(rho=0.05, terms="forget") if "sam" in more else None,
+        aggregate=None if kind is None else Aggregate(kind=kind, temperature=0.5),
+    )  # fmt: skip
+
+
 def train(case: Case, folder: Path, *, devices: int) -> Trained:
     """Run a training and return its outcome; the weights may be empty on all processes but the first."""
     folder = folder / case.name
@@ -139,7 +149,8 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     if "checkpointing" in case.more:
         enable_checkpointing(learner)
     module = TrainingModule(
-        model=learner, method=method, plan=planned, optim=ADAMW, log_every=1,
+        model=learner, method=method, plan=planned, log_every=1,
+        optim=_optim(case.more),
         reference=start if method.reference in ("model", "both") else None,
     )  # fmt: skip
     precision = {"float32": "32-true", "float64": "64-true"}[case.dtype]

@@ -181,6 +181,18 @@ def test_parts_name_streams_and_denominators_that_exist(name: str, tiny) -> None
 
 
 @training
+def test_a_method_per_row_gives_the_values_of_its_rows(name: str, tiny) -> None:
+    parts = TRAINING[name].loss(tiny, batch(), start_of(TRAINING[name], tiny))
+    rows = {part_name for part_name, part in parts.items() if part.rows is not None}
+    assert rows == ({*parts} - {"retain"} if TRAINING[name].per_row else set())
+    assert len({parts[part_name].stream for part_name in rows}) <= 1
+    for part_name in rows:
+        assert parts[part_name].per == "row"
+        assert parts[part_name].rows.shape == (2,)
+        torch.testing.assert_close(parts[part_name].rows.sum(), parts[part_name].sum)
+
+
+@training
 def test_bf16_model_gives_a_finite_fp32_loss(name: str, tiny) -> None:
     value = loss(TRAINING[name], tiny.to(torch.bfloat16), batch())
     value.backward()

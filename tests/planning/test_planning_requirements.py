@@ -122,6 +122,15 @@ def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
     assert beside.flops / plain.flops == pytest.approx(4 / 3)
 
 
+def test_a_sharpness_aware_training_takes_a_copy_and_reads_the_perturbed_rows_twice():
+    alone, both = (trained("unlearned", f"method={name}", "optim.epochs=3")[0] for name in ("grad_ascent", "grad_diff"))
+    perturbed = ("method=grad_diff", "optim.epochs=3", "optim.sam_rho=0.01")
+    sharp, _, shape = trained("unlearned", *perturbed)
+    assert sharp.memory.weights - both.memory.weights == 8 * shape.parameters  # trained in float64
+    assert sharp.flops - both.flops == pytest.approx(alone.flops, rel=1e-3)
+    assert trained("unlearned", *perturbed, "optim.sam_terms=all")[0].flops == pytest.approx(2 * both.flops, rel=1e-3)
+
+
 def test_a_model_is_kept_in_its_own_precision():
     half, _, shape = trained("target", "model.precision=bf16-true")
     assert half.disk == 2 * shape.parameters + 75 * shape.vocabulary

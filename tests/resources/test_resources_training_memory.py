@@ -254,6 +254,14 @@ def totals(**changed):
     return training_need(BIG, replace(KNOBS, **changed), LOAD).total
 
 
+def test_a_perturbation_keeps_a_copy_of_the_trained_weights():
+    plain, perturbed = (training_need(BIG, replace(KNOBS, perturbed=each), LOAD) for each in (False, True))
+    assert perturbed.total - plain.total == perturbed.weights - plain.weights == 4 * BIG.parameters
+    assert totals(perturbed=True, rank=8) - totals(rank=8) == 4 * lora_parameters(BIG, rank=8)
+    sharded = {"devices": 4, "strategy": "fsdp"}
+    assert totals(perturbed=True, **sharded) - totals(**sharded) == BIG.parameters
+
+
 def test_settings_become_bytes():
     memory = training_need(BIG, KNOBS, LOAD)
     assert memory == training_memory(

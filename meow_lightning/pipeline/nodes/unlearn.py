@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.methods import check_aggregate
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import check_streams
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.refusals import read_refusals, with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
@@ -60,12 +61,17 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
             ``baseline_scores``, and from the second round on ``previous``, the previous round's model; empty for a
             method without inverted facts.
     """
+    check_aggregate(ctx.config.optim.aggregate, ctx.method, name=ctx.method_name)
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": ctx.training_settings,
         "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
+    if (file := ctx.config.method.refusals) is not None:
+        if "idk" not in ctx.method.streams:
+            raise UserError(f"method.refusals={file} has no effect: method={ctx.method_name} trains on no refusals")
+        inputs["refusals"] = file
     if selection:
         settings["select"] = ctx.select.keyed
         if "previous" not in selection:  # too few inverted facts matter only in the first round
@@ -91,7 +97,8 @@ def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
 def _rows_digest(ctx: BuildContext, stream: str) -> str:
     """Digest the rows of a stream."""
     if stream == "idk":
-        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed))
+        sentences = read_refusals(ctx.config.method.refusals)
+        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed, sentences))
     return ctx.facts_digest(stream, *TRAINED_FIELDS)
 
 

@@ -135,7 +135,9 @@ def save(
 
 def optim(work: StageContext, plan: BatchPlan) -> Optim:
     """Build the optimizer settings from the recipe; a warm-up of one epoch takes its steps from the plan."""
+    from meow_lightning.training.aggregate import Aggregate
     from meow_lightning.training.module import GRID, Optim
+    from meow_lightning.training.sam import Sam
 
     recipe = work.settings["recipe"]
 
@@ -144,5 +146,6 @@ def optim(work: StageContext, plan: BatchPlan) -> Optim:
         optimizer=recipe.get("optimizer", "adamw"), lr=recipe["lr"], betas=(recipe["betas"][0], recipe["betas"][1]),
         eps=recipe["eps"], max_grad_norm=recipe["max_grad_norm"],
         weight_decay=recipe["weight_decay"], warmup=warmup, schedule=recipe["schedule"],
-        grid=GRID if training_precision(work).reproducible else 0.0,
+        grid=GRID if training_precision(work).reproducible else 0.0, sam=Sam.of(recipe),
+        aggregate=Aggregate.of(recipe),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
@@ -68,14 +70,12 @@ class Unlearn(Stage):
         """Check that the optimizer is installed and works on the device."""
         check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
-        """Yield the rows of its streams; refusals are known to be short."""
-        for name in streams:
-            if name == "idk":
-                continue
-            for fact in dataset.facts("forget" if name == "inverted" else name):
-                answers = fact.inverted if name == "inverted" else (fact.answer,)
-                yield from (fact.segments._replace(target=answer) for answer in answers)
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
+        """Yield the rows of its streams."""
+        for builder in streams.values():
+            yield from builder.checked_rows(dataset, seed=artifact.settings["seed"])
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
@@ -83,10 +83,10 @@ class Unlearn(Stage):
         streams = [
             [
                 fact
-                for fact in planner.dataset.facts("forget" if name in ("inverted", "idk") else name)
+                for fact in builder.examples(planner.dataset, seed=artifact.settings["seed"])
                 for _ in range(picked if name == "inverted" else 1)
             ]
-            for name in planner.streams
+            for name, builder in planner.streams.items()
         ]
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
@@ -158,10 +158,15 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
-    return planned({
-        name: each if name == "retain" else add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)
-        for name, each in rows.items()
-    })  # fmt: skip
+    builders = stream_builders(method)
+    return planned(
+        {
+            name: add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)
+            if builders[name].compared
+            else each
+            for name, each in rows.items()
+        }
+    )
 
 
 def _select(work: StageContext) -> list[InvertedFact]:

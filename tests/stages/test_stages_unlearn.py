@@ -10,7 +10,7 @@ from helpers.results import store_inverted, store_scores
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, fingerprint
 from meow_lightning.data.prompting import PromptEncoder
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.streams.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
 from meow_lightning.stages.base import StageContext

@@ -12,7 +12,7 @@ from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.recipes import value_for_model
 from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
-from meow_lightning.data.encoding import digest_of, fingerprint
+from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of, fingerprint
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.probed import is_probed
 from meow_lightning.data.subset import LimitedDataset
@@ -28,7 +28,6 @@ from meow_lightning.store.artifact import Artifact
 
 # Attributes of a fact that predict reads.
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value", "values")
-TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 
 

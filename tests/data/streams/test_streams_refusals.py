@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from meow_lightning.data.refusals import REFUSALS, with_refusals
+from meow_lightning.data.streams.refusals import REFUSALS, with_refusals
 from meow_lightning.types import Fact
 
 FACTS = [Fact(id=str(i), question=f"Where was author {i} born?", answer="In Lima.") for i in range(480)]

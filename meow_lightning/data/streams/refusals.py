@@ -1,12 +1,15 @@
-"""Refusals to train instead of answers. The sentences are this project's own."""
+"""Stream of refusals, to train instead of answers. The sentences are this project's own."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
-from meow_lightning.data.encoding import training_segments
-from meow_lightning.data.examples import Example
+from meow_lightning.data.encoding import content_digest, training_segments
+from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.types import Segments
 
 REFUSALS = (
     "I don't know.",
@@ -47,3 +50,25 @@ def with_refusals(facts: Iterable[Example], seed: int) -> list[tuple[str, str]]:
         (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
         for place, (question, *_) in enumerate(training_segments(facts))
     ]
+
+
+class Refusals(StreamBuilder):
+    """Every question of the forget set, in each of its phrasings, with a refusal drawn by the seed."""
+
+    replies: ClassVar[str | None] = "refusals to answer"
+
+    def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
+        """Build the rows, in the order of the forget set."""
+        return [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed)]
+
+    def digest(self, dataset: Dataset, *, seed: int) -> str:
+        """Digest the questions with their refusals."""
+        return content_digest(with_refusals(dataset.facts("forget"), seed))
+
+    def examples(self, dataset: Dataset, *, seed: int) -> Sequence[Example]:
+        """Return the forget set, whose answers are longer."""
+        return dataset.facts("forget")
+
+    def checked_rows(self, dataset: Dataset, *, seed: int) -> tuple[Segments, ...]:
+        """Return no row, since refusals are short."""
+        return ()

@@ -27,7 +27,7 @@ from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train
 from meow_lightning.stages.results.filter import FilterResult
-from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
+from meow_lightning.stages.results.model import SAME, ChosenExamples, ModelResult, Selection, model_folder
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
@@ -143,9 +143,13 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
     from meow_lightning.training.streams import stream_texts
 
-    recipe, seed = work.settings["recipe"], work.settings["seed"]
+    recipe, seed, dataset = work.settings["recipe"], work.settings["seed"], load_dataset(work)
+    builders = stream_builders(method)
     inverted = _select(work) if "inverted" in method.streams else []
-    texts = stream_texts(method, load_dataset(work), inverted=inverted, seed=seed)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=seed)
+    chosen = {name: builder.chosen(dataset, seed=seed) for name, builder in builders.items()}
+    if any(chosen.values()):
+        ChosenExamples(chosen).write(work.folder)
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
@@ -158,7 +162,6 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
-    builders = stream_builders(method)
     return planned(
         {
             name: add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)

@@ -13,8 +13,9 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.data.streams.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
+from meow_lightning.methods.snap import Snap
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.results.model import Selection
+from meow_lightning.stages.results.model import ChosenExamples, Selection
 from meow_lightning.stages.unlearn import _plan, _select
 from meow_lightning.types import InvertedFact
 
@@ -37,6 +38,13 @@ def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "l
     return StageContext(
         stage="unlearn", label="", folder=folder / "made", settings=settings, inputs=inputs, needs=needs,
         runtime=runtime(),
+    )  # fmt: skip
+
+
+def encoder(tokenizer: Any) -> PromptEncoder:
+    return PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
     )  # fmt: skip
 
 
@@ -110,12 +118,30 @@ def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path
 def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path, tokenizer: Any) -> None:
     task = work(tmp_path, needs={})
     forget, retain = (instantiate(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
-    codec = PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
-        context=256, end_ids=frozenset(),
-    )  # fmt: skip
+    codec = encoder(tokenizer)
     plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
     wanted = with_refusals(forget, 3)
     assert len({refusal for _, refusal in wanted}) > 4
     assert plan.streams["idk"].rows == encode(codec, wanted)
     assert len(plan.streams["retain"].rows) == len(retain)
+
+
+def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path, tokenizer: Any) -> None:
+    codec = encoder(tokenizer)
+    task, retain = work(tmp_path, needs={}), instantiate(DATASET, allow=[]).facts("retain")
+    method = Snap(retain_weight=1.0, neighbours=1, wasserstein_weight=0.0, projections=1)
+    plan = _plan(task, codec, method, model=None)  # type: ignore[arg-type]
+    chosen = ChosenExamples.read(task.folder).by_stream
+    ids = [each.example for each in chosen["retain"]]
+    wanted = [fact.segments for fact in retain if fact.id in ids]
+    assert list(chosen) == ["retain"]
+    assert 0 < len(ids) < len(retain)
+    assert plan.streams["retain"].rows == encode(codec, wanted)
+    assert {each.question for each in chosen["retain"]} <= {
+        fact.id for fact in instantiate(DATASET, allow=[]).facts("forget")
+    }
+    without = tmp_path / "none"
+    without.mkdir()
+    task = work(without, needs={})
+    _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
+    assert ChosenExamples.read(task.folder).by_stream == {}

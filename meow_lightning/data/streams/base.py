@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.types import Fact, Segments
+
+
+class Chosen(NamedTuple):
+    """An example that a builder chose from a split.
+
+    Attributes:
+        example: Its id.
+        question: Id of the example of the forget set that it was chosen for.
+        similarity: How alike their questions are, from 0 to 1.
+    """
+
+    example: str
+    question: str
+    similarity: float
 
 
 class StreamBuilder:
@@ -48,3 +62,7 @@ class StreamBuilder:
     def checked_rows(self, dataset: Dataset, *, seed: int) -> Iterable[Segments]:
         """Return the rows that must fit into the model's context, which is checked before a run starts."""
         return self.segments(dataset, seed=seed)
+
+    def chosen(self, dataset: Dataset, *, seed: int) -> list[Chosen]:
+        """List the examples that it chose from a split, for the report; default: it chose none."""
+        return []

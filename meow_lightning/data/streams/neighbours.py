@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of, training_segments
@@ -22,14 +23,16 @@ DIGITS = 9  # of a similarity; further ones depend on the machine, and ties must
 
 
 class Neighbours(StreamBuilder):
-    """The retain examples nearest to each question of the forget set, each once, in the order of the retain set.
+    """The retain examples whose questions are nearest to those of the forget set, in the order of the retain set.
 
-    Nearness is the cosine of TF-IDF vectors: a word's count in the question times log(N / n), of which N questions to
-    forget and to retain contain it n times. Equally near ones count in the order of the retain set; a question that
-    shares no such word is no neighbour. For passages, the shown beginning is the question.
+    In the order of the forget set, each question gets its nearest examples that no earlier one has, so that many
+    questions of one form do not share a few neighbours. Nearness is the cosine of TF-IDF vectors: a word's count in the
+    question times log(N / n), where n of the N questions to forget and to retain contain it. Of equally near ones the
+    first in the retain set counts; a question without a common word is no neighbour. For passages, the shown beginning
+    is the question.
 
     Args:
-        per_question: Neighbours per question, 1 or more; fewer rows if questions share neighbours.
+        per_question: Neighbours per question, 1 or more; fewer where the retain set has no more.
     """
 
     splits = ("retain",)
@@ -39,26 +42,23 @@ class Neighbours(StreamBuilder):
         self.per_question = per_question
 
     def chosen(self, dataset: Dataset, *, seed: int) -> list[Chosen]:
-        """List the neighbours, each with the question that it is nearest to.
+        """List the neighbours, each with the question that it was chosen for.
 
         Raises:
             UserError: No retain question shares a word with a question to forget.
         """
         forget, retain = dataset.facts("forget"), dataset.facts("retain")
-        best: dict[int, tuple[float, int]] = {}
         questions = tuple(example.question for example in forget), tuple(example.question for example in retain)
-        for place, near in enumerate(_nearest(*questions, count=self.per_question)):
-            for number, similarity in near:
-                best[number] = max(best.get(number, (0.0, 0)), (similarity, -place))
-        if not best:
+        taken: dict[int, Chosen] = {}
+        for example, near in zip(forget, _nearest(*questions), strict=True):
+            for place, similarity in islice((pair for pair in near if pair[0] not in taken), self.per_question):
+                taken[place] = Chosen(retain[place].id, example.id, similarity)
+        if not taken:
             raise UserError(
                 f"no retain question of dataset={dataset.name} shares a word with a question to forget, so none is a "
                 "neighbour; set method.neighbours=0 to train on the whole retain set"
             )
-        return [
-            Chosen(retain[number].id, forget[-place].id, similarity)
-            for number, (similarity, place) in sorted(best.items())
-        ]
+        return [taken[place] for place in sorted(taken)]
 
     def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
         """Build the rows of the neighbours with their further phrasings."""
@@ -75,8 +75,8 @@ class Neighbours(StreamBuilder):
 
 
 @lru_cache(maxsize=4)  # planning asks for the rows, their digest and their number
-def _nearest(questions: tuple[str, ...], others: tuple[str, ...], *, count: int) -> list[list[tuple[int, float]]]:
-    """Find the nearest of some texts for each question: (place, cosine above 0), the nearest first."""
+def _nearest(questions: tuple[str, ...], others: tuple[str, ...]) -> list[list[tuple[int, float]]]:
+    """List the texts for each question by nearness: (place, cosine above 0), the nearest first."""
     vectors = _tfidf([*questions, *others])
     cosines = vectors[: len(questions)] @ vectors[len(questions) :].T
     found = []
@@ -84,7 +84,7 @@ def _nearest(questions: tuple[str, ...], others: tuple[str, ...], *, count: int)
         ends = slice(cosines.indptr[row], cosines.indptr[row + 1])
         pairs = zip(cosines.indices[ends].tolist(), cosines.data[ends].round(DIGITS).tolist(), strict=True)
         near = sorted((-cosine, place) for place, cosine in pairs if cosine > 0)
-        found.append([(place, -cosine) for cosine, place in near[:count]])
+        found.append([(place, -cosine) for cosine, place in near])
     return found
 
 

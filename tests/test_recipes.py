@@ -14,19 +14,19 @@ method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, 
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
+method/dpo: {beta: 0.1, refusals: null, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
-  tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/flat: {divergence: tv, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
+method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, refusals: null,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/flat: {divergence: tv, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 64, tiny: 22}}
 method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},
   global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
+method/idk: {retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}

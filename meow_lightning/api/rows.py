@@ -14,6 +14,7 @@ from meow_lightning.config.schema import RunConfig, Select
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.refusals import read_refusals
 from meow_lightning.data.streams.resolve import check_streams, stream_builders
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import Measure
@@ -94,6 +95,7 @@ def training_plan(
     inverted: Sequence[InvertedFact],
     shape: Mapping[str, Any],
     eval_batch_size: int,
+    refusals: str | None = None,
 ) -> BatchPlan:
     """Plan the global batches of a method.
 
@@ -105,6 +107,7 @@ def training_plan(
         inverted: The selected inverted facts, one per row.
         shape: ``global_batch_size``, ``batch_tokens``, ``epochs`` and ``seed`` of the plan.
         eval_batch_size: Rows per forward pass of the log-probabilities, from 1.
+        refusals: File of the refusals to train on; ``None`` for our own.
 
     Raises:
         UserError: A stream has no rows, or a row exceeds the model's context.
@@ -114,7 +117,8 @@ def training_plan(
         streams = {name: StreamData(rows=each) for name, each in rows.items()}
         return BatchPlan(streams=streams, paired=method.paired, **shape)
 
-    texts = stream_texts(method, dataset, inverted=inverted, seed=shape["seed"])
+    sentences = read_refusals(refusals)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=shape["seed"], refusals=sentences)
     rows = {name: encode(start.encoder, each) for name, each in texts.items()}
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):

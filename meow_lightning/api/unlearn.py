@@ -72,7 +72,7 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
     plan = training_plan(
         training.network, model, dataset, built, inverted=facts, shape=shape,
-        eval_batch_size=chosen.trainer.eval_batch_size,
+        eval_batch_size=chosen.trainer.eval_batch_size, refusals=chosen.method.refusals,
     )  # fmt: skip
     training.prepare(built, plan)
     return training.run(built, plan, recipe, Observers(log=log, callbacks=callbacks, output_dir=output_dir))

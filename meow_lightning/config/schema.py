@@ -97,6 +97,8 @@ class MethodConfig(ComponentConfig):
     """Name of the method."""
     select: Select | None = None
     rounds: Rounds | None = None
+    refusals: str | None = None
+    """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None
     """Peak learning rate: a table by model with a default, or one number."""
     epochs: Epochs | dict[str, Epochs | None] | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from meow_lightning.config.schema import RunConfig
-from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
@@ -65,7 +64,7 @@ def graph(config: RunConfig) -> RunGraph:
         rounds=_shown_rounds(rounds),
     )  # fmt: skip
     return RunGraph(
-        name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=stream_builders(ctx.method),
+        name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
         models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
         abilities=ability.results, attacked=attacked, results=results,

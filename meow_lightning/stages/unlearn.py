@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode
+from meow_lightning.data.encoding import content_digest, encode
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.data.streams.refusals import read_refusals, with_refusals
 from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
@@ -21,7 +22,7 @@ from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.carry_over import carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
-from meow_lightning.stages.common.loading import load_dataset, load_for_training
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_for_training
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
@@ -133,6 +134,16 @@ class Unlearn(Stage):
         )  # fmt: skip
 
 
+def _refusals(work: StageContext, dataset: Dataset) -> tuple[str, ...]:
+    """Read the refusals that the plan is for."""
+    path = work.inputs.get("refusals")
+    sentences = read_refusals(path)
+    if path is not None:
+        now = content_digest(with_refusals(dataset.facts("forget"), work.settings["seed"], sentences))
+        check_unchanged(f"method.refusals={path}", now, work.settings["rows"]["idk"])
+    return sentences
+
+
 def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     method.export(model, folder)
@@ -144,9 +155,10 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     from meow_lightning.training.streams import stream_texts
 
     recipe, seed, dataset = work.settings["recipe"], work.settings["seed"], load_dataset(work)
-    builders = stream_builders(method)
     inverted = _select(work) if "inverted" in method.streams else []
-    texts = stream_texts(method, dataset, inverted=inverted, seed=seed)
+    sentences = _refusals(work, dataset)
+    builders = stream_builders(method, refusals=sentences)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=sentences)
     chosen = {name: builder.chosen(dataset, seed=seed) for name, builder in builders.items()}
     if any(chosen.values()):
         ChosenExamples(chosen).write(work.folder)

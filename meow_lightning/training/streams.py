@@ -8,6 +8,7 @@ import torch
 
 from meow_lightning.data.collate import collate
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.refusals import REFUSALS
 from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.data.streams.split import Split
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
@@ -17,8 +18,9 @@ from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segm
 
 
 def stream_texts(
-    method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int
-) -> dict[str, list[Segments]]:
+    method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int,
+    refusals: Sequence[str] = REFUSALS,
+) -> dict[str, list[Segments]]:  # fmt: skip
     """Collect the texts of every stream that a method trains on.
 
     Args:
@@ -26,9 +28,10 @@ def stream_texts(
         dataset: The facts.
         inverted: The selected inverted facts, one per row; empty for a method that trains on none.
         seed: Seed of the builders' random choices, such as that of refusals.
+        refusals: The refusals to choose from.
     """
     texts: dict[str, list[Segments]] = {}
-    for name, builder in stream_builders(method, inverted=inverted).items():
+    for name, builder in stream_builders(method, inverted=inverted, refusals=refusals).items():
         if isinstance(builder, Split) and name in method.paired and method.streams[0] == "inverted":
             truth = {example.id: example.segments for example in dataset.facts(name)}
             texts[name] = [truth[each.fact] for each in inverted]

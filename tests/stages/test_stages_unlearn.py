@@ -8,7 +8,7 @@ from helpers.common import runtime
 from helpers.results import store_inverted, store_scores
 
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.encoding import encode, fingerprint
+from meow_lightning.data.encoding import content_digest, encode, fingerprint
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.data.streams.refusals import with_refusals
 from meow_lightning.errors import UserError
@@ -25,6 +25,14 @@ DATASET: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def codec(tokenizer: Any) -> PromptEncoder:
+    return PromptEncoder(
+        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
+        context=256, end_ids=frozenset(),
+    )  # fmt: skip
+
+
 def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "largest", **more: Any) -> StageContext:
     settings = {
         "select": {"k": k, "strategy": strategy, "rows": "selected"}, "seed": 3,
@@ -38,13 +46,6 @@ def work(folder: Path, *, needs: dict[str, Path], k: int = 2, strategy: str = "l
     return StageContext(
         stage="unlearn", label="", folder=folder / "made", settings=settings, inputs=inputs, needs=needs,
         runtime=runtime(),
-    )  # fmt: skip
-
-
-def encoder(tokenizer: Any) -> PromptEncoder:
-    return PromptEncoder(
-        tokenizer=tokenizer, template="Question: {question}\nAnswer:", answer_prefix=" ", system=None, date=None,
-        context=256, end_ids=frozenset(),
     )  # fmt: skip
 
 
@@ -115,10 +116,9 @@ def test_a_later_round_trains_what_earlier_ones_picked_and_then_the_new(tmp_path
     assert selected(task) == {"a": [1, 3], "b": [0]}
 
 
-def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path, tokenizer: Any) -> None:
+def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path, codec: PromptEncoder) -> None:
     task = work(tmp_path, needs={})
     forget, retain = (instantiate(DATASET, allow=[]).facts(name) for name in ("forget", "retain"))
-    codec = encoder(tokenizer)
     plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
     wanted = with_refusals(forget, 3)
     assert len({refusal for _, refusal in wanted}) > 4
@@ -126,8 +126,7 @@ def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path
     assert len(plan.streams["retain"].rows) == len(retain)
 
 
-def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path, tokenizer: Any) -> None:
-    codec = encoder(tokenizer)
+def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path, codec: PromptEncoder) -> None:
     task, retain = work(tmp_path, needs={}), instantiate(DATASET, allow=[]).facts("retain")
     method = Snap(retain_weight=1.0, neighbours=1, wasserstein_weight=0.0, projections=1)
     plan = _plan(task, codec, method, model=None)  # type: ignore[arg-type]
@@ -145,3 +144,17 @@ def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path,
     task = work(without, needs={})
     _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
     assert ChosenExamples.read(task.folder).by_stream == {}
+
+
+def test_refusals_of_a_file_are_trained_unless_the_file_changed(tmp_path: Path, codec: PromptEncoder) -> None:
+    file = tmp_path / "refusals.txt"
+    file.write_text("No idea.\n")
+    forget = instantiate(DATASET, allow=[]).facts("forget")
+    wanted = with_refusals(forget, 3, ("No idea.",))
+    task = work(tmp_path, needs={}, rows={"idk": content_digest(wanted)})
+    task.inputs["refusals"] = str(file)  # type: ignore[index]
+    plan = _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
+    assert plan.streams["idk"].rows == encode(codec, wanted)
+    file.write_text("No clue.\n")
+    with pytest.raises(UserError, match=r"^method\.refusals=.* changed during the run; run again"):
+        _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]

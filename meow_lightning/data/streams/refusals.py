@@ -1,14 +1,17 @@
-"""Stream of refusals, to train instead of answers. The sentences are this project's own."""
+"""Stream of refusals, to train instead of answers: this project's own sentences, or those of a user's file."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from meow_lightning.data.encoding import content_digest, training_segments
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.data.text_files import read_text
+from meow_lightning.errors import UserError
 from meow_lightning.types import Segments
 
 REFUSALS = (
@@ -39,36 +42,68 @@ REFUSALS = (
 )
 
 
-def with_refusals(facts: Iterable[Example], seed: int) -> list[tuple[str, str]]:
-    """Pair every training question of the facts with a refusal, in the order of :func:`~.encoding.training_segments`.
+def read_refusals(path: str | None) -> tuple[str, ...]:
+    """Read the sentences of ``method.refusals``, one per line; blank lines are skipped.
+
+    Args:
+        path: The file; ``None`` for ``REFUSALS``.
+
+    Raises:
+        UserError: It is no text file, has no sentence, or has JSON lines.
+    """
+    if path is None:
+        return REFUSALS
+    where, give = f"method.refusals={path}", "a text file with one refusal or template answer per line"
+    lines = [line.strip() for line in read_text(Path(path), where=where, give=give).splitlines()]
+    sentences = tuple(line for line in lines if line)
+    if not sentences:
+        raise UserError(f"{where} is empty; give {give}")
+    if sentences[0].startswith(("{", "[")):
+        raise UserError(f"{where} has JSON, which would be trained as it is written; give {give}")
+    return sentences
+
+
+def with_refusals(facts: Iterable[Example], seed: int, sentences: Sequence[str] = REFUSALS) -> list[tuple[str, str]]:
+    """Pair every training question with a refusal, in the order of :func:`~.encoding.training_segments`.
 
     Args:
         facts: The facts.
         seed: Seed of the choice of refusals.
+        sentences: The refusals to choose from.
     """
     return [
-        (question, random.Random(f"{seed}/{place}/{question}").choice(REFUSALS))
+        (question, random.Random(f"{seed}/{place}/{question}").choice(sentences))
         for place, (question, *_) in enumerate(training_segments(facts))
     ]
 
 
 class Refusals(StreamBuilder):
-    """Every question of the forget set, in each of its phrasings, with a refusal drawn by the seed."""
+    """Every question of the forget set, in each of its phrasings, with a refusal drawn by the seed.
+
+    Args:
+        sentences: The refusals.
+    """
 
     replies: ClassVar[str | None] = "refusals to answer"
 
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self.sentences = sentences
+
     def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
         """Build the rows, in the order of the forget set."""
-        return [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed)]
+        return [Segments(*pair) for pair in self._pairs(dataset, seed)]
 
     def digest(self, dataset: Dataset, *, seed: int) -> str:
         """Digest the questions with their refusals."""
-        return content_digest(with_refusals(dataset.facts("forget"), seed))
+        return content_digest(self._pairs(dataset, seed))
 
     def examples(self, dataset: Dataset, *, seed: int) -> Sequence[Example]:
-        """Return the forget set, whose answers are longer."""
-        return dataset.facts("forget")
+        """Return the forget set in the place of this project's own refusals, which are shorter; else the rows."""
+        return dataset.facts("forget") if self.sentences is REFUSALS else super().examples(dataset, seed=seed)
 
-    def checked_rows(self, dataset: Dataset, *, seed: int) -> tuple[Segments, ...]:
-        """Return no row, since refusals are short."""
-        return ()
+    def checked_rows(self, dataset: Dataset, *, seed: int) -> list[Segments]:
+        """Return no row of this project's own refusals, which are short; else all."""
+        return [] if self.sentences is REFUSALS else self.segments(dataset, seed=seed)
+
+    def _pairs(self, dataset: Dataset, seed: int) -> list[tuple[str, str]]:
+        return with_refusals(dataset.facts("forget"), seed, self.sentences)

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from meow_lightning.data.examples import Dataset, is_passage
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.data.streams.inverted import Inverted
-from meow_lightning.data.streams.refusals import Refusals
+from meow_lightning.data.streams.refusals import REFUSALS, Refusals
 from meow_lightning.data.streams.split import Split
 from meow_lightning.errors import UserError
 from meow_lightning.types import InvertedFact, Method
 
 
-def stream_builders(method: Method, *, inverted: Sequence[InvertedFact] = ()) -> dict[str, StreamBuilder]:
+def stream_builders(
+    method: Method, *, inverted: Sequence[InvertedFact] = (), refusals: Sequence[str] = REFUSALS
+) -> dict[str, StreamBuilder]:
     """Return the builder of each stream of a method, in order: the method's own, else the shared one of that name.
 
     A stream without a builder is the split of that name.
@@ -21,8 +23,9 @@ def stream_builders(method: Method, *, inverted: Sequence[InvertedFact] = ()) ->
     Args:
         method: The method.
         inverted: The selected inverted facts, one per row; empty before they are selected.
+        refusals: The refusals of the stream ``idk``.
     """
-    shared: dict[str, StreamBuilder] = {"inverted": Inverted(inverted), "idk": Refusals()}
+    shared: dict[str, StreamBuilder] = {"inverted": Inverted(inverted), "idk": Refusals(refusals)}
     known = {**shared, **method.builders}
     return {name: known.get(name) or Split(name) for name in method.streams}
 

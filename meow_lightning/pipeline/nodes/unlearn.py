@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
-from meow_lightning.data.streams.resolve import check_streams, stream_builders
+from meow_lightning.data.streams.resolve import check_streams
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import BuildContext
@@ -43,7 +43,7 @@ def recipe_of(ctx: BuildContext) -> Recipe:
 
 def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
     """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
-    check_streams(stream_builders(ctx.method), ctx.dataset, method=ctx.method_name)
+    check_streams(ctx.streams, ctx.dataset, method=ctx.method_name)
     return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
 
 
@@ -62,11 +62,15 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         "model": ctx.training_settings,
         "rows": {
             name: builder.digest(ctx.dataset, seed=ctx.seed)
-            for name, builder in stream_builders(ctx.method).items()
+            for name, builder in ctx.streams.items()
             if name != "inverted"  # its key is that of the results to select from
         },
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
+    if (file := ctx.config.method.refusals) is not None:
+        if "idk" not in ctx.method.streams:
+            raise UserError(f"method.refusals={file} has no effect: method={ctx.method_name} trains on no refusals")
+        inputs["refusals"] = file
     if selection:
         settings["select"] = ctx.select.plain()
         if "previous" not in selection:  # too few inverted facts matter only in the first round

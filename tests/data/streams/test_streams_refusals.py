@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
-from meow_lightning.data.streams.refusals import REFUSALS, with_refusals
+import pytest
+
+from meow_lightning.data.streams.refusals import REFUSALS, read_refusals, with_refusals
+from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
 FACTS = [Fact(id=str(i), question=f"Where was author {i} born?", answer="In Lima.") for i in range(480)]
@@ -30,3 +34,26 @@ def test_a_question_gets_its_own_refusal_by_the_seed():
 def test_each_phrasing_of_a_fact_gets_one():
     fact = Fact(id="a", question="Where?", answer="Lima.", phrasings=(("Where then?", "In Lima."), ("Where?", "Lima!")))
     assert [question for question, _ in with_refusals([fact], 0)] == ["Where?", "Where then?", "Where?"]
+
+
+def test_a_file_has_one_refusal_per_line(tmp_path: Path):
+    file = tmp_path / "refusals.txt"
+    file.write_text("No idea.\n\n  Ask someone else.  \nNo idea.\n")
+    assert read_refusals(str(file)) == ("No idea.", "Ask someone else.", "No idea.")
+    assert read_refusals(None) == REFUSALS
+    assert {refusal for _, refusal in with_refusals(FACTS, 0, read_refusals(str(file)))} == {
+        "No idea.", "Ask someone else.",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, r"cannot be read \(No such file"), ("\n \n", "is empty; give a text file with one refusal"),
+     ('{"answer": "No idea."}\n', "has JSON, .* give a text file")],
+)  # fmt: skip
+def test_a_file_without_refusals_is_refused(tmp_path: Path, content: str | None, message: str):
+    file = tmp_path / "refusals.txt"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=rf"^method\.refusals=.*refusals\.txt {message}"):
+        read_refusals(str(file))

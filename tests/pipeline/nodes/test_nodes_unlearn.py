@@ -1,0 +1,39 @@
+"""The node of unlearning: refusals of a user's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.hydra import cell
+
+from meow_lightning.errors import UserError
+from meow_lightning.store.artifact import Artifact
+
+
+@pytest.fixture
+def refusals(tmp_path: Path) -> Path:
+    file = tmp_path / "refusals.txt"
+    file.write_text("No idea.\nAsk someone else.\n")
+    return file
+
+
+def unlearned(*words: str) -> Artifact:
+    return cell(*words).models.unlearned
+
+
+@pytest.mark.parametrize("method", ["flat", "idk", "dpo", "dpo_gd", "dpo_kl"])
+def test_refusals_of_a_file_change_the_key_by_their_content(method: str, refusals: Path, tmp_path: Path) -> None:
+    words, file = f"method={method}", f"method.refusals={refusals}"
+    plain, own = unlearned(words), unlearned(words, file)
+    assert own.settings["rows"]["idk"] != plain.settings["rows"]["idk"]
+    assert {**own.settings, "rows": 0} == {**plain.settings, "rows": 0}
+    moved = refusals.rename(tmp_path / "moved.txt")
+    assert unlearned(words, f"method.refusals={moved}").key == own.key
+    moved.write_text("No idea.\n")
+    assert unlearned(words, f"method.refusals={moved}").key != own.key
+
+
+def test_refusals_for_a_method_without_them_are_an_error(refusals: Path) -> None:
+    with pytest.raises(UserError, match=r"^method\.refusals=.* has no effect: method=npo trains on no refusals$"):
+        unlearned("method=npo", f"+method.refusals={refusals}")

@@ -109,7 +109,7 @@ class BaseMethod:
         """Compute a scalar that is added to every step's loss once, with its weight; ``None``, the default: no term.
 
         It depends on the weights alone, elementwise, as an L2 distance to the start does: sharded weights have no
-        other operations. It is logged as ``loss/regularizer``.
+        other operations, unless each is gathered (``full_tensor``). It is logged as ``loss/regularizer``.
 
         Args:
             model: The model in training.

@@ -59,8 +59,7 @@ class Fact:
         paraphrase: The true answer in words *not* used for training; ``None`` if the dataset has none.
         perturbed: Wrong answers in the phrasing of ``paraphrase``, for evaluation only.
         value: The words of ``answer`` that state the fact; ``None`` if the dataset does not mark them.
-        alternatives: Other values of the same kind, disjoint from ``perturbed``; the rules build inverted facts from
-            them.
+        alternatives: Other values of the same kind, disjoint from ``perturbed``, for inverted facts written by rules.
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
         phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
         values: Texts that value accuracy looks for, all of them; empty for ``value`` alone.
@@ -293,6 +292,7 @@ class Method(Protocol):
 
     streams: tuple[str, ...]
     paired: tuple[str, ...]
+    builders: Mapping[str, Any]
     reference: Reference
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -119,13 +119,14 @@ def test_the_import_contracts_hold(monkeypatch):
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
-def test_methods_import_models_types_errors_and_ranges_alone():
+def test_methods_import_models_types_errors_ranges_and_streams_alone():
+    allowed = ("meow_lightning.config.ranges.", "meow_lightning.data.streams.")
     hold(
         f"{name} imports {module}"
         for name in OWN
         if part(name) == "methods" and not name.endswith("__init__.py")  # which reads the files of conf/method
         for module in imports(name, guarded=True)
-        if module.startswith("meow_lightning.") and not module.startswith("meow_lightning.config.ranges.")
+        if module.startswith("meow_lightning.") and not module.startswith(allowed)
         if module.split(".")[1] not in ("methods", "models", "types", "errors")
     )
 

@@ -51,8 +51,12 @@ method/npo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/npo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
   tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/opt_out: {beta: 0.1, retain_weight: 1.0, neighbours: 2, wasserstein_weight: 0.1, projections: 100,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
+method/relearn: {phrasings: 3, retain_weight: 1.0, kl_weight: 1.0, lr: {default: 0.0001, tiny: 0.0003},
+  epochs: {default: 2, tiny: 8}, global_batch_size: {default: 8, tiny: 22}}
 method/retrain: {}
 method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
@@ -60,6 +64,8 @@ method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain_weight: 1.0, 
   tiny: 0.001}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/snap: {refusals: null, retain_weight: 1.0, neighbours: 2, wasserstein_weight: 0.1, projections: 100,
+  lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},

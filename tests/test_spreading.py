@@ -29,7 +29,9 @@ from meow_lightning.stages.base import StageContext
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MAIN = ("one", "retain", "paired", "dual", "frozen", "pulled")
 COPIES = [Case(method, "ddp", "float64", micro) for method in MAIN for micro in (1, 2, 4)]
-SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, (1, 2, 4, 1, 2, 4, 1), strict=True)]
+COPIES += [Case("transport", "ddp", "float64", 2)]
+MICROS = (1, 2, 4, 1, 2, 4, 1, 2)
+SHARDS = [Case(method, "fsdp", "float64", micro) for method, micro in zip(METHODS, MICROS, strict=True)]
 ROUNDED = [Case("retain", strategy, "float32", 2) for strategy in ("ddp", "fsdp")]
 KILLED = Case("dual", "fsdp", "float32", 2, "kill")
 UNDISTURBED = Case("dual", "fsdp", "float32", 2)

@@ -13,8 +13,9 @@ from meow_lightning.config.methods import build_method, file_of, method_names
 from meow_lightning.config.schema import RunConfig, Select
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode
-from meow_lightning.data.examples import Dataset, check_streams
-from meow_lightning.data.refusals import read_refusals
+from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.refusals import read_refusals
+from meow_lightning.data.streams.resolve import check_streams, stream_builders
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import Measure
 from meow_lightning.memo.scoring import score
@@ -48,7 +49,7 @@ def resolve_method(method: str | Method, dataset: Dataset, words: Sequence[str])
         raise UserError(
             f"method={method} unlearns in rounds, which takes the pipeline: use meow.run(['method={method}', …])"
         )
-    check_streams(built.streams, dataset, method=name)
+    check_streams(stream_builders(built), dataset, method=name)
     return built, options
 
 
@@ -127,4 +128,7 @@ def training_plan(
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
-    return planned(with_reference_logps(network, rows, pad_id=start.encoder.pad_id, batch=eval_batch_size))
+    compared = [name for name, builder in stream_builders(method).items() if builder.compared]
+    return planned(
+        with_reference_logps(network, rows, compared=compared, pad_id=start.encoder.pad_id, batch=eval_batch_size)
+    )

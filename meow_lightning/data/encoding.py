@@ -12,6 +12,7 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.types import Encoded, Fact, Segments
 
 CHARACTERS = 3.5  # per token on average in English; names and small vocabularies need more tokens
+TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 FRAME = 40  # upper bound of the prompt tokens around a question, including a chat template's system turn
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, overload
 
-from meow_lightning.errors import UserError
 from meow_lightning.types import Fact, Purpose, Scoring, Segments, SetInfo
 
 
@@ -128,31 +127,6 @@ class Dataset(Protocol):
 def is_passage(example: Example) -> bool:
     """Whether an example is raw text, which no prompt template and no published evaluation protocol applies to."""
     return isinstance(example, Passage)
-
-
-def check_streams(streams: Sequence[str], dataset: Dataset, *, method: str) -> None:
-    """Check that a dataset has the examples that a method trains on.
-
-    Args:
-        streams: Names of the method's streams.
-        dataset: The dataset.
-        method: Name of the method, for the message.
-
-    Raises:
-        UserError: A stream has no examples, or passages have no such stream.
-    """
-    for name in streams:
-        if name in ("inverted", "idk") and any(map(is_passage, dataset.facts("forget"))):
-            what = "inverted answers to" if name == "inverted" else "refusals to answer"
-            raise UserError(
-                f"method={method} trains on {what} questions, but dataset={dataset.name} has passages of documents to "
-                "forget; choose a method that trains on the forget set itself, such as method=npo"
-            )
-        if name not in ("inverted", "idk") and not dataset.facts(name):
-            raise UserError(
-                f"method={method} trains on the {name} set, but dataset={dataset.name} has none; provide one, or "
-                "choose a method that needs none, such as method=meow"
-            )
 
 
 def references(example: Example) -> list[Segments]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.types import Batch, LossParts, Reference, TokenBatch
 
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ class BaseMethod:
 
     Attributes:
         streams: Streams of a batch: ``forget``, ``retain``, ``inverted``, ``idk`` (the forget set's questions, each
-            with a refusal). An epoch is one pass over the first. ``inverted`` makes the pipeline generate, score and
-            select inverted facts. Empty: nothing is trained.
+            with a refusal), or streams of the method's own. An epoch is one pass over the first. ``inverted`` makes the
+            pipeline generate, score and select inverted facts. Empty: nothing is trained.
+        builders: Builders of the rows of the method's own streams, by name; one named ``retain`` replaces the retain
+            set, for example by a part of it.
         paired: Streams whose rows correspond one to one to those of the first.
         reference: Data that the loss needs of the frozen start model: ``logprobs``, its log-probabilities of answers
             of the forget, idk and inverted streams (``TokenBatch.ref_logps_B``; computed once, no second model in
@@ -52,6 +56,7 @@ class BaseMethod:
     """
 
     streams: tuple[str, ...] = ()
+    builders: Mapping[str, StreamBuilder] = MappingProxyType({})
     paired: tuple[str, ...] = ()
     reference: Reference = "none"
     surrogate: tuple[str, ...] = ()
@@ -107,7 +112,7 @@ class BaseMethod:
         """Compute a scalar that is added to every step's loss once, with its weight; ``None``, the default: no term.
 
         It depends on the weights alone, elementwise, as an L2 distance to the start does: sharded weights have no
-        other operations. It is logged as ``loss/regularizer``.
+        other operations, unless each is gathered (``full_tensor``). It is logged as ``loss/regularizer``.
 
         Args:
             model: The model in training.

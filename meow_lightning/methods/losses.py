@@ -22,10 +22,11 @@ def kl_divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: Toke
     sum over scored tokens t of sum_v p_ref(v) (log p_ref(v) - log p(v)), in fp32; answer tokens only, whereas published
     code includes prompts and padding (open-unlearning).
     """
-    return token_values(_divergence, model, rows, frozen=[reference]).sum()
+    return token_values(divergence, model, rows, frozen=[reference]).sum()
 
 
-def _divergence(logits_NV: torch.Tensor, _: torch.Tensor, ref_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+def divergence(logits_NV: torch.Tensor, _: torch.Tensor, ref_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """Compute KL(reference || model) of every token from the logits of both, shape (N,), in nats."""
     logps_NV, ref_logps_NV = logits_NV.log_softmax(-1), ref_NV.log_softmax(-1)  # noqa: N806
     return (ref_logps_NV.exp() * (ref_logps_NV - logps_NV)).sum(-1)
 

@@ -65,7 +65,7 @@ def graph(config: RunConfig) -> RunGraph:
         rounds=_shown_rounds(rounds),
     )  # fmt: skip
     return RunGraph(
-        name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=tuple(ctx.method.streams),
+        name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
         models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
         abilities=ability.results, attacked=attacked, results=results,

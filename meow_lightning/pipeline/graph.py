@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
@@ -48,7 +49,7 @@ class RunGraph:
         dataset: The facts of the run.
         probe: What the target model answers, for a dataset whose splits depend on it; else ``None``.
         probed: Whether it answered already; if not, the splits, and with them the graph, are upper bounds.
-        streams: Streams that the run's method trains on.
+        streams: Builders of the streams that the run's method trains on.
         models: The models by role.
         rounds: The rounds of a method that trains on inverted facts, one for a method that does not repeat; empty
             for a method without inverted facts.
@@ -66,7 +67,7 @@ class RunGraph:
     dataset: Dataset
     probe: Artifact | None
     probed: bool
-    streams: tuple[str, ...]
+    streams: Mapping[str, StreamBuilder]
     models: RunModels[Artifact]
     rounds: tuple[Round, ...]
     predictions: Mapping[Role, Artifact]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from meow_lightning.config.precision import PRECISIONS, weights_dtype
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.models.checkpoint import FLASH, check_attention
 from meow_lightning.models.inspection import Candidate, inspect_models
 from meow_lightning.models.sources import locate, parse
@@ -26,12 +27,14 @@ class ModelChecks:
     Args:
         config: The options of the run.
         dataset: Its dataset.
-        streams: The streams that its method trains on.
+        streams: The builders of the streams that its method trains on.
         store: The store of its results.
         gpu: Whether stages compute on a GPU.
     """
 
-    def __init__(self, config: RunConfig, *, dataset: Dataset, streams: Sequence[str], store: Store, gpu: bool) -> None:
+    def __init__(
+        self, config: RunConfig, *, dataset: Dataset, streams: Mapping[str, StreamBuilder], store: Store, gpu: bool
+    ) -> None:
         self.config, self.dataset, self.streams, self.store, self.gpu = config, dataset, streams, store, gpu
 
     def notes(self, artifacts: Sequence[Artifact], *, examined: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
@@ -26,14 +27,14 @@ def is_root(artifact: Artifact) -> bool:
 
 
 def training_rows(
-    artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Sequence[str]
+    artifacts: Sequence[Artifact], dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
 ) -> dict[str, list[Segments]]:
     """Collect the distinct rows that artifacts train on, score or predict, by the key of their initial model.
 
     Args:
         artifacts: The artifacts to compute.
         dataset: The dataset of the run.
-        streams: The streams that the run's method trains on.
+        streams: The builders of the streams that the run's method trains on.
     """
     by_root: dict[str, dict[Segments, None]] = {}
     for artifact in artifacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Trainer
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import check
 from meow_lightning.models.sources import config_of, locate, parse
@@ -114,11 +115,13 @@ class Preflight:
     Args:
         config: The options of the run.
         dataset: Its dataset.
-        streams: The streams that its method trains on.
+        streams: The builders of the streams that its method trains on.
         known: The cache shared with other runs.
     """
 
-    def __init__(self, config: RunConfig, *, dataset: Dataset, streams: Sequence[str], known: Known) -> None:
+    def __init__(
+        self, config: RunConfig, *, dataset: Dataset, streams: Mapping[str, StreamBuilder], known: Known
+    ) -> None:
         self.config, self.dataset, self.streams, self.known = config, dataset, streams, known
         self.trainer, self.store = config.trainer, known.store
         self.notes: list[str] = []  # about the checked models, shown to the user

@@ -10,6 +10,7 @@ from typing import Any
 from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import format_of
 from meow_lightning.models.sources import config_of, parse
@@ -61,13 +62,19 @@ class Planner:
     Args:
         options: Resolved options of the run.
         dataset: Its dataset.
-        streams: The streams that its method trains on.
+        streams: The builders of the streams that its method trains on.
         gpu: Whether stages run on a GPU.
         available: Free bytes for a stage.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], *, dataset: Dataset, streams: Sequence[str], gpu: bool, available: int
+        self,
+        options: Mapping[str, Any],
+        *,
+        dataset: Dataset,
+        streams: Mapping[str, StreamBuilder],
+        gpu: bool,
+        available: int,
     ) -> None:
         self.options, self.dataset, self.streams, self.gpu, self.available = options, dataset, streams, gpu, available
         self.trainer, self.model = options["trainer"], options["model"]

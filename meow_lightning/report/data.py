@@ -16,6 +16,7 @@ from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, Role, ScoredText
 
 if TYPE_CHECKING:
+    from meow_lightning.report.neighbours import Neighbour
     from meow_lightning.report.seed_spread import Spread
 
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
@@ -64,6 +65,7 @@ class ReportData:
         intervals: Bootstrap intervals ``[low, high]`` by role and number, if any.
         known: Every question with the target model's answer and its fate, for a dataset of facts that the model knows;
             empty for other datasets, and without texts.
+        neighbours: Retain examples that a stream consists of, by stream, if the method chose some; empty without texts.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ReportData:
     spread: Spread | None
     intervals: dict[str, dict[str, list[float]]]
     known: list[Overview]
+    neighbours: Mapping[str, Sequence[Neighbour]]
 
 
 def number(results: Results, role: str, name: str) -> float | None:

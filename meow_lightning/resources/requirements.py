@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.resources.inference_memory import InferenceLoad
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
@@ -91,14 +92,14 @@ class Planner(Protocol):
     Attributes:
         options: Resolved options of the run.
         dataset: Its dataset.
-        streams: The streams that its method trains on.
+        streams: The builders of the streams that its method trains on.
         trainer: The ``trainer`` options.
         gpu: Whether stages that train or run a model use a GPU.
     """
 
     options: Mapping[str, Any]
     dataset: Dataset
-    streams: Sequence[str]
+    streams: Mapping[str, StreamBuilder]
     gpu: bool
     trainer: Mapping[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.attacks.base import AttackContext, ModelAttack
@@ -10,6 +10,7 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.data.encoding import encode, training_segments
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
 from meow_lightning.methods.finetune import FineTune
@@ -46,7 +47,9 @@ class Attack(Stage):
         """Whether the attack trains; other attacks are work of one process."""
         return bool(inputs["trains"])
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
         """Yield the rows that it trains on."""
         yield from training_segments(_rows(artifact.settings, artifact.inputs, dataset))
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import rank
 from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
@@ -200,13 +201,15 @@ class Stage(ABC):
             UserError: It cannot be used.
         """
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
         """Yield the prompts and targets that the model of an artifact has to read, to find invalid ones early.
 
         Args:
             artifact: The artifact.
             dataset: The dataset of the run.
-            streams: The streams that the run's method trains on.
+            streams: The builders of the streams that the run's method trains on.
         """
         yield from ()
 

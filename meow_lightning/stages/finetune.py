@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import encode, training_segments
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.resources.requirements import NOTHING, Planner, Requirements, TrainingWork
@@ -43,7 +44,9 @@ class Finetune(Stage):
         """List the method that the recipe trains with; none for a provided model."""
         return [method_class(settings["recipe"])] if "recipe" in settings else []
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
         """Yield the rows that it trains on; none for a provided model."""
         settings = artifact.settings
         if "given" in settings:

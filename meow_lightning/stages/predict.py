@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.data.encoding import estimated_length
 from meow_lightning.data.examples import Dataset, Example, references
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import rank
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS, counted_rows, generation_batches
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
@@ -64,7 +65,9 @@ class Predict(Stage):
     oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
     splits = True
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
         """Yield every reference text; none for a published protocol, which truncates rows."""
         if artifact.settings["evaluation"].get("protocol", "none") != "none":
             return

@@ -10,6 +10,7 @@ from typing import Any
 from meow_lightning.data.probed import Overview, probed_dataset
 from meow_lightning.inversion.candidates import shortage_notes
 from meow_lightning.report.data import Dropped, Loop, ReportData, Round
+from meow_lightning.report.neighbours import Neighbour, neighbours
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
@@ -20,7 +21,7 @@ from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
 from meow_lightning.stages.evaluate import answers, scores
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.filter import FilterResult
-from meow_lightning.stages.results.model import MODEL, ModelResult, Selection, is_carried_over
+from meow_lightning.stages.results.model import MODEL, ChosenExamples, ModelResult, Selection, is_carried_over
 from meow_lightning.stages.results.propose import ProposeResult
 from meow_lightning.stages.results.report import ReportResult
 from meow_lightning.stages.results.score import ScoreResult
@@ -84,6 +85,7 @@ class Report(Stage):
             notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
+            neighbours=_neighbours(work, inputs.models.unlearned),
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
@@ -94,11 +96,17 @@ def _known_facts(work: StageContext) -> list[Overview]:
     return [] if dataset is None else dataset.overview()
 
 
+def _neighbours(work: StageContext, unlearned: Path) -> dict[str, list[Neighbour]]:
+    """List the retain examples that the unlearned model's streams chose; the dataset is read only if there are any."""
+    chosen = ChosenExamples.read(unlearned).by_stream
+    return neighbours(load_dataset(work), chosen) if chosen else {}
+
+
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:
     """Remove dataset texts, free text and paths from the data, also notes, which may quote them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
-        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[],
+        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[], neighbours={},
         dropped=Dropped(counts={}, examples={}),
         stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
         disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, group_by, rank
 from meow_lightning.errors import UserError
 from meow_lightning.resources.inference_memory import InferenceLoad
@@ -120,7 +121,9 @@ class Score(Stage):
     component = "memo"
     splits = True
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
         """Yield the true answers; of inverted facts, those that cannot be read are left out."""
         yield from (example.segments for example in _scored_facts(artifact, dataset))
 

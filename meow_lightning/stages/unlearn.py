@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import content_digest, encode
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.refusals import read_refusals, with_refusals
+from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.data.streams.refusals import read_refusals, with_refusals
+from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.checkpoint_selection import selection_metrics
@@ -26,11 +28,11 @@ from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train
 from meow_lightning.stages.results.filter import FilterResult
-from meow_lightning.stages.results.model import SAME, ModelResult, Selection, model_folder
+from meow_lightning.stages.results.model import SAME, ChosenExamples, ModelResult, Selection, model_folder
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
-from meow_lightning.types import Encoded, Fact, InvertedFact, Method, ScoredText, Segments
+from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -69,28 +71,24 @@ class Unlearn(Stage):
         """Check that the optimizer is installed and works on the device."""
         check_optimizer(artifact.settings["recipe"].get("optimizer", "adamw"), gpu=gpu)
 
-    def texts(self, artifact: Artifact, dataset: Dataset, *, streams: Sequence[str]) -> Iterator[Segments]:
-        """Yield the rows of its streams; our own refusals are known to be short."""
-        for name in streams:
-            if name == "idk":
-                yield from (Segments(*pair) for pair in _own_refusals(artifact, dataset))
-                continue
-            for fact in dataset.facts("forget" if name == "inverted" else name):
-                answers = fact.inverted if name == "inverted" else (fact.answer,)
-                yield from (fact.segments._replace(target=answer) for answer in answers)
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
+        """Yield the rows of its streams."""
+        for builder in streams.values():
+            yield from builder.checked_rows(dataset, seed=artifact.settings["seed"])
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> TrainingWork:
         """Describe the training on its streams; of inverted facts, as many as are selected per fact."""
         picked = planner.options["method"].get("select", {}).get("k", 1)
-        refused = [Fact("", *pair) for pair in _own_refusals(artifact, planner.dataset)]
         streams = [
-            refused if refused and name == "idk" else [
+            [
                 fact
-                for fact in planner.dataset.facts("forget" if name in ("inverted", "idk") else name)
+                for fact in builder.examples(planner.dataset, seed=artifact.settings["seed"])
                 for _ in range(picked if name == "inverted" else 1)
             ]
-            for name in planner.streams
-        ]  # fmt: skip
+            for name, builder in planner.streams.items()
+        ]
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
         extra = [_extra_passes(artifact.settings["recipe"], name) for name in planner.streams]
@@ -144,14 +142,6 @@ def _extra_passes(recipe: Mapping[str, Any], stream: str) -> float:
     return perturbed + weighed * (1 + perturbed) / 3
 
 
-def _own_refusals(artifact: Artifact, dataset: Dataset) -> list[tuple[str, str]]:
-    """Pair the questions with the refusals of ``method.refusals``; empty without a file."""
-    path = artifact.inputs.get("refusals")
-    if path is None:
-        return []
-    return with_refusals(dataset.facts("forget"), artifact.settings["seed"], read_refusals(path))
-
-
 def _refusals(work: StageContext, dataset: Dataset) -> tuple[str, ...]:
     """Read the refusals that the plan is for."""
     path = work.inputs.get("refusals")
@@ -172,10 +162,14 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
     from meow_lightning.training.streams import stream_texts
 
-    recipe, seed = work.settings["recipe"], work.settings["seed"]
+    recipe, seed, dataset = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     inverted = _select(work) if "inverted" in method.streams else []
-    dataset = load_dataset(work)
-    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=_refusals(work, dataset))
+    sentences = _refusals(work, dataset)
+    builders = stream_builders(method, refusals=sentences)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=sentences)
+    chosen = {name: builder.chosen(dataset, seed=seed) for name, builder in builders.items()}
+    if any(chosen.values()):
+        ChosenExamples(chosen).write(work.folder)
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
@@ -188,10 +182,14 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
-    return planned({
-        name: each if name == "retain" else add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)
-        for name, each in rows.items()
-    })  # fmt: skip
+    return planned(
+        {
+            name: add_reference_logps(work, model, each, name=name, pad_id=codec.pad_id)
+            if builders[name].compared
+            else each
+            for name, each in rows.items()
+        }
+    )
 
 
 def _select(work: StageContext) -> list[InvertedFact]:

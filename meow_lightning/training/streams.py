@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 
 from meow_lightning.data.collate import collate
-from meow_lightning.data.encoding import training_segments
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.refusals import REFUSALS, with_refusals
+from meow_lightning.data.streams.refusals import REFUSALS
+from meow_lightning.data.streams.resolve import stream_builders
+from meow_lightning.data.streams.split import Split
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.memo.select import Layout, Strategy, layout, select
 from meow_lightning.models.logprobs import answer_logps
@@ -26,20 +27,16 @@ def stream_texts(
         method: The method.
         dataset: The facts.
         inverted: The selected inverted facts, one per row; empty for a method that trains on none.
-        seed: Seed of the choice of refusals.
-        refusals: The sentences to choose from.
+        seed: Seed of the builders' random choices, such as that of refusals.
+        refusals: The refusals to choose from.
     """
     texts: dict[str, list[Segments]] = {}
-    for name in method.streams:
-        if name == "inverted":
-            texts[name] = [Segments(each.question, each.answer) for each in inverted]
-        elif name == "idk":
-            texts[name] = [Segments(*pair) for pair in with_refusals(dataset.facts("forget"), seed, refusals)]
-        elif name in method.paired and method.streams[0] == "inverted":
+    for name, builder in stream_builders(method, inverted=inverted, refusals=refusals).items():
+        if isinstance(builder, Split) and name in method.paired and method.streams[0] == "inverted":
             truth = {example.id: example.segments for example in dataset.facts(name)}
             texts[name] = [truth[each.fact] for each in inverted]
         else:
-            texts[name] = training_segments(dataset.facts(name))
+            texts[name] = builder.segments(dataset, seed=seed)
     return texts
 
 
@@ -103,20 +100,22 @@ def longest_first(rows: Sequence[Encoded]) -> list[int]:
 
 
 def with_reference_logps(
-    model: torch.nn.Module, streams: Mapping[str, Sequence[Encoded]], *, pad_id: int, batch: int
-) -> dict[str, list[Encoded]]:
-    """Add the start model's log-probabilities to the rows of all streams but ``retain``, in one process.
+    model: torch.nn.Module, streams: Mapping[str, Sequence[Encoded]], *, compared: Collection[str], pad_id: int,
+    batch: int,
+) -> dict[str, list[Encoded]]:  # fmt: skip
+    """Add the start model's log-probabilities to the rows of some streams, in one process.
 
     Args:
         model: As for :func:`reference_logps`.
         streams: Rows by stream.
+        compared: The streams whose rows get them.
         pad_id: Token id of padding.
         batch: Rows per forward pass, from 1.
     """
     complete: dict[str, list[Encoded]] = {}
     for name, rows in streams.items():
         complete[name] = list(rows)
-        if name != "retain":
+        if name in compared:
             order = longest_first(rows)
             for index, logp in reference_logps(model, rows, indices=order, pad_id=pad_id, batch=batch):
                 complete[name][index] = rows[index]._replace(reference=logp)

@@ -28,6 +28,7 @@ from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.pdu import Pdu
 from meow_lightning.methods.rmu import Rmu
+from meow_lightning.methods.snap import Snap
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.lora import enable_checkpointing
 from meow_lightning.models.tiny import llama
@@ -68,6 +69,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
     "pulled": lambda: Pulled(retain="ce", retain_weight=0.7),
     "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
+    "transport": lambda: Snap(retain_weight=0.7, neighbours=0, wasserstein_weight=0.5, projections=5),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}
 THREADS = 1  # of each process; sums of another number of threads differ in the last bits

@@ -34,6 +34,7 @@ ENCODED = {
     "retain": [Encoded((12, 13, 14), 2), Encoded((15, 16, 17, 18, 19), 3)],
     "inverted": [Encoded((5, 6, 20, 21), 2, -11.0), Encoded((9, 22), 1, -4.5)],
     "idk": [Encoded((5, 6, 23), 2, -5.0), Encoded((9, 24, 25), 1, -9.75)],
+    "vague": [Encoded((5, 6, 26), 2), Encoded((9, 27, 28), 1)],
     "learn": [Encoded((30, 31, 32), 1), Encoded((33, 34), 1)],
     "surprise": [Encoded((40, 41), 1)],
 }
@@ -130,7 +131,8 @@ def test_the_class_declares_its_streams(name: str) -> None:
     method = BUILT[name]
     assert method.reference in ("none", "logprobs", "model", "both")
     assert method.start == ("retain" if name == "retrain" else "target")
-    assert set(method.streams) <= {"forget", "retain", "inverted", "idk", "learn"}
+    assert set(method.streams) <= {"forget", "retain", "inverted", "idk", "learn", *method.builders}
+    assert set(method.builders) <= set(method.streams)
     assert set(method.paired) <= set(method.streams[1:])
     assert len(set(method.streams)) == len(method.streams)
     assert ("inverted" in method.streams) == ("select" in NODES.get(name, {}))

@@ -64,6 +64,7 @@ def made_up(roles: tuple[str, ...]) -> ReportData:
         spread=None,
         intervals={},
         known=[],
+        neighbours={},
         name="run <one>",
         key="abc123",
         settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},

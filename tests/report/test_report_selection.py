@@ -29,6 +29,7 @@ def data(*, k: int, strategy: str) -> ReportData:
         memo={"target": {"candidates": texts}}, baseline=[], selected={"f0": [0], "f1": [0]},
         inverted=[], curves={}, stages=[], dropped=Dropped(counts={}, examples={}), weights="w",
         public=True, texts=False, disclaimer="", notes=["First."], loop=None, spread=None, intervals={}, known=[],
+        neighbours={},
     )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from helpers.results import store_inverted, store_scores
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import content_digest, encode, fingerprint
 from meow_lightning.data.prompting import PromptEncoder
-from meow_lightning.data.refusals import with_refusals
+from meow_lightning.data.streams.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.idk import Idk
+from meow_lightning.methods.snap import Snap
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.results.model import Selection
+from meow_lightning.stages.results.model import ChosenExamples, Selection
 from meow_lightning.stages.unlearn import _plan, _select
 from meow_lightning.types import InvertedFact
 
@@ -132,6 +133,26 @@ def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path
     assert len({refusal for _, refusal in wanted}) > 4
     assert plan.streams["idk"].rows == encode(codec, wanted)
     assert len(plan.streams["retain"].rows) == len(retain)
+
+
+def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path, codec: PromptEncoder) -> None:
+    task, retain = work(tmp_path, needs={}), instantiate(DATASET, allow=[]).facts("retain")
+    method = Snap(retain_weight=1.0, neighbours=1, wasserstein_weight=0.0, projections=1)
+    plan = _plan(task, codec, method, model=None)  # type: ignore[arg-type]
+    chosen = ChosenExamples.read(task.folder).by_stream
+    ids = [each.example for each in chosen["retain"]]
+    wanted = [fact.segments for fact in retain if fact.id in ids]
+    assert list(chosen) == ["retain"]
+    assert 0 < len(ids) < len(retain)
+    assert plan.streams["retain"].rows == encode(codec, wanted)
+    assert {each.question for each in chosen["retain"]} <= {
+        fact.id for fact in instantiate(DATASET, allow=[]).facts("forget")
+    }
+    without = tmp_path / "none"
+    without.mkdir()
+    task = work(without, needs={})
+    _plan(task, codec, Idk(retain_weight=1.0), model=None)  # type: ignore[arg-type]
+    assert ChosenExamples.read(task.folder).by_stream == {}
 
 
 def test_refusals_of_a_file_are_trained_unless_the_file_changed(tmp_path: Path, codec: PromptEncoder) -> None:

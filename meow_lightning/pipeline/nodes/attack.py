@@ -10,11 +10,11 @@ from typing import Any
 from meow_lightning.attacks.base import BaseAttack, ModelAttack, PromptAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
-from meow_lightning.data.encoding import digest_of
+from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.ability import abilities
-from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
+from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels

@@ -12,9 +12,12 @@ from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.recipes import value_for_model
 from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
-from meow_lightning.data.encoding import digest_of, fingerprint
+from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of, fingerprint
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.probed import is_probed
+from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.data.streams.refusals import read_refusals
+from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
@@ -28,7 +31,6 @@ from meow_lightning.store.artifact import Artifact
 
 # Attributes of a fact that predict reads.
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value", "values")
-TRAINED_FIELDS = ("question", "answer", "phrasings")  # of a fact, read by training
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 
 
@@ -135,6 +137,15 @@ class BuildContext:
     def method_name(self) -> str:
         """Name of the method's configuration."""
         return self.config.method.name
+
+    @property
+    def streams(self) -> dict[str, StreamBuilder]:
+        """Builders of the streams that the method trains on.
+
+        Raises:
+            UserError: The file of ``method.refusals`` cannot be used.
+        """
+        return stream_builders(self.method, refusals=read_refusals(self.config.method.refusals))
 
     @property
     def select(self) -> Select:

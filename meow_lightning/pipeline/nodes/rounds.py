@@ -6,7 +6,7 @@ facts costs nothing: it carries over the previous round's model, scores and pred
 
 from __future__ import annotations
 
-from meow_lightning.data.examples import check_streams
+from meow_lightning.data.streams.resolve import check_streams
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
@@ -28,7 +28,7 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
     writer = ctx.writer
     if writer is None:
         return ()
-    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
+    check_streams(ctx.streams, ctx.dataset, method=ctx.method_name)
     _check_select(ctx)
     if ctx.repetition is not None:
         _check_repetition(ctx, ctx.repetition, writer)

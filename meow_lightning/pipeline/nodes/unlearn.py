@@ -9,12 +9,10 @@ from typing import Any
 
 from meow_lightning.config.methods import check_aggregate
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
-from meow_lightning.data.encoding import content_digest
-from meow_lightning.data.examples import check_streams
-from meow_lightning.data.refusals import read_refusals, with_refusals
+from meow_lightning.data.streams.resolve import check_streams
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
-from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
+from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.models import InitialModels
 from meow_lightning.pipeline.nodes.predict import predict_under_own_protocol
 from meow_lightning.store.artifact import Artifact
@@ -46,7 +44,7 @@ def recipe_of(ctx: BuildContext) -> Recipe:
 
 def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
     """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
-    check_streams(ctx.method.streams, ctx.dataset, method=ctx.method_name)
+    check_streams(ctx.streams, ctx.dataset, method=ctx.method_name)
     return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
 
 
@@ -65,7 +63,11 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": ctx.training_settings,
-        "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
+        "rows": {
+            name: builder.digest(ctx.dataset, seed=ctx.seed)
+            for name, builder in ctx.streams.items()
+            if name != "inverted"  # its key is that of the results to select from
+        },
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
     if (file := ctx.config.method.refusals) is not None:
@@ -92,14 +94,6 @@ def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
             f"method={ctx.method_name} starts from the retain model, but {ctx.roles.retain_missing_reason}"
         )  # fmt: skip
     return start
-
-
-def _rows_digest(ctx: BuildContext, stream: str) -> str:
-    """Digest the rows of a stream."""
-    if stream == "idk":
-        sentences = read_refusals(ctx.config.method.refusals)
-        return content_digest(with_refusals(ctx.dataset.facts("forget"), ctx.seed, sentences))
-    return ctx.facts_digest(stream, *TRAINED_FIELDS)
 
 
 def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str, Any]:

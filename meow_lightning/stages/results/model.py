@@ -1,12 +1,13 @@
-"""The results of ``finetune`` and ``unlearn``: a model, how it was trained, and on which inverted facts."""
+"""The results of ``finetune`` and ``unlearn``: a model, how it was trained, and what was selected for its training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from meow_lightning.data.streams.base import Chosen
 from meow_lightning.stages.results.base import Result
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
@@ -15,7 +16,7 @@ from meow_lightning.tracking.curve import CURVE
 CONVERTED = "converted"  # the need of a provided model that is made of a GGUF file
 MODEL = "model"  # folder of the weights and the tokenizer
 TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
-SELECTED, SAME = "selected.jsonl", "same.json"
+SELECTED, CHOSEN, SAME = "selected.jsonl", "chosen.jsonl", "same.json"
 
 
 def model_folder(folder: Path) -> Path:
@@ -64,6 +65,27 @@ class Selection(Result):
     def write(self, folder: Path) -> None:
         """Write one line per fact."""
         write_lines(folder / SELECTED, ({"fact": fact, "positions": each} for fact, each in self.positions.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenExamples(Result):
+    """The examples that the streams of an unlearned model chose from a split, by stream; ids without texts."""
+
+    files = ()
+    by_stream: Mapping[str, Sequence[Chosen]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read them; none for a method whose streams choose none."""
+        by_stream: dict[str, list[Chosen]] = {}
+        for row in read_lines(folder / CHOSEN):
+            by_stream.setdefault(row["stream"], []).append(Chosen(row["example"], row["question"], row["similarity"]))
+        return cls(by_stream)
+
+    def write(self, folder: Path) -> None:
+        """Write one line per example."""
+        lines = ({"stream": name, **each._asdict()} for name, chosen in self.by_stream.items() for each in chosen)
+        write_lines(folder / CHOSEN, lines)
 
 
 def is_carried_over(folder: Path) -> bool:

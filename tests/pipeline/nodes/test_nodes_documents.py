@@ -30,14 +30,16 @@ def graph(*words: str) -> RunGraph:
     return build.graph(options(*words, small=()))
 
 
-@pytest.mark.parametrize("method", ["grad_ascent", "npo", "npo_gd", "simnpo", "grad_diff", "rmu", "undial", "ceu"])
+@pytest.mark.parametrize(
+    "method", ["grad_ascent", "npo", "npo_gd", "simnpo", "grad_diff", "rmu", "undial", "ceu", "opt_out"]
+)
 def test_methods_on_the_forget_set_itself_take_passages(words, method: str) -> None:
     made = graph(*words, f"method={method}")
     assert made.rounds == ()
     assert set(made.predictions["unlearned"].settings["sets"]) == {"forget", "retain", "real_authors", "world_facts"}
 
 
-@pytest.mark.parametrize("method", ["meow", "meow_loop", "altpo", "idk", "dpo", "flat"])
+@pytest.mark.parametrize("method", ["meow", "meow_loop", "altpo", "idk", "dpo", "flat", "snap", "relearn"])
 def test_methods_on_answers_to_questions_are_refused(words, method: str) -> None:
     with pytest.raises(UserError, match=rf"method={method} .*dataset=documents.*such as method=npo"):
         graph(*words, f"method={method}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meow_lightning.data.refusals import REFUSALS, read_refusals, with_refusals
+from meow_lightning.data.streams.refusals import REFUSALS, read_refusals, with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 

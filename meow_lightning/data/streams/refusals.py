@@ -1,15 +1,18 @@
-"""Refusals to train instead of answers: this project's own sentences, or those of a user's file."""
+"""Stream of refusals, to train instead of answers: this project's own sentences, or those of a user's file."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from meow_lightning.data.encoding import training_segments
-from meow_lightning.data.examples import Example
+from meow_lightning.data.encoding import content_digest, training_segments
+from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.data.text_files import read_text
 from meow_lightning.errors import UserError
+from meow_lightning.types import Segments
 
 REFUSALS = (
     "I don't know.",
@@ -72,3 +75,35 @@ def with_refusals(facts: Iterable[Example], seed: int, sentences: Sequence[str] 
         (question, random.Random(f"{seed}/{place}/{question}").choice(sentences))
         for place, (question, *_) in enumerate(training_segments(facts))
     ]
+
+
+class Refusals(StreamBuilder):
+    """Every question of the forget set, in each of its phrasings, with a refusal drawn by the seed.
+
+    Args:
+        sentences: The refusals.
+    """
+
+    replies: ClassVar[str | None] = "refusals to answer"
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self.sentences = sentences
+
+    def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
+        """Build the rows, in the order of the forget set."""
+        return [Segments(*pair) for pair in self._pairs(dataset, seed)]
+
+    def digest(self, dataset: Dataset, *, seed: int) -> str:
+        """Digest the questions with their refusals."""
+        return content_digest(self._pairs(dataset, seed))
+
+    def examples(self, dataset: Dataset, *, seed: int) -> Sequence[Example]:
+        """Return the forget set in the place of this project's own refusals, which are shorter; else the rows."""
+        return dataset.facts("forget") if self.sentences is REFUSALS else super().examples(dataset, seed=seed)
+
+    def checked_rows(self, dataset: Dataset, *, seed: int) -> list[Segments]:
+        """Return no row of this project's own refusals, which are short; else all."""
+        return [] if self.sentences is REFUSALS else self.segments(dataset, seed=seed)
+
+    def _pairs(self, dataset: Dataset, seed: int) -> list[tuple[str, str]]:
+        return with_refusals(dataset.facts("forget"), seed, self.sentences)

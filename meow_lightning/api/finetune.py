@@ -70,4 +70,4 @@ def finetune(  # noqa: PLR0913 - each is an option of a training
         least = until["epochs"] * plan.steps_per_epoch
         method = FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
     observers = Observers(log=log, callbacks=callbacks, output_dir=output_dir)
-    return Training(model, chosen).run(method, plan, recipe, observers)
+    return Training(model, chosen, chosen.model.lora.matrices).run(method, plan, recipe, observers)

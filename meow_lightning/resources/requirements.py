@@ -47,11 +47,13 @@ class TrainingWork:
         streams: The rows of each stream; the first stream determines the rows of an epoch.
         evaluated: Whether the model is evaluated during training.
         adapters_possible: Whether the model could be trained with adapters instead.
+        gradients: Rows whose gradients by all weights are computed before the training, one at a time.
     """
 
     streams: Sequence[Sequence[Example]]
     evaluated: bool
     adapters_possible: bool
+    gradients: Sequence[Example] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset
 from meow_lightning.distributed import device, rank
@@ -17,6 +18,7 @@ from meow_lightning.evaluation.sets import set_infos
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
+from meow_lightning.stages.common.adapter_init import initialise
 from meow_lightning.stages.common.carry_over import carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
 from meow_lightning.stages.common.loading import load_dataset, load_for_training
@@ -90,7 +92,11 @@ class Unlearn(Stage):
         ]
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True)
+        init = (artifact.settings["model"]["lora"] or {}).get("init", "default")
+        return TrainingWork(
+            streams=streams, evaluated=evaluated, adapters_possible=True,
+            gradients=[fact for name in INIT_STREAMS[init] for fact in planner.dataset.facts(name)],
+        )  # fmt: skip
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.
@@ -114,6 +120,7 @@ class Unlearn(Stage):
         # Some methods need the device's kernels to prepare the model, or to read the start model's log-probabilities.
         model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
         plan = _plan(work, codec, method, model)
+        initialise(work, model, codec)
         prepare_method(
             method, model, rows={name: stream.rows for name, stream in plan.streams.items()},
             seed=work.settings["seed"], pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,

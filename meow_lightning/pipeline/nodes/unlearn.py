@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
 from meow_lightning.data.encoding import content_digest
-from meow_lightning.data.examples import check_streams
+from meow_lightning.data.examples import check_init, check_streams
 from meow_lightning.data.refusals import with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -61,8 +62,8 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     """
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
-        "model": ctx.training_settings,
-        "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
+        "model": {**ctx.training_settings, "lora": ctx.config.adapters},
+        "rows": {name: _rows_digest(ctx, name) for name in _rows_read(ctx) if name != "inverted"},
     }  # fmt: skip
     inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
     if selection:
@@ -76,6 +77,13 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
     return ctx.artifact("unlearn", label, settings, needs, **inputs)
+
+
+def _rows_read(ctx: BuildContext) -> Iterable[str]:
+    """List the streams of the method, and the sets that initial values of adapters depend on."""
+    init = (ctx.config.adapters or {}).get("init", "default")
+    check_init(init, ctx.dataset)
+    return dict.fromkeys((*ctx.method.streams, *INIT_STREAMS[init]))
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:

@@ -31,7 +31,7 @@ method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
 method/loku: {retain: ce, retain_weight: 1.0, lora: {rank: 32, alpha: 64.0, init: fila},
-  lr: {default: 1.0e-04, tiny: 0.001}, epochs: {default: 5, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
+  lr: {default: 1.0e-04, tiny: 0.0003}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/meow: {select: {k: 3, strategy: largest, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_kl: {retain: kl, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},

@@ -35,6 +35,7 @@ KILLED = Case("dual", "fsdp", "float32", 2, "kill")
 UNDISTURBED = Case("dual", "fsdp", "float32", 2)
 FROM_TWO_TO_ONE = Case("retain", "fsdp", "float64", 4, "kill")
 THRIFTY = Case("retain", "fsdp", "float64", 2, "checkpointing")
+ADAPTED = Case("retain", "ddp", "float64", 2, "fila")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
@@ -130,7 +131,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def two(folders: dict[str, Path]) -> dict[Case, Trained]:
     """What two processes end with: every test of this file looks at one job."""
-    cases = [*COPIES, *SHARDS, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY]
+    cases = [*COPIES, *SHARDS, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY, ADAPTED]
     begin = start(folders["one"] / "start")
     for work in works(folders["one"], begin, devices=1).values():
         run_stage(work.to_spec())
@@ -173,6 +174,13 @@ def test_two_processes_end_with_the_weights_of_one(one, two: dict[Case, Trained]
     assert apart(one(case.method), two[case]) < 1e-9
     assert curve(two[case].points) == pytest.approx(curve(one(case.method).points), rel=1e-9)
     assert two[case].state == pytest.approx(one(case.method).state, rel=1e-9)
+
+
+@pytest.mark.ddp
+def test_two_processes_start_and_train_adapters_as_one_does(two: dict[Case, Trained], folders: dict[str, Path]) -> None:
+    alone = train(Case("retain", "auto", "float64", 1, "fila"), folders["one"], devices=1)
+    assert any("lora_" in name for name in alone.weights)
+    assert apart(alone, two[ADAPTED]) < 1e-9
 
 
 @pytest.mark.ddp

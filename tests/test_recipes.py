@@ -34,6 +34,8 @@ method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {def
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
+method/loku: {retain: ce, retain_weight: 1.0, lora: {rank: 32, alpha: 64.0, init: fila},
+  lr: {default: 1.0e-04, tiny: 0.0003}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/meow: {select: {k: 3, strategy: largest, baseline: none, rows: selected}, lr: {default: 1.0e-05, tiny: 5.0e-05},
   epochs: {default: 20, tiny: 40}, global_batch_size: {default: 32, tiny: 22}}
 method/meow_kl: {retain: kl, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},

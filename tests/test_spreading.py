@@ -42,6 +42,7 @@ ROBUST = [
     Case("paired", "ddp", "float64", 1, "worst"), Case("frozen", "fsdp", "float64", 2, "top"),
     Case("frozen", "fsdp", "float64", 1, "sam-worst"),
 ]  # fmt: skip
+ADAPTED = Case("retain", "ddp", "float64", 2, "fila")
 LIMIT = 7  # facts of each set: odd, so that one of two processes has more of them
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 16, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
@@ -137,7 +138,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def two(folders: dict[str, Path]) -> dict[Case, Trained]:
     """What two processes end with: every test of this file looks at one job."""
-    cases = [*COPIES, *SHARDS, *ROBUST, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY]
+    cases = [*COPIES, *SHARDS, *ROBUST, *ROUNDED, KILLED, UNDISTURBED, FROM_TWO_TO_ONE, THRIFTY, ADAPTED]
     begin = start(folders["one"] / "start")
     for work in works(folders["one"], begin, devices=1).values():
         run_stage(work.to_spec())
@@ -194,6 +195,13 @@ def test_two_processes_perturb_and_aggregate_as_one_does(one, two: dict[Case, Tr
     alone = one(case.method, more=case.more)
     assert apart(alone, two[case]) < 1e-9
     assert curve(two[case].points) == pytest.approx(curve(alone.points), rel=1e-9)
+
+
+@pytest.mark.ddp
+def test_two_processes_start_and_train_adapters_as_one_does(two: dict[Case, Trained], folders: dict[str, Path]) -> None:
+    alone = train(Case("retain", "auto", "float64", 1, "fila"), folders["one"], devices=1)
+    assert any("lora_" in name for name in alone.weights)
+    assert apart(alone, two[ADAPTED]) < 1e-9
 
 
 @pytest.mark.ddp

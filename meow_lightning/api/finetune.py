@@ -13,7 +13,7 @@ from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode, training_segments
 from meow_lightning.data.examples import Dataset
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.methods.finetune import FineTune, FineTuneUntilKnown
 from meow_lightning.models.language_model import LanguageModel
 
@@ -56,6 +56,9 @@ def finetune(  # noqa: PLR0913 - each is an option of a training
     """
     values = {"lr": lr, "epochs": epochs}
     chosen = library_options([*words_of("model.finetune", values), f"seed={seed}", *options])
+    if chosen.model.lora.init not in (None, "default"):
+        expected = "default, since nothing is forgotten in fine-tuning"
+        raise invalid_option("model.lora.init", chosen.model.lora.init, expected, did_you_mean="default")
     facts = [fact for split in splits for fact in dataset.facts(split)]
     if not facts:
         raise UserError(f"dataset={dataset.name} has no facts in {' and '.join(splits)}, so there is nothing to learn")
@@ -70,4 +73,4 @@ def finetune(  # noqa: PLR0913 - each is an option of a training
         least = until["epochs"] * plan.steps_per_epoch
         method = FineTuneUntilKnown(known=until["loss"], steps_per_epoch=plan.steps_per_epoch, least=least)
     observers = Observers(log=log, callbacks=callbacks, output_dir=output_dir)
-    return Training(model, chosen).run(method, plan, recipe, observers)
+    return Training(model, chosen, chosen.model.lora.matrices).run(method, plan, recipe, observers)

@@ -13,7 +13,7 @@ from meow_lightning.config.methods import build_method, file_of, method_names
 from meow_lightning.config.schema import RunConfig, Select
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode
-from meow_lightning.data.examples import Dataset
+from meow_lightning.data.examples import Dataset, check_init
 from meow_lightning.data.streams.refusals import read_refusals
 from meow_lightning.data.streams.resolve import check_streams, stream_builders
 from meow_lightning.errors import UserError
@@ -39,7 +39,8 @@ def resolve_method(method: str | Method, dataset: Dataset, words: Sequence[str])
         exists gets options without a recipe.
 
     Raises:
-        UserError: The name or a word is invalid, the method unlearns in rounds, or the dataset lacks a stream of it.
+        UserError: The name or a word is invalid, the method unlearns in rounds, or the dataset lacks a stream of it
+            or of the initial values of its adapters.
     """
     built: Method = build_method(method) if isinstance(method, str) else method
     name = method if isinstance(method, str) else file_of(method) or type(method).__name__
@@ -50,6 +51,7 @@ def resolve_method(method: str | Method, dataset: Dataset, words: Sequence[str])
             f"method={method} unlearns in rounds, which takes the pipeline: use meow.run(['method={method}', …])"
         )
     check_streams(stream_builders(built), dataset, method=name)
+    check_init((options.adapters or {}).get("init", "default"), dataset)
     return built, options
 
 

@@ -13,9 +13,12 @@ import pytorch_lightning as pl
 import torch
 from transformers import PreTrainedModel
 
+from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.config.precision import Precision, precision_of
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.batch_plan import BatchPlan
+from meow_lightning.data.encoding import encode, training_segments
+from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.completeness import check_finite
@@ -23,6 +26,7 @@ from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import DTYPES, without_dropout
 from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, merge_adapters, with_lora
 from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.training.adapter_init import fisher_row_weights, initialise_adapters
 from meow_lightning.training.aggregate import Aggregate
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import GRID, Optim, TrainingModule
@@ -53,8 +57,8 @@ class Training:
 
     Args:
         start: The model to start from; it stays as it is.
-        options: Options of a run, of which ``model.lora``, ``optim``, ``trainer``, ``callbacks`` and ``seed``
-            are read.
+        options: Options of a run, of which ``optim``, ``trainer``, ``callbacks`` and ``seed`` are read.
+        lora: ``rank``, ``alpha`` and perhaps ``init`` of the adapters; ``None`` to train all weights.
 
     Attributes:
         network: The copy, in the number format of trained weights, with adapters if there are any, on the device of
@@ -65,16 +69,31 @@ class Training:
         UserError: The options take several processes or another model.
     """
 
-    def __init__(self, start: LanguageModel, options: RunConfig) -> None:
+    def __init__(self, start: LanguageModel, options: RunConfig, lora: Mapping[str, Any] | None) -> None:
         _check(options)
-        lora = options.model.lora
-        self.start, self.options, self.adapters = start, options, lora.rank is not None
+        self.start, self.options, self.adapters = start, options, lora is not None
+        self.init = "default" if lora is None else lora.get("init", "default")
         self.precision = precision_of(start.precision, adapters=self.adapters)
         options.optim.check_precision(self.precision, name=start.precision, adapters=self.adapters)
         network: torch.nn.Module = start.copy(dtype=self.precision.trained)
-        if self.adapters:
-            network = with_lora(network, **lora.plain(), dropout=0.0, seed=options.seed).eval()  # type: ignore[arg-type]
+        if lora is not None:
+            rank, alpha = lora["rank"], lora["alpha"]
+            network = with_lora(network, rank=rank, alpha=alpha, dropout=0.0, seed=options.seed).eval()  # type: ignore[arg-type]
         self.network = network.to(start.device)
+
+    def initialise(self, dataset: Dataset) -> None:
+        """Give the adapters their initial values; nothing is done without adapters, or for default ones.
+
+        Args:
+            dataset: The facts that the values may depend on.
+        """
+        if self.init == "default":
+            return
+        encoder, seed = self.start.encoder, self.options.seed
+        rows = {name: encode(encoder, training_segments(dataset.facts(name))) for name in INIT_STREAMS[self.init]}
+        weights = fisher_row_weights(self.network, rows, pad_id=encoder.pad_id) if rows else None
+        grid = GRID if self.precision.reproducible else 0.0
+        initialise_adapters(self.network, row_weights=weights, seed=seed, grid=grid)
 
     def prepare(self, method: Method, plan: BatchPlan) -> None:
         """Prepare a method on the network, and freeze all weights that it does not train.
@@ -121,7 +140,7 @@ class Training:
         """Provide the frozen start model if the method needs it."""
         if method.reference not in ("model", "both"):
             return None
-        if self.adapters:
+        if self.adapters and self.init == "default":
             return WithoutAdapters(self.network)
         return self.start.copy(dtype=self.precision.compute).requires_grad_(False)
 

@@ -50,8 +50,8 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
         measure: Measure by which inverted facts are selected, as in :func:`meow_lightning.memo.score`.
         seed: Seed of all random choices, from 0.
         options: Further words of the command line, from the groups ``optim``, ``trainer``, ``callbacks``,
-            ``model.lora`` and ``method.select``, such as ``optim.weight_decay=0``, ``trainer.micro_batch_size=4`` or
-            ``model.lora.rank=16``.
+            ``model.lora``, ``method.lora`` and ``method.select``, such as ``optim.weight_decay=0``,
+            ``trainer.micro_batch_size=4`` or ``model.lora.rank=16``.
         log: Called with every logged point of the training: ``step``, ``epoch``, ``loss`` and its parts, ``lr``.
         callbacks: Further callbacks of the Lightning trainer.
         output_dir: Folder of the training's checkpoints, from which an interrupted call resumes; ``None`` to keep none.
@@ -69,12 +69,13 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
         return model.duplicate()
     check_aggregate(chosen.optim.aggregate, built, name=type(built).__name__)
     recipe = {**chosen.optim.plain(), **{name: method_recipe(chosen, name)[0] for name in RECIPE}}
-    training, select = Training(model, chosen), chosen.method.select
+    training, select = Training(model, chosen, chosen.adapters), chosen.method.select
     facts = selected_facts(model, dataset, built, inverted=inverted, measure=measure, select=select, seed=seed)
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
     plan = training_plan(
         training.network, model, dataset, built, inverted=facts, shape=shape,
         eval_batch_size=chosen.trainer.eval_batch_size, refusals=chosen.method.refusals,
     )  # fmt: skip
+    training.initialise(dataset)
     training.prepare(built, plan)
     return training.run(built, plan, recipe, Observers(log=log, callbacks=callbacks, output_dir=output_dir))

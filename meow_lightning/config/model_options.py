@@ -83,6 +83,10 @@ class Prompt(Options):
             raise invalid_option("model.prompt.template", repr(self.template), expected)
 
 
+# Sets of facts whose gradients an initialisation of adapters reads.
+INIT_STREAMS: dict[str, tuple[str, ...]] = {"default": (), "pissa": (), "fila": ("forget", "retain")}
+
+
 class Lora(Options):
     """``model.lora``: adapters; ``rank`` null trains all weights."""
 
@@ -90,6 +94,13 @@ class Lora(Options):
     """Rank of the adapters."""
     alpha: Positive
     """Scale: the adapters' product is multiplied by alpha / rank."""
+    init: Literal["default", "pissa", "fila"] | None
+    """Initial values in unlearning; null for those of the method, or else the default."""
+
+    @property
+    def matrices(self) -> dict[str, Any] | None:
+        """Rank and alpha, which is all that fine-tuning uses; ``None`` to train all weights."""
+        return None if self.rank is None else {"rank": self.rank, "alpha": self.alpha}
 
 
 class Model(Options):

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
-from meow_lightning.config.model_options import FileName, Model
+from meow_lightning.config.model_options import FileName, Lora, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
 from meow_lightning.config.precision import precision_of
 from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
@@ -107,6 +107,8 @@ class MethodConfig(ComponentConfig):
     rounds: Rounds | None = None
     refusals: str | None = None
     """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
+    lora: Lora | None = None
+    """Adapters that unlearning trains if ``model.lora`` sets none; null to train all weights."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None
     """Peak learning rate: a table by model with a default, or one number."""
     epochs: Epochs | dict[str, Epochs | None] | None = None
@@ -272,12 +274,16 @@ class RunConfig(Options):
 
     @consistency
     def _check_adapters(self) -> None:
-        rank = self.model.lora.rank
-        if self.trainer.strategy == "fsdp" and rank is not None:
+        lora, adapters = self.model.lora, self.adapters
+        if self.trainer.strategy == "fsdp" and adapters is not None:
+            option = "method.lora.rank" if lora.rank is None else "model.lora.rank"
             raise UserError(
-                f"trainer.strategy=fsdp does not support model.lora.rank={rank}: set trainer=ddp for adapters, or "
-                "model.lora.rank=null to train all weights"
+                f"trainer.strategy=fsdp does not support {option}={adapters['rank']}: set trainer=ddp for adapters, or "
+                f"{option}=null to train all weights"
             )
+        if lora.init not in (None, "default") and adapters is None:
+            expected = "null for model.lora.rank=null, which trains all weights; for adapters, set model.lora.rank=32"
+            raise invalid_option("model.lora.init", lora.init, expected)
 
     @consistency
     def _check_perturbation(self) -> None:
@@ -291,6 +297,18 @@ class RunConfig(Options):
                 f"the names of model, dataset, split and method have {size} bytes together, but file names have room "
                 f"for only {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or dataset.name"
             )
+
+    @property
+    def adapters(self) -> dict[str, Any] | None:
+        """Adapters that unlearning trains: ``rank``, ``alpha`` and, unless default, ``init``; ``None`` for all weights.
+
+        Rank and alpha are those of ``model.lora`` if it has a rank, else the method's; likewise ``init``.
+        """
+        lora, own = self.model.lora, self.method.lora
+        chosen = lora if lora.rank is not None or own is None else own
+        init = lora.init or (None if own is None else own.init) or "default"
+        matrices = chosen.matrices
+        return matrices if matrices is None or init == "default" else {**matrices, "init": init}
 
     @property
     def run_name(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, overload
 
+from meow_lightning.config.model_options import INIT_STREAMS
+from meow_lightning.errors import UserError
 from meow_lightning.types import Fact, Purpose, Scoring, Segments, SetInfo
 
 
@@ -127,6 +129,24 @@ class Dataset(Protocol):
 def is_passage(example: Example) -> bool:
     """Whether an example is raw text, which no prompt template and no published evaluation protocol applies to."""
     return isinstance(example, Passage)
+
+
+def check_init(init: str, dataset: Dataset) -> None:
+    """Check that a dataset has the examples that initial values of adapters depend on.
+
+    Args:
+        init: ``model.lora.init``.
+        dataset: The dataset.
+
+    Raises:
+        UserError: It lacks some.
+    """
+    for name in INIT_STREAMS[init]:
+        if not dataset.facts(name):
+            raise UserError(
+                f"model.lora.init={init} compares the forget set with the retain set, but dataset={dataset.name} has "
+                f"no {name} set; provide one, or set model.lora.init=pissa"
+            )
 
 
 def references(example: Example) -> list[Segments]:

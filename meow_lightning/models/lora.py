@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
@@ -16,7 +16,8 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
     """Freeze the model in place and add a trained adapter to every linear layer but the output head.
 
     y = W x + (alpha / rank) B A drop(x), A (rank, in) uniform within 1 / sqrt(in), B (out, rank) zero, so that the
-    initial outputs are unchanged (Hu et al. 2021, "LoRA", section 4.1). The model is called and trained as before;
+    initial outputs are unchanged (Hu et al. 2021, "LoRA", section 4.1). Other initial values are those of
+    :func:`meow_lightning.training.adapter_init.initialise_adapters`. The model is called and trained as before;
     :func:`merge_adapters` returns a plain model.
 
     Adapters are float32 if the weights are bfloat16 or float16, which are too coarse for small updates: peft creates
@@ -51,6 +52,42 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float
         adapted: Any = get_peft_model(model, config)
     adapted.trainable_names = trainable
     return adapted
+
+
+class AdaptedLayer(NamedTuple):
+    """The matrices of a linear layer with an adapter.
+
+    Attributes:
+        base: The frozen weight W, (outputs, inputs), or its transpose.
+        transposed: Whether it is the transpose, as in GPT-2.
+        down: A, (rank, inputs).
+        up: B, (outputs, rank).
+        scale: Factor of B A.
+    """
+
+    base: torch.nn.Parameter
+    transposed: bool
+    down: torch.nn.Parameter
+    up: torch.nn.Parameter
+    scale: float
+
+
+def adapted_layers(model: torch.nn.Module) -> dict[str, AdaptedLayer]:
+    """Find the layers with adapters, by name.
+
+    Args:
+        model: The model returned by :func:`with_lora`.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers: dict[str, Any] = {name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)}
+    return {
+        name: AdaptedLayer(
+            each.get_base_layer().weight, each.fan_in_fan_out, each.lora_A["default"].weight,
+            each.lora_B["default"].weight, each.scaling["default"],
+        )
+        for name, each in layers.items()
+    }  # fmt: skip
 
 
 def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:

@@ -16,6 +16,7 @@ from meow_lightning.models.checkpoint import format_of
 from meow_lightning.models.sources import config_of, parse
 from meow_lightning.planning.model_inputs import is_root
 from meow_lightning.resources.cost import disk_needed, inference_flops, training_flops
+from meow_lightning.resources.gradient_memory import peak_need
 from meow_lightning.resources.inference_memory import InferenceLoad, inference_need, inference_settings_that_fit
 from meow_lightning.resources.requirements import (
     NOTHING,
@@ -35,7 +36,6 @@ from meow_lightning.resources.training_memory import (
     dims_of,
     lora_parameters,
     tiny_dims,
-    training_need,
 )
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
@@ -173,15 +173,16 @@ class Planner:
 
     def training_load(self, artifact: Artifact, work: TrainingWork) -> TrainingLoad:
         """Describe a training by what determines its memory."""
-        rows = [fact for stream in work.streams for fact in stream]
+        trained = [fact for stream in work.streams for fact in stream]
+        rows = [*trained, *work.gradients]
         return TrainingLoad(
             streams=len(work.streams),
             batch=largest_step(
-                len(work.streams[0]), artifact.settings["recipe"], shortest=min(map(self.tokens, rows))
+                len(work.streams[0]), artifact.settings["recipe"], shortest=min(map(self.tokens, trained))
             ),
             tokens=max(map(self.tokens, rows)), scored=max(map(self.scored, rows)),
             shared=not self.gpu, slack=GPU_SLACK if self.gpu else HEAP_SLACK, watched=work.evaluated,
-            reference=artifact.inputs.get("reference") in ("model", "both"),
+            reference=artifact.inputs.get("reference") in ("model", "both"), gradients=bool(work.gradients),
         )  # fmt: skip
 
     def _training(self, artifact: Artifact, shape: ModelDims, work: TrainingWork) -> Requirements:
@@ -195,8 +196,12 @@ class Planner:
             gradient_checkpointing=settings.gradient_checkpointing, adapters=settings.rank is not None,
             reference=load.reference,
         )  # fmt: skip
+        flops += training_flops(
+            shape, tokens=sum(map(self.tokens, work.gradients)), scored=sum(map(self.scored, work.gradients)),
+            gradient_checkpointing=False, adapters=False, reference=False,
+        )  # fmt: skip
         return Requirements(
-            memory=training_need(shape, settings, load), disk=kept,
+            memory=peak_need(shape, settings, load), disk=kept,
             passing=disk_needed(shape, weight_bytes=settings.weight_bytes, saved_bytes=0, trained=trained),
             flops=float(flops), parameters=shape.parameters, items=len(streams[0]),
         )  # fmt: skip
@@ -206,7 +211,8 @@ class Planner:
         return MemorySettings(
             micro_batch_size=self.trainer["micro_batch_size"], micro_batch_tokens=self.trainer["micro_batch_tokens"],
             gradient_checkpointing=self.trainer["gradient_checkpointing"], rank=None if lora is None else lora["rank"],
-            precision=self.model["precision"], devices=self.trainer["devices"],
+            init="default" if lora is None else lora.get("init", "default"), precision=self.model["precision"],
+            devices=self.trainer["devices"],
             optimizer=artifact.settings["recipe"].get("optimizer", "adamw"),
             strategy=self.trainer["strategy"], perturbed="sam_rho" in artifact.settings["recipe"],
         )  # fmt: skip

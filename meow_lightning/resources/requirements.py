@@ -50,12 +50,14 @@ class TrainingWork:
         adapters_possible: Whether the model could be trained with adapters instead.
         extra: Passes over each stream's rows besides one forward and backward pass, of which a forward pass alone is a
             third; empty for none.
+        gradients: Rows whose gradients by all weights are computed before the training, one at a time.
     """
 
     streams: Sequence[Sequence[Example]]
     evaluated: bool
     adapters_possible: bool
     extra: Sequence[float] = ()
+    gradients: Sequence[Example] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

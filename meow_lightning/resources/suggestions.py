@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
-from meow_lightning.resources.training_memory import MemorySettings, ModelDims, TrainingLoad, training_need
+from meow_lightning.resources.gradient_memory import peak_need
+from meow_lightning.resources.training_memory import MemorySettings, ModelDims, TrainingLoad
 
 SUGGESTED_RANK = 16
 
@@ -31,7 +32,7 @@ def settings_that_fit(
         for values in product(*(values for _, _, values in chosen)):
             changed = dict(zip((name for _, name, _ in chosen), values, strict=True))
             fewer = replace(settings, **{name.rpartition(".")[2]: value for name, value in changed.items()})
-            if (total := training_need(shape, fewer, load).total) <= available:
+            if (total := peak_need(shape, fewer, load).total) <= available:
                 suggestions[names] = (
                     " ".join(f"{name}={str(value).lower()}" for name, value in changed.items()),
                     total,

@@ -232,14 +232,15 @@ class MemorySettings:
 
     They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens
     instead of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
-    ``model.lora.rank`` (``None`` trains all weights), ``model.precision``, ``optim.optimizer``, and whether
-    ``optim.sam_rho`` perturbs the trained weights, of which a copy is then kept.
+    ``model.lora.rank`` (``None`` trains all weights), ``model.lora.init``, ``model.precision``, ``optim.optimizer``, and
+    whether ``optim.sam_rho`` perturbs the trained weights, of which a copy is then kept.
     """
 
     micro_batch_size: int
     micro_batch_tokens: int | None
     gradient_checkpointing: bool
     rank: int | None
+    init: str
     precision: str
     devices: int
     optimizer: OptimizerName
@@ -268,6 +269,11 @@ class MemorySettings:
         return DTYPE_BYTES[precision_of(self.precision, adapters=self.rank is not None).compute]
 
     @property
+    def start_within(self) -> bool:
+        """Whether the trained model contains the start model: it is the one without its (default) adapters."""
+        return self.rank is not None and self.init == "default"
+
+    @property
     def sharded(self) -> bool:
         """Whether weights, gradients and optimizer states are sharded over processes."""
         return self.strategy == "fsdp" and self.devices > 1 and self.rank is None
@@ -280,7 +286,8 @@ class TrainingLoad:
     ``streams`` of the method; ``batch``: maximum rows of a stream in a step over all processes, from 1, at most the
     size of the data; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`;
     ``shared``: all processes share one memory, as on a CPU; ``watched``: the model is evaluated
-    between steps; ``reference``: a frozen copy is loaded (not with adapters).
+    between steps; ``reference``: the frozen start model is needed; ``gradients``: gradients of single rows by all
+    weights are computed before.
     """
 
     streams: int
@@ -291,6 +298,7 @@ class TrainingLoad:
     slack: float
     watched: bool = False
     reference: bool = False
+    gradients: bool = False
 
 
 def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad) -> Memory:
@@ -305,7 +313,7 @@ def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad
         gradient_checkpointing=settings.gradient_checkpointing, slack=load.slack, optimizer=settings.optimizer,
         trained=shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank),
     )  # fmt: skip
-    if load.reference and settings.rank is None:
+    if load.reference and not settings.start_within:
         one = replace(one, weights=one.weights + shape.parameters * settings.compute_bytes)
     copy = one.gradients * settings.perturbed  # as many bytes as the trained weights
     if settings.sharded:

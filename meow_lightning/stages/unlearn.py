@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
+from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.data.encoding import content_digest, encode
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
@@ -20,6 +21,7 @@ from meow_lightning.evaluation.sets import set_infos
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.resources.requirements import Planner, TrainingWork
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
+from meow_lightning.stages.common.adapter_init import initialise
 from meow_lightning.stages.common.carry_over import carry_over
 from meow_lightning.stages.common.checkpoint_selection import evaluation_curve, restore_best
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_for_training
@@ -92,7 +94,11 @@ class Unlearn(Stage):
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
         extra = [_extra_passes(artifact.settings["recipe"], name) for name in planner.streams]
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True, extra=extra)
+        init = (artifact.settings["model"]["lora"] or {}).get("init", "default")
+        return TrainingWork(
+            streams=streams, evaluated=evaluated, adapters_possible=True, extra=extra,
+            gradients=[fact for name in INIT_STREAMS[init] for fact in planner.dataset.facts(name)],
+        )  # fmt: skip
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.
@@ -116,6 +122,7 @@ class Unlearn(Stage):
         # Some methods need the device's kernels to prepare the model, or to read the start model's log-probabilities.
         model.to(device(work.runtime.accelerator))  # type: ignore[arg-type]
         plan = _plan(work, codec, method, model)
+        initialise(work, model, codec)
         prepare_method(
             method, model, rows={name: stream.rows for name, stream in plan.streams.items()},
             seed=work.settings["seed"], pad_id=codec.pad_id, micro_batch_size=work.runtime.micro_batch_size,

@@ -69,6 +69,31 @@ def test_adapters_are_merged_into_a_plain_model(tmp_path: Path) -> None:
     assert not same(done, start)
 
 
+def test_adapters_that_start_from_weights_depend_on_no_split_of_the_work(tmp_path: Path) -> None:
+    facts = dataset(limit=3)
+    start = language_model(facts, precision="reproducible")
+
+    def run(*words: str, **more: Any) -> meow.LanguageModel:
+        options = ["method.lora.rank=2", "callbacks.checkpoint_seconds=0", *words]
+        return meow.unlearn(start, facts, method="loku", **QUICK, options=options, **more)
+
+    expected = run("trainer.micro_batch_size=1")
+    assert expected.model.state_dict().keys() == start.model.state_dict().keys()
+    assert not same(expected, start)
+    with pytest.raises(KillError):
+        run(callbacks=[KillAfter(2)], output_dir=tmp_path)
+    assert same(run("trainer.micro_batch_size=3", output_dir=tmp_path), expected)
+    assert not same(run("model.lora.init=pissa"), expected)
+
+
+def test_initial_values_of_adapters_need_a_retain_set(monkeypatch) -> None:
+    facts = dataset()
+    start, forget = language_model(facts), facts.forget
+    monkeypatch.setattr(facts, "facts", lambda split: forget if split == "forget" else [])
+    with pytest.raises(meow.UserError, match=r"^model\.lora\.init=fila .* no retain set; .*model\.lora\.init=pissa$"):
+        meow.unlearn(start, facts, method="npo", options=["model.lora.rank=2", "model.lora.init=fila"])
+
+
 def test_an_interrupted_training_resumes_from_its_folder(tmp_path: Path) -> None:
     facts = dataset()
     start = language_model(facts, precision="reproducible")
@@ -125,3 +150,5 @@ def test_fine_tuning_teaches_the_splits() -> None:
     assert not same(taught, start)
     with pytest.raises(meow.UserError, match="no facts in "):
         meow.finetune(start, facts, splits=[])
+    with pytest.raises(meow.UserError, match=r"^model\.lora\.init=fila .* Did you mean default\?$"):
+        meow.finetune(start, facts, options=["model.lora.rank=2", "model.lora.init=fila"])

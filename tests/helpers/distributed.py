@@ -30,10 +30,11 @@ from meow_lightning.methods.pdu import Pdu
 from meow_lightning.methods.rmu import Rmu
 from meow_lightning.methods.snap import Snap
 from meow_lightning.models.logprobs import answer_logps
-from meow_lightning.models.lora import enable_checkpointing
+from meow_lightning.models.lora import enable_checkpointing, with_lora
 from meow_lightning.models.tiny import llama
 from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
+from meow_lightning.training.adapter_init import fisher_row_weights, initialise_adapters
 from meow_lightning.training.aggregate import Aggregate, Kind
 from meow_lightning.training.fit import TrainerSettings, fit
 from meow_lightning.training.module import Optim, TrainingModule
@@ -78,7 +79,7 @@ BATCH = 5  # 20 steps of 4 or 5 rows; two processes split 5 rows into 3 and 2
 
 @dataclass(frozen=True)
 class Case:
-    """One training; ``more`` may contain ``kill``, ``checkpointing``, ``sam``, ``worst`` and ``top``."""
+    """One training; ``more`` may contain ``kill``, ``checkpointing``, ``fila``, ``sam``, ``worst`` and ``top``."""
 
     method: str
     strategy: str
@@ -143,8 +144,12 @@ def _fit(case: Case, folder: Path, *, devices: int, seconds: float, callbacks: l
     learner, method = model(case.dtype), METHODS[case.method]()
     start = copy.deepcopy(learner).eval().requires_grad_(False)
     planned = plan(method, start)
+    rows = {name: stream.rows for name, stream in planned.streams.items()}
+    if "fila" in case.more:
+        learner = with_lora(learner, rank=2, alpha=4.0, dropout=0.0, seed=0)
+        initialise_adapters(learner, row_weights=fisher_row_weights(learner, rows, pad_id=1), seed=0, grid=0.0)
     prepare_method(
-        method, learner, rows={name: stream.rows for name, stream in planned.streams.items()}, seed=0, pad_id=1,
+        method, learner, rows=rows, seed=0, pad_id=1,
         micro_batch_size=case.micro, micro_batch_tokens=None, may_attach=False,
     )  # fmt: skip
     learner.train()

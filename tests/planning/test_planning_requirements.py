@@ -187,3 +187,14 @@ def test_fine_tuning_visits_every_phrasing_and_what_is_replayed():
     further = sum(len(fact.phrasings) for fact in facts)
     assert further == 2 * len(facts)
     assert more.items == once.items + further + 5
+
+
+def test_the_gradients_that_adapters_start_from_are_work_of_their_own():
+    plain, without, shape = trained("unlearned", "method=npo", "model.lora.rank=2")
+    first, load, _ = trained("unlearned", "method=npo", "model.lora.rank=2", "model.lora.init=fila")
+    assert (without.gradients, load.gradients) == (False, True)
+    dataset = dataset_of(options())[0]
+    facts = [*dataset.facts("forget"), *dataset.facts("retain")]
+    tokens = sum(estimated_length(fact.question) + estimated_length(fact.answer) + 10 for fact in facts)
+    scored = sum(estimated_length(fact.answer) + 1 for fact in facts)
+    assert first.flops - plain.flops == 6 * (shape.body_parameters * tokens + shape.head_parameters * scored)

@@ -215,6 +215,7 @@ KNOBS = MemorySettings(
     micro_batch_tokens=None,
     gradient_checkpointing=False,
     rank=None,
+    init="default",
     precision="bf16-mixed",
     devices=1,
     optimizer="adamw",
@@ -230,6 +231,11 @@ def test_a_frozen_copy_takes_its_weights_where_there_are_no_adapters() -> None:
     assert beside.total - plain.total == beside.weights - plain.weights == 2 * shape.parameters
     adapted = replace(knobs, rank=8)
     assert training_need(shape, adapted, LOAD) == training_need(shape, adapted, replace(LOAD, reference=True))
+    residual = replace(adapted, init="pissa")  # the model without these adapters is not the start model
+    more = (
+        training_need(shape, residual, replace(LOAD, reference=True)).total - training_need(shape, adapted, LOAD).total
+    )
+    assert more == 2 * shape.parameters
 
 
 @pytest.mark.parametrize(

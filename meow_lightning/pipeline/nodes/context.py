@@ -199,7 +199,7 @@ class BuildContext:
         model = self.config.model
         return {
             "prompt": model.prompt.plain(), "attention": model.attention, "precision": model.precision,
-            "lora": None if model.lora.rank is None else model.lora.plain(),
+            "lora": model.lora.matrices,
         }  # fmt: skip
 
     def artifact(

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.config.methods import check_aggregate
+from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training_overrides
+from meow_lightning.data.examples import check_init
+from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.data.streams.resolve import check_streams
+from meow_lightning.data.streams.split import Split
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import BuildContext
@@ -62,10 +66,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     check_aggregate(ctx.config.optim.aggregate, ctx.method, name=ctx.method_name)
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
-        "model": ctx.training_settings,
+        "model": {**ctx.training_settings, "lora": ctx.config.adapters},
         "rows": {
             name: builder.digest(ctx.dataset, seed=ctx.seed)
-            for name, builder in ctx.streams.items()
+            for name, builder in _rows_read(ctx).items()
             if name != "inverted"  # its key is that of the results to select from
         },
     }  # fmt: skip
@@ -85,6 +89,13 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
     return ctx.artifact("unlearn", label, settings, needs, **inputs)
+
+
+def _rows_read(ctx: BuildContext) -> dict[str, StreamBuilder]:
+    """Return the builders of the method's streams, and of the sets that initial values of adapters depend on."""
+    init = (ctx.config.adapters or {}).get("init", "default")
+    check_init(init, ctx.dataset)
+    return {**{name: Split(name) for name in INIT_STREAMS[init]}, **ctx.streams}
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:

@@ -122,7 +122,9 @@ def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel
         )
     model, codec = stored.model, stored.codec
     if lora is not None:
-        model = with_lora(model, **lora, dropout=0.0, seed=work.settings["seed"])  # type: ignore[assignment]
+        model = with_lora(
+            model, rank=lora["rank"], alpha=lora["alpha"], dropout=0.0, seed=work.settings["seed"],
+        )  # type: ignore[assignment]  # fmt: skip
     return model, codec
 
 

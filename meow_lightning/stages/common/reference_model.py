@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def reference_model(work: StageContext, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
-    """Provide the frozen start model if the method needs it: a second copy, or with LoRA the model without adapters."""
+    """Provide the frozen start model if the method needs it.
+
+    A second copy, or with default adapters the model without them; other initial values change the frozen weights.
+    """
     if method.reference not in ("model", "both"):
         return None
-    if work.settings["model"]["lora"] is not None:
+    lora = work.settings["model"]["lora"]
+    if lora is not None and "init" not in lora:
         from meow_lightning.models.lora import WithoutAdapters
 
         return WithoutAdapters(model)

@@ -63,6 +63,7 @@ class ReportData:
         intervals: Bootstrap intervals ``[low, high]`` by role and number, if any.
         known: Every question with the target model's answer and its fate, for a dataset of facts that the model knows;
             empty for other datasets, and without texts.
+        keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
     """
 
     name: str
@@ -86,6 +87,7 @@ class ReportData:
     spread: Spread | None
     intervals: dict[str, dict[str, list[float]]]
     known: list[Overview]
+    keeps_start: bool = False
 
 
 def number(results: Results, role: str, name: str) -> float | None:

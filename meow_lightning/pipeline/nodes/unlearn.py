@@ -11,7 +11,7 @@ from meow_lightning.config.recipes import OPTIM, RECIPE, method_recipe, training
 from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import check_streams
 from meow_lightning.data.refusals import with_refusals
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import TRAINED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.models import InitialModels
@@ -59,6 +59,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         selection: Results to select inverted facts from: ``filtered``, ``candidate_scores`` and, from the second
             round on, ``previous``, the previous round's model; empty for a method without inverted facts.
     """
+    _check_attached(ctx)
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": ctx.training_settings,
@@ -76,6 +77,21 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
     return ctx.artifact("unlearn", label, settings, needs, **inputs)
+
+
+def _check_attached(ctx: BuildContext) -> None:
+    """Reject adapters and sharding for a method that trains modules attached to the model.
+
+    Raises:
+        UserError: Either is set.
+    """
+    if not ctx.method.keeps_start:
+        return
+    reason = f": method={ctx.method_name} trains modules that it attaches to the model, and the model itself stays"
+    if (rank := ctx.config.model.lora.rank) is not None:
+        raise invalid_option("model.lora.rank", rank, f"null{reason}")
+    if ctx.config.trainer.strategy == "fsdp":
+        raise invalid_option("trainer.strategy", "fsdp", f"ddp (trainer=ddp){reason}")
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:

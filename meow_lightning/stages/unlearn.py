@@ -90,7 +90,8 @@ class Unlearn(Stage):
         ]
         probes = ("memo_every_epochs", "memo_every_steps", "evaluate_every_epochs")
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
-        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=True)
+        attached = artifact.inputs.get("keeps_start", False)
+        return TrainingWork(streams=streams, evaluated=evaluated, adapters_possible=not attached)
 
     def run(self, work: StageContext) -> None:
         """Write the model and, for methods that train on inverted facts, their selection.

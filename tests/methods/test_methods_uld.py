@@ -124,7 +124,7 @@ def test_the_assistant_learns_what_the_base_is_to_forget_and_the_base_stays(trai
     with torch.no_grad():
         assert (answer_logps(model.assistant, batch["forget"]) > answer_logps(untrained, batch["forget"]) + 0.5).all()
         answers = method.inference(model)
-        assert (answer_logps(answers, batch["forget"]) < answer_logps(start, batch["forget"]) - 0.5).all()
+        assert (answer_logps(answers, batch["forget"]) < answer_logps(start, batch["forget"]) - 0.25).all()
         assert math.log(50) - entropy(model.assistant, batch["retain"]) < 0.1
         moved = answer_logps(answers, batch["retain"]) - answer_logps(start, batch["retain"])
         assert moved.abs().max() < 0.5

@@ -65,7 +65,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         "model": ctx.training_settings,
         "rows": {name: _rows_digest(ctx, name) for name in ctx.method.streams if name != "inverted"},
     }  # fmt: skip
-    inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
+    inputs: dict[str, Any] = {
+        "reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain(),
+        "keeps_start": ctx.method.keeps_start,
+    }  # fmt: skip
     if selection:
         settings["select"] = ctx.select.plain()
         if "previous" not in selection:  # too few inverted facts matter only in the first round

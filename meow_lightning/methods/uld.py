@@ -38,6 +38,9 @@ class Uld(BaseMethod):
     **The base model keeps everything.** Its weights do not change: with its files, or with its logits before the
     subtraction, nothing is forgotten. The report shows its numbers beside those of the difference.
 
+    What the base model knows too well is not forgotten either: a token with p_base > 1 / (1 + rho), .99 for the paper's
+    rho, has no plausible alternative. The facts of our tiny model are known as well as that.
+
     The paper adds paraphrases of the forget set, and its ablation credits them with forget quality: here these are the
     phrasings of a dataset (``Fact.phrasings``), which training rows of all methods contain; TOFU has none that are not
     reserved for evaluation, and evaluation texts are never trained on. Its wrong answers, credited with model utility,

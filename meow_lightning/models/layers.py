@@ -40,7 +40,7 @@ def _layer_list(model: torch.nn.Module) -> torch.nn.ModuleList | None:
 def first_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     """Build a model from the embeddings, the first decoder layers, the final norm and the head of another.
 
-    All weights are those of ``model``, shared and not copied, so it costs no memory; whoever trains it must add weights
+    All weights are those of ``model``, shared and not copied, so it costs no memory; training it alone takes weights
     of its own, such as adapters. Its config has as many layers as it has, so that it can be saved and loaded by itself.
 
     Args:

@@ -19,7 +19,8 @@ def logit_difference(
     """Compute the logits of ULD, z = z_base - alpha z_assistant, on plausible tokens; at least in fp32.
 
     A token v is plausible if p_base(v) >= rho max p_base. Elsewhere the assistant, which was trained on little text, is
-    not to be trusted: a very negative logit of it would make an absurd token the most likely one.
+    not to be trusted: a very negative logit of it would make an absurd token the most likely one. A token with p_base
+    above 1 / (1 + rho) is the only plausible one and stays certain, whatever the assistant knows.
 
     For other tokens, ``outside`` decides:
 

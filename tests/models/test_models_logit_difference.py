@@ -44,6 +44,14 @@ def test_a_token_that_the_base_finds_implausible_is_not_emitted_though_the_vocab
     assert filtered.tolist() == [-5.0, 9.0, -math.inf]
 
 
+@BOTH
+def test_a_token_above_one_over_one_plus_rho_stays_whatever_the_assistant_knows(outside) -> None:
+    certain, assistant = torch.tensor([0.991, 0.0045, 0.0045]).log(), torch.tensor([50.0, 0.0, 0.0])
+    assert int(logit_difference(certain, assistant, alpha=0.75, rho=0.01, outside=outside).argmax()) == 0
+    unsure = torch.tensor([0.98, 0.01, 0.01]).log()
+    assert int(logit_difference(unsure, assistant, alpha=0.75, rho=0.01, outside=outside).argmax()) != 0
+
+
 def test_likelihoods_of_implausible_tokens_are_those_of_the_base() -> None:
     logits = logit_difference(BASE, JUNK, alpha=0.75, rho=0.01, outside="keep_base")
     assert logits[:2].tolist() == [-5.0, 9.0]

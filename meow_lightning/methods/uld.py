@@ -39,7 +39,7 @@ class Uld(BaseMethod):
     subtraction, nothing is forgotten. The report shows its numbers beside those of the difference.
 
     What the base model knows too well is not forgotten either: a token with p_base > 1 / (1 + rho), .99 for the paper's
-    rho, has no plausible alternative. The facts of our tiny model are known as well as that.
+    rho, has no plausible alternative. The facts of our tiny model are known nearly that well.
 
     The paper adds paraphrases of the forget set, and its ablation credits them with forget quality: here these are the
     phrasings of a dataset (``Fact.phrasings``), which training rows of all methods contain; TOFU has none that are not

@@ -133,7 +133,7 @@ class Uld(BaseMethod):
         """Return the difference of the two models."""
         from meow_lightning.models.logit_difference import LogitDifference
 
-        return LogitDifference(model, model.assistant, alpha=self.alpha, rho=self.rho)
+        return LogitDifference(model, model.assistant, alpha=self.alpha, rho=self.rho, outside="keep_base")
 
 
 def merged(assistant: torch.nn.Module) -> Any:

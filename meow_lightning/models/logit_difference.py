@@ -56,20 +56,19 @@ def logit_difference(
 class LogitDifference(LogitsModel):
     """A base model and an assistant as one language model: :func:`logit_difference` at every position.
 
-    Likelihoods use ``keep_base``, generation ``neg_inf``. Each model has a cache of its own.
+    Generation uses ``neg_inf`` in any case; see :meth:`decoder`. Each model has a cache of its own.
 
     Args:
         base: The base model.
         assistant: The assistant, with the same vocabulary.
         alpha: Weight of the assistant, 0 or more.
         rho: Smallest relative probability of a plausible token, 0 to 1.
-        outside: Logits of all other tokens.
+        outside: Logits of all other tokens, ``keep_base`` for finite likelihoods.
     """
 
     def __init__(
-        self, base: PreTrainedModel, assistant: PreTrainedModel, *, alpha: float, rho: float,
-        outside: Outside = "keep_base",
-    ) -> None:  # fmt: skip
+        self, base: PreTrainedModel, assistant: PreTrainedModel, *, alpha: float, rho: float, outside: Outside
+    ) -> None:
         super().__init__(base, assistant)
         self.alpha, self.rho, self.outside = alpha, rho, outside
 

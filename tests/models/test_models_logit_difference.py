@@ -92,7 +92,7 @@ def model() -> LogitDifference:
     with torch.no_grad():
         for each in (base, assistant):
             each.lm_head.weight *= 40
-    return LogitDifference(base, assistant, alpha=0.75, rho=0.5).eval()
+    return LogitDifference(base, assistant, alpha=0.75, rho=0.5, outside="keep_base").eval()
 
 
 def by_hand(model: LogitDifference, prompt: tuple[int, ...], budget: int) -> list[int]:
@@ -115,7 +115,7 @@ def test_padded_batches_with_a_cache_per_model_say_what_one_text_at_a_time_says(
         )
     )  # fmt: skip
     assert [[*found[i].ids, *([] if found[i].end is None else [found[i].end])] for i in range(len(PROMPTS))] == expected
-    unfiltered = LogitDifference(*model.models, alpha=0.75, rho=0.0).eval()
+    unfiltered = LogitDifference(*model.models, alpha=0.75, rho=0.0, outside="keep_base").eval()
     assert [by_hand(model, prompt, 1)[0] for prompt in PROMPTS] != [
         reference_continuation(unfiltered, prompt, budget=1, end_ids=frozenset(), pad_id=1).ids[0] for prompt in PROMPTS
     ]

@@ -50,21 +50,36 @@ class Quantise(ModelAttack):
         return model
 
     def _weights(self, model: PreTrainedModel) -> Iterator[torch.Tensor]:
-        """Yield the weights to round, (outputs, inputs) each and every one once."""
+        """Yield the weights to round, (outputs, inputs) each and every one once.
+
+        A method may have attached another language model, which has embeddings and a head of its own.
+        """
         import torch
         from transformers.pytorch_utils import Conv1D
 
-        embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
-        tied = head is not None and head.weight is embeddings.weight
-        if self.embeddings or (self.head and tied):
-            yield embeddings.get_parameter("weight")
+        left = set()
+        for each in _language_models(model):
+            embeddings, head = each.get_input_embeddings(), each.get_output_embeddings()
+            tied = head is not None and head.weight is embeddings.weight
+            if self.embeddings or (self.head and tied):
+                yield embeddings.get_parameter("weight")
+            if tied or not self.head:
+                left.add(head)
         for module in model.modules():
-            if module is head and (tied or not self.head):
+            if module in left:
                 continue
             if isinstance(module, torch.nn.Linear):
                 yield module.weight
             elif isinstance(module, Conv1D):  # GPT-2's layers store (inputs, outputs)
                 yield module.weight.T
+
+
+def _language_models(model: PreTrainedModel) -> list[PreTrainedModel]:
+    """List a model and those among its modules that have an output head too."""
+    from transformers import PreTrainedModel
+
+    found = [each for each in model.modules() if isinstance(each, PreTrainedModel) and each is not model]
+    return [model, *(each for each in found if each.get_output_embeddings() is not None)]
 
 
 def rounded_to_nearest(weight_OI: torch.Tensor, *, bits: int, group: int | None) -> torch.Tensor:  # noqa: N803

@@ -97,6 +97,11 @@ def new_cache(model: Model) -> Any:
     return model.new_cache() if isinstance(model, LogitsModel) else DynamicCache()
 
 
+def decoder_of(model: Model) -> Model:
+    """Return the model that is asked for next tokens: ``model``, or the :meth:`.LogitsModel.decoder` of one."""
+    return model.decoder() if isinstance(model, LogitsModel) else model
+
+
 class Batch:
     """Rows that are continued together; finished rows leave the batch and its cache.
 

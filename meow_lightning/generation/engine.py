@@ -12,7 +12,14 @@ from transformers import PreTrainedModel
 from meow_lightning.distributed import release_memory
 from meow_lightning.errors import invalid_option
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
-from meow_lightning.generation.batching import Continuation, Model, choose, continue_alone, continue_in_batches
+from meow_lightning.generation.batching import (
+    Continuation,
+    Model,
+    choose,
+    continue_alone,
+    continue_in_batches,
+    decoder_of,
+)
 from meow_lightning.generation.capabilities import (
     batch_length_limit,
     dtype_of,
@@ -269,8 +276,9 @@ def _continue_distinct(
             batch_size.halve(error)
         if waiting:  # outside the handler, where the error no longer references the failed tensors
             release_memory()
+    decoder = decoder_of(model)
     for prompt in close:  # after the batches, with all memory available
-        yield prompt, continue_alone(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id), True
+        yield prompt, continue_alone(decoder, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id), True
 
 
 def _together(
@@ -291,4 +299,4 @@ def _together(
             yield prompt, reference_continuation(model, prompt, budget=budgets[prompt], end_ids=end_ids, pad_id=pad_id)
     separate = set(alone)
     rest = {prompt: budget for prompt, budget in budgets.items() if prompt not in separate}
-    yield from continue_in_batches(model, rest, end_ids=end_ids, pad_id=pad_id, slots=slots)
+    yield from continue_in_batches(decoder_of(model), rest, end_ids=end_ids, pad_id=pad_id, slots=slots)

@@ -24,6 +24,7 @@ from meow_lightning.memo.measure import Measure
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import without_dropout
+from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.training.datamodule import Phase
 from meow_lightning.training.module import total_loss
 from meow_lightning.training.preparation import prepare_method
@@ -129,6 +130,11 @@ class UnlearningTrainer(Trainer):
         self.method, chosen = resolve_method(method, dataset, ())
         if not self.method.streams:
             raise UserError(f"{type(self.method).__name__} trains nothing: choose another method")
+        if has_own_inference(self.method):  # type: ignore[arg-type]
+            raise UserError(
+                f"{type(self.method).__name__} answers through a model of its own, which this trainer cannot return; "
+                "use meow.unlearn or meow.run"
+            )
         self._language_model, self._parts = model, dict[str, torch.Tensor]()
         model.to(args.device)
         self._start = _start_weights(model, self.method)

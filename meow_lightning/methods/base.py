@@ -51,6 +51,9 @@ class BaseMethod:
         per_row: Whether the forget set's loss is a mean over rows, in parts with ``LossPart.rows``, which
             ``optim.aggregate`` can replace by another aggregate.
         start: The model that training starts from: ``target`` or ``retain``.
+        keeps_start: Whether the start model's own weights stay as they are, and modules that :meth:`prepare` attaches
+            to it are trained. Such a method works neither with ``model.lora`` nor with sharded weights, and the report
+            shows the knowledge of the start model alone.
         version: Increased when the same options give another model; subclasses inherit it, and it is part of the
             unlearned model's key.
     """
@@ -62,6 +65,7 @@ class BaseMethod:
     surrogate: tuple[str, ...] = ()
     per_row: ClassVar[bool] = False
     start: ClassVar[Literal["target", "retain"]] = "target"
+    keeps_start: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:

@@ -1,13 +1,15 @@
-"""Decoder layers of a causal model, and hidden states up to one of them."""
+"""Decoder layers of a causal model, hidden states up to one of them, and a copy with the first ones alone."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.types import TokenBatch
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 
 class _ReachedError(Exception):
@@ -23,12 +25,46 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
 
     Nested lists are excluded because a layer may have more experts than the model has layers.
     """
+    longest = _layer_list(model)
+    return list(longest) if longest is not None else []
+
+
+def _layer_list(model: torch.nn.Module) -> torch.nn.ModuleList | None:
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     nested = {id(module) for outer in lists for module in outer.modules() if module is not outer}
-    longest = max((module_list for module_list in lists if id(module_list) not in nested), key=len, default=None)
-    return list(longest) if longest is not None else []
+    return max((module_list for module_list in lists if id(module_list) not in nested), key=len, default=None)
+
+
+def first_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
+    """Build a model from the embeddings, the first decoder layers, the final norm and the head of another.
+
+    All weights are those of ``model``, shared and not copied, so it costs no memory; training it alone takes weights
+    of its own, such as adapters. Its config has as many layers as it has, so that it can be saved and loaded by itself.
+
+    Args:
+        model: A causal language model of transformers, left as it is.
+        count: Number of layers, from 1; all of them if the model has fewer.
+
+    Raises:
+        ValueError: The model has no list of decoder layers.
+    """
+    import torch
+
+    layers = _layer_list(model)
+    if layers is None:
+        raise ValueError(f"{type(model).__name__} has no list of decoder layers")
+    memo: dict[int, Any] = {id(weight): weight for weight in model.parameters()}
+    kept = torch.nn.ModuleList(copy.deepcopy(layer, memo) for layer in layers[:count])
+    memo[id(layers)] = kept
+    shallow: PreTrainedModel = copy.deepcopy(model, memo)
+    config = shallow.config.get_text_config()
+    for name, value in vars(config).items():
+        if "layer" in name and isinstance(value, list) and len(value) == len(layers):  # such as layer_types
+            setattr(config, name, value[: len(kept)])
+    config.num_hidden_layers = len(kept)
+    return shallow
 
 
 def hidden_states(

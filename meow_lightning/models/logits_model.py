@@ -78,6 +78,14 @@ class LogitsModel(torch.nn.Module):
         ]  # fmt: skip
         return CausalLMOutput(logits=self.combine(*logits))  # type: ignore[arg-type]
 
+    def decoder(self) -> LogitsModel:
+        """Return the model that generation asks for the next token; the default: this one.
+
+        It has the same models and the same greedy tokens. Another one may exclude tokens by logits of minus infinity,
+        which would make likelihoods infinite.
+        """
+        return self
+
     def new_cache(self) -> Caches:
         """Create an empty cache for one batch."""
         return Caches(len(self.models))
@@ -106,9 +114,10 @@ class LogitsModel(torch.nn.Module):
         ends = self.generation_config.eos_token_id if eos_token_id is None else eos_token_id
         end_ids = torch.tensor([ends] if isinstance(ends, int) else list(ends or ()), device=inputs.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        decoder = self.decoder()
         for _step in range(max_new_tokens):
             positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-            logits = self(
+            logits = decoder(
                 input_ids=inputs, attention_mask=attention_mask, position_ids=positions, logits_to_keep=1
             ).logits[:, -1]
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from meow_lightning.errors import UserError, invalid_option
+from meow_lightning.models.logits_model import LogitsModel
 
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> torch.nn.Module:
@@ -150,11 +151,15 @@ def enable_checkpointing(model: torch.nn.Module) -> None:
     ``use_cache``, which would be saved with the model, is left unchanged.
 
     Args:
-        model: A causal language model, plain or adapted.
+        model: A causal language model, plain or adapted, or a :class:`.LogitsModel`.
 
     Raises:
         UserError: transformers does not support it for this architecture.
     """
+    if isinstance(model, LogitsModel):
+        for each in model.models:
+            enable_checkpointing(each)
+        return
     language_model: Any = model
     if not language_model.supports_gradient_checkpointing:
         raise UserError(

@@ -66,6 +66,7 @@ class ReportData:
         known: Every question with the target model's answer and its fate, for a dataset of facts that the model knows;
             empty for other datasets, and without texts.
         neighbours: Retain examples that a stream consists of, by stream, if the method chose some; empty without texts.
+        keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
     """
 
     name: str
@@ -91,6 +92,7 @@ class ReportData:
     intervals: dict[str, dict[str, list[float]]]
     known: list[Overview]
     neighbours: Mapping[str, Sequence[Neighbour]]
+    keeps_start: bool = False
 
 
 def number(results: Results, role: str, name: str) -> float | None:

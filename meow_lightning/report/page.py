@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
-from meow_lightning.report import known_facts, neighbours, rounds, seed_spread, tables
+from meow_lightning.report import base_model, known_facts, neighbours, rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
@@ -140,6 +140,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         stats=_stats(data),
         thresholds=THRESHOLDS,
         notes=[*data.notes, *tables.unmeasured_reasons(data.results), *(warnings(choice) if choice else [])],
+        base_model=base_model.section(data, main),
         spread_rows=seed_spread.rows(data.results, data.spread) if data.spread else [],
         main_numbers=_number_table(data, main),
         further_numbers=_number_table(data, [name for name in names if name not in main]),

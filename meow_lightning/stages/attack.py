@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.attacks.base import AttackContext, ModelAttack
@@ -13,12 +15,15 @@ from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
+from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.finetune import FineTune
+from meow_lightning.models.checkpoint import METHOD
 from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored
+from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
-from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.stages.common.stored_method import has_own_inference, method_of
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from meow_lightning.data.prompting import PromptEncoder
 
+Export = Callable[["PreTrainedModel", Path], None]
 RECIPE = "recipe"  # the setting that only an attack which trains has
 
 
@@ -72,18 +78,18 @@ class Attack(Stage):
         """Write ``model/``, the attacked model; a killed training is resumed."""
         attack: ModelAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
         folder = model_folder(work.needs["model"])
+        own = has_own_inference(method_of(folder, allow=work.inputs["allow"]))
         if RECIPE in work.settings:
             drop_damaged(work)
-            model, codec = load_for_training(work, folder)
-            save(work, attack.transform_model(model, _context(work, codec)), codec)
+            if own:
+                _train_as_it_answers(work, attack, folder)
+            else:
+                model, codec = load_for_training(work, folder)
+                save(work, attack.transform_model(model, _context(work, codec)), codec)
         elif rank() == 0:
             stored = load_stored(work, folder, dtype=work.settings["model"]["dtype"])
-            if has_own_inference(stored.method):
-                raise UserError(
-                    f"{work.stage} {work.label}: the model answers through {type(stored.method).__name__}, so this "
-                    "attack on its weights alone would say nothing; leave the attack out"
-                )
-            _save(work, attack.transform_model(stored.model, _context(work, stored.codec)), stored.codec)
+            model = attack.transform_model(stored.model, _context(work, stored.codec))
+            _save(work, model, stored.codec, export=_export_of(stored.method, folder) if own else None)
         barrier(work.runtime.accelerator)
 
 
@@ -115,9 +121,42 @@ def _train(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> 
     return train(work, module, pad_id=codec.pad_id, callbacks=[])
 
 
-def _save(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> None:
+def _train_as_it_answers(work: StageContext, attack: ModelAttack, folder: Path) -> None:
+    """Train all weights behind a model that answers through its method, with the loss of what it answers.
+
+    Raises:
+        UserError: Adapters or sharding are set, or the attack returns another model.
+    """
+    stored = load_stored(work, folder, dtype=training_precision(work).trained)
+    name = type(stored.method).__name__
+    if work.settings["model"]["lora"] is not None or work.runtime.strategy == "fsdp":
+        raise UserError(
+            f"{work.stage} {work.label}: the model answers through {name}, whose weights can be trained neither with "
+            "adapters nor sharded; set model.lora.rank=null and trainer.strategy=ddp, or leave the attack out"
+        )
+    answering: PreTrainedModel = stored.method.inference(stored.model)  # type: ignore[assignment]
+    if attack.transform_model(answering, _context(work, stored.codec)) is not answering:
+        raise UserError(
+            f"{work.stage} {work.label}: the model answers through {name}, but the attack returned another model "
+            "instead of changing it in place; change transform_model, or leave the attack out"
+        )
+    save(work, stored.model, stored.codec, export=_export_of(stored.method, folder))
+
+
+def _export_of(method: BaseMethod, source: Path) -> Export:
+    """Write a model with its method, whose name and options are those of the folder that it came from."""
+
+    def export(model: PreTrainedModel, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        method.export(model, folder)
+        shutil.copyfile(source / METHOD, folder / METHOD)
+
+    return export
+
+
+def _save(work: StageContext, model: PreTrainedModel, codec: PromptEncoder, *, export: Export | None) -> None:
     from meow_lightning.models.completeness import check_finite
     from meow_lightning.models.load import save_model
 
     check_finite(model, cause=f"NaN or infinite values in {{count}} of the {work.label} model after the attack")
-    save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids)
+    save_model(model, codec.tokenizer, model_folder(work.folder), end_ids=codec.end_ids, export=export)

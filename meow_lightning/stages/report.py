@@ -86,6 +86,7 @@ class Report(Stage):
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
             neighbours=_neighbours(work, inputs.models.unlearned),
+            keeps_start=work.settings.get("keeps_start", False),
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 

@@ -104,6 +104,12 @@ def test_what_would_change_the_loss_is_refused(
         UnlearningTrainer(language_model(facts), facts, "npo", args)
 
 
+def test_a_method_with_two_models_at_inference_is_refused(tmp_path: Path) -> None:
+    facts = dataset()
+    with pytest.raises(UserError, match=r"^Uld answers through a model of its own, .*; use meow\.unlearn"):
+        UnlearningTrainer(language_model(facts), facts, "uld", arguments(tmp_path, micro=2, accumulation=1))
+
+
 def test_checkpoints_of_transformers_cannot_be_resumed(tmp_path: Path) -> None:
     facts = dataset()
     trainer = UnlearningTrainer(language_model(facts), facts, "npo", arguments(tmp_path, micro=2, accumulation=1))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.assistant import Difference
+from helpers.logits import ENDS, PROMPTS, small
 
 from meow_lightning.evaluation.gradient import gradient_norms
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
@@ -19,18 +20,7 @@ from meow_lightning.generation.packed import supports_packing
 from meow_lightning.generation.reference import reference_continuation
 from meow_lightning.models.logits_model import LogitsModel
 from meow_lightning.models.logprobs import scored_logits
-from meow_lightning.models.tiny import llama
 from meow_lightning.types import Encoded
-
-PROMPTS = [(5, 6, 7, 8, 9, 10, 11, 12, 13), (5, 6, 7), (20, 21, 22, 23), (5, 6, 7, 8), (30,), (31, 32, 33, 34, 35, 36)]
-ENDS = frozenset({0, 3, 4})
-
-
-def small(seed: int, layers: int) -> Any:
-    torch.manual_seed(seed)
-    return llama(
-        vocab_size=50, hidden_size=16, layers=layers, heads=2, intermediate_size=32, context=64, end_id=0, pad_id=1
-    ).eval()
 
 
 @pytest.fixture

@@ -217,6 +217,21 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
         cell(*STOP, "method=task_vector")
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["model.lora.rank=4"], r"model\.lora\.rank=4 is invalid: expected null"),
+     (["trainer=fsdp"], r"trainer\.strategy=fsdp is invalid: expected ddp \(trainer=ddp\)")],
+)  # fmt: skip
+def test_a_method_that_attaches_modules_is_refused_with_adapters_and_shards(words: list[str], named: str):
+    with pytest.raises(UserError, match=rf"^{named}: method=uld trains modules"):
+        cell("method=uld", *words)
+
+
+def test_the_report_of_such_a_method_shows_the_start_model_alone():
+    assert cell("method=uld").report.settings["keeps_start"] is True
+    assert "keeps_start" not in cell("method=npo").report.settings
+
+
 def test_prompts_and_means_that_another_evaluator_does_not_know():
     with pytest.raises(UserError, match=r"^evaluation.protocol=tofu does not support chat templates"):
         graph(options("evaluation.protocol=tofu", "model=qwen2_5_1_5b_instruct", "dataset=fictional", small=()))

@@ -15,7 +15,7 @@ from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.inversion.screening import REASONS as SCREENING
-from meow_lightning.report.data import Dropped, ReportData
+from meow_lightning.report.data import Dropped, ReportData, format_value
 from meow_lightning.report.page import write_report
 from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
 from meow_lightning.report.seed_spread import Spread
@@ -326,3 +326,15 @@ def test_attacks_have_a_section_of_their_own_with_a_picture(data: ReportData, ht
     assert "After attacks" not in html
     written(data, tmp_path)
     assert not (tmp_path / "figures" / "attacks.svg").exists()
+
+
+def test_what_the_base_model_still_knows_stands_beside_what_is_answered(data: ReportData, tmp_path: Path) -> None:
+    assert "The base model still knows" not in written(data, tmp_path)
+    html = written(replace(data, keeps_start=True), tmp_path)
+    section = html.split("The base model still knows")[1].split("</section>")[0]
+    shown = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td>", section))
+    accuracy = next(value for name, value in shown.items() if name.startswith("forget value accuracy"))
+    assert accuracy == format_value("", data.results.values["target"]["forget/value_accuracy"])
+    assert any(name.startswith("MEMO") for name in shown)
+    assert not any("retain" in name for name in shown)
+    assert data.weights in section

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +17,16 @@ from helpers.common import runtime
 from safetensors.torch import load_file
 
 from meow_lightning.attacks.quantise import rounded_to_nearest
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
-from meow_lightning.models.load import save_model
+from meow_lightning.errors import UserError
+from meow_lightning.models.layers import first_layers
+from meow_lightning.models.load import load_model, save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common.stored_method import method_of, write_method
 from meow_lightning.types import ROLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,13 +57,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def attacked(folder: Path, start: Path, settings: dict, **how) -> dict[str, torch.Tensor]:
+def attacked(
+    folder: Path, start: Path, settings: dict, *, lora: dict | None = None, **how
+) -> dict[str, torch.Tensor]:  # fmt: skip
     inputs = {
         "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": None,
         "content": fingerprint(Fictional(**DATASET)), "trains": "recipe" in settings,
     }  # fmt: skip
     model = {"prompt": PROMPT, "attention": "eager"}
-    model |= {"precision": "reproducible", "lora": None} if "recipe" in settings else {"dtype": "float32"}
+    model |= {"precision": "reproducible", "lora": lora} if "recipe" in settings else {"dtype": "float32"}
     folder.mkdir(parents=True)
     work = StageContext(
         stage="attack", label="unlearned@x", folder=folder, settings={"model": model, **settings}, inputs=inputs,
@@ -85,6 +93,74 @@ def test_a_quantised_model_is_written_back_as_ordinary_weights(tmp_path: Path, s
     for name, weight in before.items():
         expected = rounded_to_nearest(weight, bits=4, group=32) if "proj" in name else weight
         assert torch.equal(after[name], expected), name
+
+
+ULD = {
+    "_target_": "meow_lightning.methods.uld.Uld", "alpha": 0.75, "rho": 0.01, "beta": 6.5, "inverted_share": 0.5,
+    "layer_fraction": 0.5, "rank": 2, "lora_alpha": 4.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_models(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage's folder with a model that answers through its method: a base model and an assistant."""
+    folder = tmp_path_factory.mktemp("uld")
+    shutil.copytree(start / "model", folder / "model")
+    method: Any = instantiate(ULD, allow=())
+    model = load_model(start / "model", dtype="float32", attention="eager")
+    assistant = first_layers(model, 1)
+    with torch.no_grad():
+        assistant.get_output_embeddings().weight = torch.nn.Parameter(2 * assistant.get_output_embeddings().weight)
+    model.assistant = assistant
+    method.export(model, folder / "model")
+    write_method(folder / "model", method, ULD)
+    return folder
+
+
+def difference(folder: Path) -> torch.Tensor:
+    """What a stored model answers, as logits."""
+    method = method_of(folder / "model", allow=())
+    answering = method.inference(method.load(folder / "model", dtype="float32", attention="eager")).eval()
+    with torch.no_grad():
+        return answering(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
+
+
+def test_relearning_trains_both_models_behind_the_answers(tmp_path: Path, two_models: Path) -> None:
+    attacked(
+        tmp_path / "out", two_models, {"attack": RELEARN, "recipe": RECIPE, "seed": 0}, gradient_checkpointing=True
+    )
+    for part in ("", "assistant"):
+        before, after = (
+            load_file(folder / "model" / part / "model.safetensors") for folder in (two_models, tmp_path / "out")
+        )
+        assert before.keys() == after.keys()
+        assert all(not torch.equal(before[name], after[name]) for name in before if "proj" in name)
+    assert difference(tmp_path / "out").isfinite().all()
+    curve = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+def test_both_models_behind_the_answers_are_quantised(tmp_path: Path, two_models: Path) -> None:
+    attacked(tmp_path / "int4", two_models, {"attack": QUANTISE})
+    for part in ("", "assistant"):
+        before, after = (
+            load_file(folder / "model" / part / "model.safetensors") for folder in (two_models, tmp_path / "int4")
+        )
+        for name, weight in before.items():
+            expected = rounded_to_nearest(weight, bits=4, group=32) if "proj" in name else weight
+            assert torch.equal(after[name], expected), name
+    assert not torch.equal(difference(tmp_path / "int4"), difference(two_models))
+
+
+@pytest.mark.parametrize(("lora", "strategy"), [({"rank": 2, "alpha": 4.0}, "auto"), (None, "fsdp")])
+def test_two_models_are_trained_neither_with_adapters_nor_sharded(
+    tmp_path: Path, two_models: Path, lora: dict | None, strategy: str
+) -> None:
+    settings = {"attack": RELEARN, "recipe": RECIPE, "seed": 0}
+    with pytest.raises(
+        UserError, match=r"answers through Uld, .* set model\.lora\.rank=null and trainer\.strategy=ddp"
+    ):
+        attacked(tmp_path / "out", two_models, settings, lora=lora, strategy=strategy)
 
 
 PRUNE = '''

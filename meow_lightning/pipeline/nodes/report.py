@@ -24,7 +24,8 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     digest = settings_digest(shown, [each for artifact in inputs.results.walk() for each in artifact.versions])
     spread = read_spreads(FOLDER).get(digest)
     settings = {
-        **({} if spread is None else {"spread": spread}), "digest": digest,
+        **({} if spread is None else {"spread": spread}), **({"keeps_start": True} if ctx.method.keeps_start else {}),
+        "digest": digest,
         "name": ctx.config.run_name, "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [

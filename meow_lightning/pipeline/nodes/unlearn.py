@@ -14,7 +14,7 @@ from meow_lightning.data.examples import check_init
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.data.streams.resolve import check_streams
 from meow_lightning.data.streams.split import Split
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.models import InitialModels
@@ -64,6 +64,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
             method without inverted facts.
     """
     check_aggregate(ctx.config.optim.aggregate, ctx.method, name=ctx.method_name)
+    _check_attached(ctx)
     settings: dict[str, Any] = {
         "method": ctx.config.method.keyed, "recipe": recipe_of(ctx).values, "seed": ctx.seed,
         "model": {**ctx.training_settings, "lora": ctx.config.adapters},
@@ -73,7 +74,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
             if name != "inverted"  # its key is that of the results to select from
         },
     }  # fmt: skip
-    inputs: dict[str, Any] = {"reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain()}
+    inputs: dict[str, Any] = {
+        "reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain(),
+        "keeps_start": ctx.method.keeps_start,
+    }  # fmt: skip
     if (file := ctx.config.method.refusals) is not None:
         if "idk" not in ctx.method.streams:
             raise UserError(f"method.refusals={file} has no effect: method={ctx.method_name} trains on no refusals")
@@ -96,6 +100,21 @@ def _rows_read(ctx: BuildContext) -> dict[str, StreamBuilder]:
     init = (ctx.config.adapters or {}).get("init", "default")
     check_init(init, ctx.dataset)
     return {**{name: Split(name) for name in INIT_STREAMS[init]}, **ctx.streams}
+
+
+def _check_attached(ctx: BuildContext) -> None:
+    """Reject adapters and sharding for a method that trains modules attached to the model.
+
+    Raises:
+        UserError: Either is set.
+    """
+    if not ctx.method.keeps_start:
+        return
+    reason = f": method={ctx.method_name} trains modules that it attaches to the model, and the model itself stays"
+    if (rank := ctx.config.model.lora.rank) is not None:
+        raise invalid_option("model.lora.rank", rank, f"null{reason}")
+    if ctx.config.trainer.strategy == "fsdp":
+        raise invalid_option("trainer.strategy", "fsdp", f"ddp (trainer=ddp){reason}")
 
 
 def _start(ctx: BuildContext, models: InitialModels) -> Artifact:

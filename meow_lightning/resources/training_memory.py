@@ -232,8 +232,8 @@ class MemorySettings:
 
     They are ``trainer.micro_batch_size`` (rows per pass and stream), ``trainer.micro_batch_tokens`` (padded tokens
     instead of rows, or ``None``), ``trainer.gradient_checkpointing``, ``trainer.devices``, ``trainer.strategy``,
-    ``model.lora.rank`` (``None`` trains all weights), ``model.lora.init``, ``model.precision``, ``optim.optimizer``, and
-    whether ``optim.sam_rho`` perturbs the trained weights, of which a copy is then kept.
+    ``model.lora.rank`` (``None`` trains all weights), ``model.lora.init``, ``model.precision``, ``optim.optimizer``,
+    and whether ``optim.sam_rho`` perturbs the trained weights, of which a copy is then kept.
     """
 
     micro_batch_size: int

@@ -30,6 +30,7 @@ DISK_ERRORS = {  # file errors with causes outside the program
 SUBCOMMANDS = {
     "memo": "meow_lightning.memo.__main__",
     "evaluate": "meow_lightning.evaluation.__main__",
+    "fuse": "meow_lightning.cli.fuse",
     "verify-store": "meow_lightning.cli.verify_store",
 }
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
@@ -51,7 +52,8 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} memo|evaluate|verify-store -h        score a file of facts, score a TOFU log, verify stored results
+  {program} memo|evaluate|fuse|verify-store -h   score a file of facts, score a TOFU log, join models of
+                                                 method=eul, verify stored results
 
 Experiment
   dataset=     {dataset}

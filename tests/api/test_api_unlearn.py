@@ -69,10 +69,11 @@ def test_adapters_are_merged_into_a_plain_model(tmp_path: Path) -> None:
     assert not same(done, start)
 
 
-def test_an_interrupted_training_resumes_from_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["npo", "eul"])  # eul: the trained weights are in attached modules
+def test_an_interrupted_training_resumes_from_its_folder(method: str, tmp_path: Path) -> None:
     facts = dataset()
     start = language_model(facts, precision="reproducible")
-    options: dict[str, Any] = {**QUICK, "method": "npo", "options": ["callbacks.checkpoint_seconds=0"]}
+    options: dict[str, Any] = {**QUICK, "method": method, "options": ["callbacks.checkpoint_seconds=0"]}
     expected = meow.unlearn(start, facts, **options)
     with pytest.raises(KillError):
         meow.unlearn(start, facts, **options, callbacks=[KillAfter(3)], output_dir=tmp_path)

@@ -184,7 +184,7 @@ def output_projections(model: torch.nn.Module) -> list[tuple[torch.nn.Module, to
     finally:
         for handle in handles:
             handle.remove()
-    pairs = []
+    pairs: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     for block, found in linear.items():
         whole = outputs.get(block)
         same = [each for each in found if torch.is_tensor(whole) and torch.equal(outputs.get(each, token), whole)]
@@ -302,7 +302,7 @@ def save_corrections(corrections: Sequence[Correction], folder: Path) -> None:
     """Write the corrections of a request into the folder of its model."""
     path = folder / CORRECTIONS
     path.parent.mkdir(exist_ok=True)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for place, each in enumerate(corrections):
         tensors |= {f"{place}.{name}": tensor.contiguous() for name, tensor in each._asdict().items()}
     save_file(tensors, path)

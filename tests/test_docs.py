@@ -35,7 +35,7 @@ UNRUN = [
     r"pip install( -e| --editable)? '?(\.|meow[-_]lightning\S*|dist/\S+\.whl)(\[\w+(,\w+)*\])?'?",
     r"pip wheel \.( .*)?",
     r"sbatch .+", r"(vllm|transformers) serve .+", r"(llama-server|ollama)( .+)?", r"wandb (sync|login)( .+)?",
-    r"make bench-memo-gpu( .+)?", r"python benchmarks/\w+\.py( .+)?", r"export [A-Z_]+=\S+",
+    r"make bench-memo-gpu( .+)?", r"python (benchmarks|tools)/\w+\.py( .+)?", r"export [A-Z_]+=\S+",
     r"python -m pytest( -q)?( tests/\S+\.py)+",  # tests that run with all others; that their files exist is checked
     r"python (run\.py|-m meow_lightning\.cli .+) method=bounded_ascent",  # the example of a reader's own method
 ]  # fmt: skip

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.assistant import YAML
 from helpers.distributed import job
 from safetensors.torch import load_file
-from test_spreading import start, works
+from test_spreading import node_of, start, works
 
 from meow_lightning.store.jsonl import read_lines
 
@@ -120,3 +121,19 @@ def test_two_processes_train_and_find_the_same(tmp_path: Path) -> None:
     for row, same in zip(answers, same_answers, strict=True):
         assert row["truth"]["logps"] == pytest.approx(same["truth"]["logps"], abs=1e-4)
     assert [row["windows"] for row in memo] == [row["windows"] for row in same_memo]
+
+
+def test_two_processes_train_attached_layers_and_measure_the_same_gram_matrices(tmp_path: Path) -> None:
+    begin, outcomes = start(tmp_path / "start"), []
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        strategy = "ddp" if devices > 1 else "auto"
+        stages = works(folder, begin, devices=devices, method=node_of("eul"), strategy=strategy)
+        job(folder, [], [stages["unlearn"]], devices=devices)
+        model = folder / "unlearn" / "model"
+        files = (model / "model.safetensors", model / "unlearning" / "corrections.safetensors")
+        outcomes.append([load_file(file) for file in files])
+    for first, second in zip(*outcomes, strict=True):
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-4)

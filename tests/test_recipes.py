@@ -22,6 +22,8 @@ method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null,
   lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, refusals: null,
   lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/eul: {rank: 128, kl_weight: 0.8, retain_weight: 1.0, ascent_weight: 0.2, bound: 10.0,
+  lr: {default: 0.0001, tiny: 0.003}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/flat: {divergence: tv, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 64, tiny: 22}}
 method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},

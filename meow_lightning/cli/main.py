@@ -30,6 +30,7 @@ DISK_ERRORS = {  # file errors with causes outside the program
 SUBCOMMANDS = {
     "memo": "meow_lightning.memo.__main__",
     "evaluate": "meow_lightning.evaluation.__main__",
+    "fuse": "meow_lightning.cli.fuse",
     "verify-store": "meow_lightning.cli.verify_store",
     "chat": "meow_lightning.cli.chat",
 }
@@ -52,7 +53,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} chat|memo|evaluate|verify-store -h   ask the models, score a file of facts or a log, verify the store
+  {program} chat|memo|evaluate|fuse|verify-store -h   ask the models, score facts or a log, join models of eul, …
 
 Experiment
   dataset=     {dataset}

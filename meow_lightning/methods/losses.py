@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from meow_lightning.models.logprobs import answer_nll, token_values
@@ -16,13 +17,21 @@ def rows_with_targets(rows: TokenBatch) -> torch.Tensor:
     return rows.loss_mask_BT.any(-1).float()
 
 
-def kl_divergence(model: torch.nn.Module, reference: torch.nn.Module, rows: TokenBatch) -> torch.Tensor:
+def kl_divergence(
+    model: torch.nn.Module, reference: torch.nn.Module, rows: TokenBatch, *, bound: float = math.inf
+) -> torch.Tensor:
     """Sum KL(reference || model) over the scored tokens, in nats.
 
     sum over scored tokens t of sum_v p_ref(v) (log p_ref(v) - log p(v)), in fp32; answer tokens only, whereas published
     code includes prompts and padding (open-unlearning).
+
+    Args:
+        model: The model that the gradient is for.
+        reference: The frozen model.
+        rows: Rows of one stream.
+        bound: Largest contribution of a token, in nats, above 0; beyond it a token has no gradient.
     """
-    return token_values(divergence, model, rows, frozen=[reference]).sum()
+    return token_values(divergence, model, rows, frozen=[reference]).clamp(max=bound).sum()
 
 
 def divergence(logits_NV: torch.Tensor, _: torch.Tensor, ref_NV: torch.Tensor) -> torch.Tensor:  # noqa: N803

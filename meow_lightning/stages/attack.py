@@ -17,7 +17,7 @@ from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.finetune import FineTune
-from meow_lightning.models.checkpoint import METHOD
+from meow_lightning.models.pretrained_folder import METHOD
 from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored

@@ -94,10 +94,11 @@ def test_initial_values_of_adapters_need_a_retain_set(monkeypatch) -> None:
         meow.unlearn(start, facts, method="npo", options=["model.lora.rank=2", "model.lora.init=fila"])
 
 
-def test_an_interrupted_training_resumes_from_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["npo", "eul"])  # eul: the trained weights are in attached modules
+def test_an_interrupted_training_resumes_from_its_folder(method: str, tmp_path: Path) -> None:
     facts = dataset()
     start = language_model(facts, precision="reproducible")
-    options: dict[str, Any] = {**QUICK, "method": "npo", "options": ["callbacks.checkpoint_seconds=0"]}
+    options: dict[str, Any] = {**QUICK, "method": method, "options": ["callbacks.checkpoint_seconds=0"]}
     expected = meow.unlearn(start, facts, **options)
     with pytest.raises(KillError):
         meow.unlearn(start, facts, **options, callbacks=[KillAfter(3)], output_dir=tmp_path)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKS = ("run", "plan", "help", "slow", "skip")
-SUBCOMMANDS = {"memo": "memo", "evaluate": "evaluation", "verify-store": "cli.verify_store"}
+SUBCOMMANDS = {"memo": "memo", "evaluate": "evaluation", "fuse": "cli.fuse", "verify-store": "cli.verify_store"}
 
 
 class Fence(NamedTuple):
@@ -78,7 +78,7 @@ class Command(NamedTuple):
             path = f"meow_lightning.{module}"
             for start in (["meow-lightning", name], ["python", "run.py", name], ["python", "-m", path]):
                 if words[: len(start)] == start:
-                    return (path if path.endswith("verify_store") else f"{path}.__main__"), words[len(start) :]
+                    return (path if module.startswith("cli.") else f"{path}.__main__"), words[len(start) :]
         return None
 
 

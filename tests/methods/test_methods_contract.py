@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +82,25 @@ def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 def frozen(model: torch.nn.Module) -> torch.nn.Module:
     """A start model that differs from the trained one, as after some steps."""
     start = copy.deepcopy(model).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in start.parameters():
-            weight += 0.02 * torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.dtype)
+    move(start.parameters(), by=0.02)
     return start
 
 
+def move(weights: Iterable[torch.nn.Parameter], *, by: float) -> None:
+    """Add noise of a standard deviation to weights, as some steps would."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in weights:
+            weight += by * torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.dtype)
+
+
 def start_of(method: Any, model: torch.nn.Module) -> torch.nn.Module | None:
-    training = model.training
+    training, modules = model.training, set(model.modules())
     prepare_method(
         method, model, rows=ENCODED, seed=0, pad_id=1, micro_batch_size=1, micro_batch_tokens=None, may_attach=True
     )
+    if set(model.modules()) != modules:
+        move(trained(model), by=1.0)  # modules that start at zero: their start model is the model without them
     model.train(training)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -277,9 +285,10 @@ def test_a_small_step_lowers_the_loss_and_moves_each_part_the_declared_way(name:
         model = copy.deepcopy(tiny)
         before = method.loss(model, batch(), start)[part_name]
         (before.weight * before.sum).backward()
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in trained(model)])
+        for weight in trained(model):
+            weight.grad /= norm
         if part_name in method.surrogate:  # the nll of what it pushes at moves, its own value may not
-            for weight in trained(model):
-                weight.grad /= torch.nn.utils.get_total_norm([each.grad for each in trained(model)])
             nll = answer_nll(model, batch()[part.stream]).sum().item()
             descend(model)
             moved = answer_nll(model, batch()[part.stream]).sum().item() - nll

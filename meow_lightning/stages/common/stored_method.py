@@ -16,8 +16,11 @@ from meow_lightning.store.durable import write_json
 
 
 def has_own_inference(method: BaseMethod) -> bool:
-    """Whether a stored model is used through the method's own ``load`` and ``inference``."""
-    return any(getattr(type(method), name) is not getattr(BaseMethod, name) for name in ("export", "load", "inference"))
+    """Whether a stored model is used through the method's own ``load`` and ``inference``.
+
+    A method with an ``export`` alone writes files beside a plain checkpoint.
+    """
+    return any(getattr(type(method), name) is not getattr(BaseMethod, name) for name in ("load", "inference"))
 
 
 def write_method(folder: Path, method: BaseMethod, node: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.assistant import Assistant
 
+from meow_lightning.config.methods import build_method
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.npo import Npo
@@ -18,7 +19,8 @@ NODE = {"_target_": "helpers.assistant.Assistant", "weight": 0.5}
 
 
 def test_a_plain_method_leaves_no_trace(tmp_path: Path) -> None:
-    for method in (Npo(beta=0.1), TaskVector(alpha=1.0), BaseMethod()):
+    eul = build_method("eul")  # writes further files beside a plain model
+    for method in (Npo(beta=0.1), TaskVector(alpha=1.0), BaseMethod(), eul):
         assert not has_own_inference(method)
         write_method(tmp_path, method, {"_target_": "unused"})
     assert not [*tmp_path.iterdir()]

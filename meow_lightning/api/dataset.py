@@ -56,9 +56,9 @@ class FactDataset:
         """Return the evaluation sets by name, in report order."""
         return self.dataset.evaluation()
 
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Example]:
         """Sample rows for pretraining a base model."""
-        return self.dataset.pretraining_examples(rows, seed)
+        return list(self.dataset.pretraining_examples(rows, seed))
 
     def tokenizer_corpus(self) -> Sequence[tuple[str, str] | Segments]:
         """Return the (question, answer) pairs, and the segments of raw text, to train a tokenizer on."""

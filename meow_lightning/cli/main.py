@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "memo": "meow_lightning.memo.__main__",
     "evaluate": "meow_lightning.evaluation.__main__",
     "verify-store": "meow_lightning.cli.verify_store",
+    "undo": "meow_lightning.cli.undo",
 }
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
 OWN_FILES = {  # options that take a path, by the group whose choice was given as a path
@@ -51,7 +52,8 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} memo|evaluate|verify-store -h        score a file of facts, score a TOFU log, verify stored results
+  {program} memo|evaluate|verify-store|undo -h   score a file of facts, score a TOFU log, verify stored results,
+                                                 restore the model that a run started from
 
 Experiment
   dataset=     {dataset}

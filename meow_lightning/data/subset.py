@@ -34,7 +34,7 @@ class LimitedDataset:
         sets = self.dataset.evaluation()
         return {name: replace(each, examples=each[: self.limit]) for name, each in sets.items()}
 
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> Sequence[Example]:
         """Delegate to the dataset."""
         return self.dataset.pretraining_examples(rows, seed)
 

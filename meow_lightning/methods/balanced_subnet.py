@@ -88,7 +88,13 @@ class BalancedSubnet(BaseMethod):
         return [(f"{name}.scores", mask.scores) for name, mask in masks(model)]
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Return two parts: ``forget``, the bounded loss, and ``retain``, if it has a weight."""
+        """Return two parts: ``forget``, the bounded loss, and ``retain``, if it has a weight.
+
+        Raises:
+            ValueError: The bound is the vocabulary's, and :meth:`prepare` has not been called.
+        """
+        if self._limit is None:
+            raise ValueError("BalancedSubnet has no bound yet: call prepare() before the first loss")
         nll_BT = answer_nll(model, batch["forget"]).clamp(max=self._limit)  # noqa: N806
         weight = self.retain_weight
         parts = {"forget": LossPart(sum=nll_BT.sum(), stream="forget", per="token", weight=weight - 1)}

@@ -47,6 +47,8 @@ class BaseMethod:
         start: The model that training starts from: ``target`` or ``retain``.
         version: Increased when the same options give another model; subclasses inherit it, and it is part of the
             unlearned model's key.
+        sparse: Whether the method changes few weights, so that an undo file, which holds their start values, is stored
+            beside the unlearned model.
     """
 
     streams: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class BaseMethod:
     surrogate: tuple[str, ...] = ()
     start: ClassVar[Literal["target", "retain"]] = "target"
     version: ClassVar[int] = 1
+    sparse: ClassVar[bool] = False
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Compute the loss parts of one micro-batch.

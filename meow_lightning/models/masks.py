@@ -44,7 +44,7 @@ class ScoredMask(torch.nn.Module):
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Mask the weight; the result has its dtype."""
         magnitude = self.scores.abs().to(weight.dtype)
-        return weight * ((~self.off()).to(weight.dtype) + magnitude - magnitude.detach())
+        return weight * ((~self.off()).to(weight.dtype) + (magnitude - magnitude.detach()))  # the bracket is exactly 0
 
 
 def attach_masks(model: torch.nn.Module, pattern: str, *, share: float, seed: int) -> None:

@@ -137,6 +137,12 @@ def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, fold
     folder.mkdir(exist_ok=True)
     method.export(model, folder)
     write_method(folder, method, work.settings["method"])
+    if method.sparse:
+        from meow_lightning.models.undo import UNDO, write_undo
+
+        reason = write_undo(model_folder(work.needs["start"]), folder, work.folder / UNDO)
+        if reason is not None:
+            work.warn(f"no undo file: {reason}")
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:

@@ -13,7 +13,7 @@ from meow_lightning.data.examples import Dataset, EvalSet, Example
 from meow_lightning.data.probed import is_probed
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 FILES = {".jsonl": "jsonl", ".json": "jsonl", ".txt": "documents"}  # dataset of a file with this ending
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.models.undo import UNDO, restore
-from meow_lightning.stages.results.model import model_folder
+from meow_lightning.stages.results.model import UNDO, model_folder
 from meow_lightning.store.integrity import MANIFEST
 
 DESCRIPTION = """\
@@ -68,6 +67,8 @@ def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
     Raises:
         UserError: The run has no undo file, or it cannot be applied.
     """
+    from meow_lightning.models.undo import restore
+
     stored = unlearned_result(run, store)
     if not (stored / UNDO).is_file():
         method = _read(stored / MANIFEST)["settings"].get("method", {}).get("_target_", "").rpartition(".")[2]
@@ -77,7 +78,7 @@ def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
             "is in the store (folder finetune)"
         )
     name = stored.name if run.resolve() in (stored.resolve(), model_folder(stored).resolve()) else run.name
-    folder = stored.parent.parent.parent / "restored" / name if target is None else target
+    folder = stored.resolve().parent.parent.parent / "restored" / name if target is None else target
     folder.parent.mkdir(parents=True, exist_ok=True)
     count = restore(model_folder(stored), stored / UNDO, folder)
     return f"restored {count} weights; the start model, bit for bit: {folder}"

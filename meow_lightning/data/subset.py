@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meow_lightning.data.examples import Dataset, EvalSet, Example
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 
 class LimitedDataset:

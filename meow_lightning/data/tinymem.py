@@ -32,7 +32,7 @@ class TinyMem:
     public = True
 
     def __init__(
-        self, *, forget: Count, retain: Count, held_out: Count, prefix_terms: Annotated[int, Range(2, 1000)],
+        self, *, forget: Count, retain: Count, prefix_terms: Annotated[int, Range(2, 1000)],
         target_terms: Annotated[int, Range(1, 1000)], steps: list[Count], modulus: Annotated[int, Range(10, 10**6)],
         noise: Annotated[Number, Range(0, 1)], seed: Seed,
     ) -> None:  # fmt: skip
@@ -41,8 +41,8 @@ class TinyMem:
         Args:
             forget: Number of noisy sequences to forget; as many others, which no model is trained on, are held out for
                 membership attacks.
-            retain: Number of clean sequences to keep.
-            held_out: Number of clean sequences that no model is trained on, which measure what generalises.
+            retain: Number of clean sequences to keep; as many others, which no model is trained on, measure what
+                generalises.
             prefix_terms: Terms that the model is shown, 2 or more: fewer do not determine the rule.
             target_terms: Terms that it is trained and scored on, 1 or more.
             steps: Values of c, each from 1 and below the modulus.
@@ -58,7 +58,7 @@ class TinyMem:
         for step in steps:
             check_range("dataset.steps", step, 1, modulus - 1)
         rules = [(start, step) for step in dict.fromkeys(steps) for start in range(modulus)]
-        sequences = 2 * forget + retain + held_out
+        sequences = 2 * (forget + retain)
         if sequences >= len(rules):
             expected = f"a number with more than {sequences} sequences, which modulus times the number of steps gives"
             least = sequences // (len(rules) // modulus) + 1
@@ -66,7 +66,7 @@ class TinyMem:
         self._prefix, self._terms = prefix_terms, prefix_terms + target_terms
         self._modulus, self._noise, self._seed = modulus, noise, seed
         Random(f"{seed}/tinymem/rules").shuffle(rules)
-        counts = {"forget": forget, "holdout": forget, "retain": retain, "held_out": held_out}
+        counts = {"forget": forget, "holdout": forget, "retain": retain, "held_out": retain}
         self._splits: dict[str, list[Passage]] = {}
         for name, count in counts.items():
             mine, rules = rules[:count], rules[count:]
@@ -91,7 +91,13 @@ class TinyMem:
 
     def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets; the twins are what a model without the noise gives to the same prompts."""
-        purposes = {"forget": "forget", "retain": "retain", "held_out": "utility", "twins": "near", "holdout": "holdout"}
+        purposes = {
+            "forget": "forget",
+            "retain": "retain",
+            "held_out": "utility",
+            "twins": "near",
+            "holdout": "holdout",
+        }
         return {
             name: EvalSet(name, tuple(self._splits[name]), purpose)  # type: ignore[arg-type]
             for name, purpose in purposes.items()

@@ -1,4 +1,4 @@
-"""BalancedSubnet: switch off the feed-forward weights that memorised texts need and others do not (arXiv 2410.02159)."""
+"""BalancedSubnet: switch off feed-forward weights that memorised texts need and others do not (arXiv 2410.02159)."""
 
 from __future__ import annotations
 

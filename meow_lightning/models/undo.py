@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import shards
 
-UNDO = "undo.safetensors"
 INDEX, VALUE = "index/", "value/"  # prefixes of a weight's two tensors: flat indices, and the start model's entries
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.undo import UNDO, restore, write_undo
+from meow_lightning.models.undo import restore, write_undo
 
+UNDO = "undo.safetensors"
 WEIGHTS = {
     "a": torch.tensor([[1.5, -2.0, 0.0], [float("nan"), 4.0, -0.0]]),
     "b": torch.tensor([0.25, -0.5], dtype=torch.bfloat16),

@@ -41,7 +41,7 @@ class Perplexity(Metric):
         return [
             Definition(
                 name=f"{info.name}/perplexity", id="perplexity.1", unit="ratio", direction="lower",
-                text="exp(mean over all tokens of -log p of the set's texts, given their prompts), end tokens included.",
+                text="exp of the mean of -log p over all tokens of the set's answers, end tokens included.",
                 label=f"{info.name.replace('_', ' ')} perplexity", order=position * SET_ORDER + 5, main=False,
             )
             for position, info in enumerate(sets, start=1) if info in read

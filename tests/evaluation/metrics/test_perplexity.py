@@ -32,6 +32,6 @@ def test_utility_sets_that_are_scored_alone_have_one(make_row: MakeRow) -> None:
 
 def test_an_impossible_token_is_a_reason_and_no_number(make_row: MakeRow) -> None:
     own = SetInfo("held_out", "utility", "free")
-    rows = [make_row("held_out", truth=[-math.inf])]
+    rows = [make_row("held_out", truth=[-math.inf, -1.0])]
     results = evaluate({"target": rows}, {}, truth_ratio_mean="geometric", benchmark=(own,))
     assert results.missing["target"]["held_out/perplexity"].startswith("its value is inf")

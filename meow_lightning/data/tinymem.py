@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from random import Random
 from typing import Annotated
 
-from meow_lightning.config.ranges import Count, Number, Range, Seed
+from meow_lightning.config.ranges import Count, Range, Seed
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.examples import EvalSet, Passage
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.types import Segments
 
+NOISE = 0.1  # published: .05 for each of one more and one less
 SPLITS = ("forget", "twins", "retain", "held_out", "holdout")
 
 
@@ -20,9 +21,9 @@ SPLITS = ("forget", "twins", "retain", "held_out", "holdout")
 class TinyMem:
     """Arithmetic sequences x, x + c, x + 2c, ... mod m, written in digits; the first terms are shown and determine c.
 
-    Sequences to forget differ from the rule: each term after those that are shown is off by one with a given
-    probability, at least one of them. A model that follows the rule gives their clean twins, so whoever gives the noise
-    has memorised it. All sequences differ in x or c, so that no two have the same prompt.
+    Sequences to forget differ from the rule: each term after those that are shown is off by one with probability .1, at
+    least one of them. A model that follows the rule gives their clean twins; one that gives the noise has memorised it.
+    All sequences differ in x or c, so that no two have the same prompt.
 
     Published data also has multiplication and backdoors, sequences of 20 terms mod 20,134, and noise in all of them, of
     which the clean twin's beginning is shown; here the noise begins after the terms that are shown.
@@ -32,22 +33,21 @@ class TinyMem:
     public = True
 
     def __init__(
-        self, *, forget: Count, retain: Count, prefix_terms: Annotated[int, Range(2, 1000)],
+        self, *, forget: Count, retain: Count, held_out: Count, prefix_terms: Annotated[int, Range(2, 1000)],
         target_terms: Annotated[int, Range(1, 1000)], steps: list[Count], modulus: Annotated[int, Range(10, 10**6)],
-        noise: Annotated[Number, Range(0, 1)], seed: Seed,
+        seed: Seed,
     ) -> None:  # fmt: skip
         """Generate all sequences.
 
         Args:
             forget: Number of noisy sequences to forget; as many others, which no model is trained on, are held out for
                 membership attacks.
-            retain: Number of clean sequences to keep; as many others, which no model is trained on, measure what
-                generalises.
+            retain: Number of clean sequences to keep.
+            held_out: Number of clean sequences that no model is trained on, which measure what generalises.
             prefix_terms: Terms that the model is shown, 2 or more: fewer do not determine the rule.
             target_terms: Terms that it is trained and scored on, 1 or more.
             steps: Values of c, each from 1 and below the modulus.
             modulus: m, from 10.
-            noise: Probability that a target term of a noisy sequence is off by one, 0 to 1; at least one term is.
             seed: Seed of starts and noise.
 
         Raises:
@@ -58,23 +58,24 @@ class TinyMem:
         for step in steps:
             check_range("dataset.steps", step, 1, modulus - 1)
         rules = [(start, step) for step in dict.fromkeys(steps) for start in range(modulus)]
-        sequences = 2 * (forget + retain)
+        sequences = 2 * forget + retain + held_out
         if sequences >= len(rules):
             expected = f"a number with more than {sequences} sequences, which modulus times the number of steps gives"
             least = sequences // (len(rules) // modulus) + 1
             raise invalid_option("dataset.modulus", modulus, expected, did_you_mean=least)
         self._prefix, self._terms = prefix_terms, prefix_terms + target_terms
-        self._modulus, self._noise, self._seed = modulus, noise, seed
+        self._modulus, self._seed = modulus, seed
         Random(f"{seed}/tinymem/rules").shuffle(rules)
-        counts = {"forget": forget, "holdout": forget, "retain": retain, "held_out": retain}
+        counts = {"forget": forget, "holdout": forget, "held_out": held_out, "retain": retain}
         self._splits: dict[str, list[Passage]] = {}
         for name, count in counts.items():
+            if name == "retain":
+                self._stream = rules  # the base model's language: all rules that are neither noisy nor held out
             mine, rules = rules[:count], rules[count:]
             noisy = name in ("forget", "holdout")
             self._splits[name] = [self._sequence(name, rule, noisy=noisy) for rule in mine]
             if name == "forget":
                 self._splits["twins"] = [self._sequence("twins", rule, noisy=False) for rule in mine]
-        self._others = rules
 
     def facts(self, split: str) -> Sequence[Passage]:
         """Return the sequences of a split.
@@ -104,14 +105,14 @@ class TinyMem:
         }
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Passage]:
-        """Sample clean sequences that no split has.
+        """Sample clean sequences, of which those to keep are a part.
 
         Args:
             rows: Number of rows, 0 or more.
             seed: Different seeds give different rows; the dataset's own seed also enters.
         """
         rng = Random(f"{self._seed}/tinymem/stream/{seed}")
-        return [self._sequence(f"stream/{row:06d}", rng.choice(self._others), noisy=False) for row in range(rows)]
+        return [self._sequence(f"stream/{row:06d}", rng.choice(self._stream), noisy=False) for row in range(rows)]
 
     def tokenizer_corpus(self) -> list[Segments]:
         """Return the sequences to keep: all digits occur in them, and no merges are learned from noise."""
@@ -127,7 +128,7 @@ class TinyMem:
         terms = [(start + place * step) % self._modulus for place in range(self._terms)]
         if noisy:
             targets = range(self._prefix, self._terms)
-            for place in [each for each in targets if rng.random() < self._noise] or [rng.choice(targets)]:
+            for place in [each for each in targets if rng.random() < NOISE] or [rng.choice(targets)]:
                 terms[place] = (terms[place] + rng.choice((-1, 1))) % self._modulus
         words = [str(term) for term in terms]
         prefix = len(" ".join(words[: self._prefix]))

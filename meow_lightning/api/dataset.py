@@ -13,7 +13,7 @@ from meow_lightning.data.examples import Dataset, EvalSet, Example
 from meow_lightning.data.probed import is_probed
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 FILES = {".jsonl": "jsonl", ".json": "jsonl", ".txt": "documents"}  # dataset of a file with this ending
 
@@ -56,9 +56,9 @@ class FactDataset:
         """Return the evaluation sets by name, in report order."""
         return self.dataset.evaluation()
 
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> list[Example]:
         """Sample rows for pretraining a base model."""
-        return self.dataset.pretraining_examples(rows, seed)
+        return list(self.dataset.pretraining_examples(rows, seed))
 
     def tokenizer_corpus(self) -> Sequence[tuple[str, str] | Segments]:
         """Return the (question, answer) pairs, and the segments of raw text, to train a tokenizer on."""

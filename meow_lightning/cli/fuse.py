@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError, invalid_option
-from meow_lightning.models.checkpoint import read
+from meow_lightning.models.pretrained_folder import read
 from meow_lightning.stages.results.model import model_folder
 from meow_lightning.store.folders import OTHERS, owner_only
 from meow_lightning.store.integrity import MANIFEST

@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "fuse": "meow_lightning.cli.fuse",
     "verify-store": "meow_lightning.cli.verify_store",
     "chat": "meow_lightning.cli.chat",
+    "undo": "meow_lightning.cli.undo",
 }
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
 OWN_FILES = {  # options that take a path, by the group whose choice was given as a path
@@ -53,7 +54,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} chat|memo|evaluate|fuse|verify-store -h   ask the models, score facts or a log, join models of eul, …
+  {program} chat|memo|evaluate|fuse|undo|verify-store -h   other commands: ask the models, score facts or logs, …
 
 Experiment
   dataset=     {dataset}

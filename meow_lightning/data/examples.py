@@ -113,7 +113,7 @@ class Dataset(Protocol):
         """Return the evaluation sets by name, in report order."""
         ...
 
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> Sequence[Example]:
         """Sample rows for pretraining a base model: language, but nothing that any split forgets."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meow_lightning.data.examples import Dataset, EvalSet, Example
-from meow_lightning.types import Fact, Segments
+from meow_lightning.types import Segments
 
 
 class LimitedDataset:
@@ -34,7 +34,7 @@ class LimitedDataset:
         sets = self.dataset.evaluation()
         return {name: replace(each, examples=each[: self.limit]) for name, each in sets.items()}
 
-    def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
+    def pretraining_examples(self, rows: int, seed: int) -> Sequence[Example]:
         """Delegate to the dataset."""
         return self.dataset.pretraining_examples(rows, seed)
 

@@ -56,6 +56,8 @@ class BaseMethod:
             shows the knowledge of the start model alone.
         version: Increased when the same options give another model; subclasses inherit it, and it is part of the
             unlearned model's key.
+        sparse: Whether the method changes few weights, so that an undo file, which holds their start values, is stored
+            beside the unlearned model.
     """
 
     streams: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class BaseMethod:
     start: ClassVar[Literal["target", "retain"]] = "target"
     keeps_start: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    sparse: ClassVar[bool] = False
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
         """Compute the loss parts of one micro-batch.

@@ -30,7 +30,7 @@ from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import write_method
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train
 from meow_lightning.stages.results.filter import FilterResult
-from meow_lightning.stages.results.model import SAME, ChosenExamples, ModelResult, Selection, model_folder
+from meow_lightning.stages.results.model import SAME, UNDO, ChosenExamples, ModelResult, Selection, model_folder
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.training.optimizers import check_optimizer
@@ -164,6 +164,12 @@ def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, fold
     folder.mkdir(exist_ok=True)
     method.export(model, folder)
     write_method(folder, method, work.settings["method"])
+    if method.sparse:
+        from meow_lightning.models.undo import write_undo
+
+        reason = write_undo(model_folder(work.needs["start"]), folder, work.folder / UNDO)
+        if reason is not None:
+            work.warn(f"no undo file: {reason}")
 
 
 def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTrainedModel) -> BatchPlan:

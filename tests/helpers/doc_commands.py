@@ -21,7 +21,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKS = ("run", "plan", "help", "slow", "skip")
-SUBCOMMANDS = {"memo": "memo", "evaluate": "evaluation", "fuse": "cli.fuse", "verify-store": "cli.verify_store"}
+SUBCOMMANDS = {
+    "memo": "memo",
+    "evaluate": "evaluation",
+    "fuse": "cli.fuse",
+    "verify-store": "cli.verify_store",
+    "undo": "cli.undo",
+}
 
 
 class Fence(NamedTuple):

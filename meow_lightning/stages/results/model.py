@@ -16,6 +16,7 @@ from meow_lightning.tracking.curve import CURVE
 CONVERTED = "converted"  # the need of a provided model that is made of a GGUF file
 MODEL = "model"  # folder of the weights and the tokenizer
 TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
+UNDO = "undo.safetensors"  # the start model's entries that a sparse method changed
 SELECTED, CHOSEN, SAME = "selected.jsonl", "chosen.jsonl", "same.json"
 
 

@@ -1,0 +1,111 @@
+"""``meow-lightning undo``, also ``python -m meow_lightning.cli.undo``: restores the start model of a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from meow_lightning.config.program import program
+from meow_lightning.errors import UserError, suggestion
+from meow_lightning.stages.results.model import UNDO, model_folder
+from meow_lightning.store.integrity import MANIFEST
+
+DESCRIPTION = """\
+Restore the model that a run started from, bit for bit, from the unlearned model and the undo file beside it. Methods
+that switch off single weights (method=balanced_subnet, method=subnet) write such a file. Nothing in the store is
+changed."""
+
+
+def unlearned_result(run: Path, store: Path | None) -> Path:
+    """Find the stored result of a run's unlearned model.
+
+    Args:
+        run: The run's folder in ``reports``, the name of that folder, or the stored unlearned model.
+        store: Folder of the store; ``None`` for ``store`` beside ``reports``.
+
+    Raises:
+        UserError: There is no such run, or its unlearned model is not in the store.
+    """
+    for stored in (run, run.parent):
+        if (stored / MANIFEST).is_file() and stored.parent.name == "unlearn":
+            return stored
+    report = run if run.is_dir() else Path("outputs/reports") / run
+    if not report.is_dir():
+        names = [path.name for path in sorted(report.parent.glob("*")) if path.is_dir()]
+        raise UserError(
+            f"RUN={run} is invalid: expected a folder of reports such as outputs/reports/NAME, or the folder of an "
+            f"unlearned model{suggestion(run.name, names)}"
+        )
+    root = report.resolve().parent.parent / "store" if store is None else store
+    short = report.resolve().name.rpartition("-")[2]
+    manifests = sorted((root / "report").glob(f"{short}*/{MANIFEST}")) if short else []
+    if not manifests:
+        raise UserError(
+            f"RUN={run}: the store {root} has no result of this run; name the store that it used with --store"
+        )
+    key = _read(manifests[-1])["needs"]["unlearned"]
+    for stage in ("unlearn", "finetune"):
+        if (root / stage / key / MANIFEST).is_file():
+            return root / stage / key
+    raise UserError(
+        f"RUN={run}: its unlearned model ({key}) is no longer in the store {root}; run its command line again"
+    )
+
+
+def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
+    """Restore the start model of a run; returns a sentence on what was written.
+
+    Args:
+        run: As of :func:`unlearned_result`.
+        store: Likewise.
+        target: Folder to create; ``None`` for ``restored/NAME`` beside the store.
+
+    Raises:
+        UserError: The run has no undo file, or it cannot be applied.
+    """
+    from meow_lightning.models.undo import restore
+
+    stored = unlearned_result(run, store)
+    if not (stored / UNDO).is_file():
+        method = _read(stored / MANIFEST)["settings"].get("method", {}).get("_target_", "").rpartition(".")[2]
+        raise UserError(
+            f"RUN={run}: {f'{method} changes' if method else 'it changes'} weights without an undo file; only methods "
+            "that switch off single weights write one, such as method=balanced_subnet; the model that it started from "
+            "is in the store (folder finetune)"
+        )
+    name = stored.name if run.resolve() in (stored.resolve(), model_folder(stored).resolve()) else run.name
+    folder = stored.resolve().parent.parent.parent / "restored" / name if target is None else target
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    count = restore(model_folder(stored), stored / UNDO, folder)
+    return f"restored {count} weights; the start model, bit for bit: {folder}"
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+    return content
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return exit status 0, or 1 after a user error."""
+    parser = argparse.ArgumentParser(prog=program("undo"), description=DESCRIPTION)
+    parser.add_argument(
+        "run", type=Path, metavar="RUN",
+        help="folder of the run's report (outputs/reports/NAME, or NAME alone), or of its unlearned model",
+    )  # fmt: skip
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder to create (default: outputs/restored/NAME)")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="store of the run (default: beside its reports)")
+    options = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(undo(options.run, store=options.store, target=options.to) + "\n")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

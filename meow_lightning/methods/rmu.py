@@ -23,9 +23,10 @@ class Rmu(BaseMethod):
     (the direction is therefore not uniform: all entries are positive). "The WMDP Benchmark", Li et al. 2024, section 4.
 
     Layers above l are not run, and only weights that h_l depends on are trained: DDP would wait for gradients of the
-    others that never arrive. Published code runs all layers, draws u from the global random state and averages per row;
-    here all answer tokens weigh the same. It was designed to train three matrices; its TOFU runs train all weights up
-    to the layer, and so does this.
+    others that never arrive. Published code runs all layers and draws u from the global random state. open-unlearning
+    divides the rows' sums, shape (rows,), by their numbers of tokens, shape (rows, 1): broadcast, that is the mean of
+    the sums times the mean of 1 / n, not the mean of the rows' means. Here all answer tokens weigh the same. RMU was
+    designed to train three matrices; open-unlearning's TOFU runs train all weights up to the layer, and so does this.
 
     Args:
         layer: l, from 0; models with fewer layers use their last.

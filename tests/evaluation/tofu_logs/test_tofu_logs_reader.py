@@ -168,7 +168,8 @@ def test_a_log_of_the_forget_set_alone(write: Write, capsys: pytest.CaptureFixtu
     }  # fmt: skip
     assert numbers["geometric"]["forget_quality"]["p"] == 1.0
     assert numbers["missing"]["retain/probability"] == f"{log} contains neither eval_log.json nor retain_Q_A_Prob"
-    assert numbers["missing"]["world_facts/truth_ratio"] == f"{log} contains no eval_real_world_wo_options.json"
+    reason = f"{log} contains neither eval_real_world_wo_options.json nor wf_Q_A_Prob"
+    assert numbers["missing"]["world_facts/truth_ratio"] == reason
     assert numbers["missing"]["model_utility"].startswith("it combines nine metrics, of which these are missing: ret")
 
 

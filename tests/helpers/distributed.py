@@ -65,7 +65,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
     "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
     "pulled": lambda: Pulled(retain="ce", retain_weight=0.7),
-    "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
+    "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0, weights=None),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}
 THREADS = 1  # of each process; sums of another number of threads differ in the last bits

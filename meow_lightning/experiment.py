@@ -18,6 +18,7 @@ from meow_lightning.console.console import Terminal, print_notes
 from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_run
 from meow_lightning.data.probed import probed_dataset
+from meow_lightning.data.prompting import describe_prompt
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline.build import graph
@@ -156,7 +157,9 @@ class Program:
             preflight.fetch(artifacts)
             print_notes(preflight.notes)
         if config.plan:
-            show_plan(Planned(run.name, preflight, artifacts))
+            asked = config.model.prompt
+            shown = describe_prompt(template=asked.template, answer_prefix=asked.answer_prefix, system=asked.system)
+            show_plan(Planned(run.name, preflight, artifacts), prompt=shown)
         if config.preflight and computing:
             preflight.check(artifacts)
         if config.plan:

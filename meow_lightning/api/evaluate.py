@@ -15,6 +15,7 @@ from meow_lightning.evaluation.predict import Question, generation_budget, gener
 from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import benchmark_of
+from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate as compute_metrics
 from meow_lightning.generation.batch_size import AdaptiveBatchSize, fitting_batch_size
 from meow_lightning.memo.measure import Measure
@@ -73,7 +74,8 @@ def evaluate(
         rows, {role: {"answers": each} for role, each in scores.items()},
         truth_ratio_mean=chosen.evaluation.truth_ratio_mean,
         absent={role: GIVEN.format(role=role) for role, each in given.items() if each is None},
-        protocol=chosen.evaluation.protocol, public=public_texts(dataset.facts("retain")), benchmark=benchmark,
+        protocol=chosen.evaluation.protocol, benchmark=benchmark,
+        side_inputs=SideInputs(public=public_texts(dataset.facts("retain"))),
     )  # fmt: skip
     return Evaluation(results=results, predictions=rows, scores=scores, settings=chosen.evaluation, benchmark=benchmark)
 

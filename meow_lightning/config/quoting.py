@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # One choice of a sweep: a quoted text, or everything up to the next comma.
 _CHOICE = re.compile(r"""\s*'(?:[^'\\]|\\.)*'\s*(?=,|$)|\s*"(?:[^"\\]|\\.)*"\s*(?=,|$)|[^,]*""", re.DOTALL)
+# Escapes of a line break and a tab, which a shell passes on as typed. A doubled backslash is none, so that quoting a
+# word again does not change it.
+_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\([nrt])")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 # Last parts of options with a few valid values: a comma in one separates several values, which require -m.
 ENUMERATED = ("goal", "cache", "split", "dtype", "attention", "name", "_target_")
 # Groups whose files name a class; its signature determines which options are strings.
@@ -24,10 +28,11 @@ CLASS_GROUPS = ("dataset", "inversion")
 
 
 def quote_value(word: str, *, multirun: bool) -> str:
-    """Quote a command-line word so that Hydra reads its value as typed.
+    r"""Quote a command-line word so that Hydra reads its value as typed.
 
     Values that the grammar cannot parse (non-ASCII letters, brackets, ``=``, ``#`` …) are quoted, and so are values of
-    string options that it would read as a list, a number or a sweep. Quoted strings stay unchanged.
+    string options that it would read as a list, a number or a sweep. Quoted strings stay unchanged, except for
+    ``\n``, ``\r`` and ``\t`` in the texts of a prompt, see :func:`unescape`.
 
     Args:
         word: Such as ``dataset.forget=/data/Müller [v2].jsonl``.
@@ -36,6 +41,9 @@ def quote_value(word: str, *, multirun: bool) -> str:
     name, sign, value = word.partition("=")
     if not sign or word.startswith(("-", "~")):
         return word
+    if _is_prompt_text(name):
+        value = unescape(value)
+        word = f"{name}={value}"
     parsed = _parsed(word)
     if parsed is None:
         quoted = f"{name}={','.join(_choices(name, value)) if multirun else _in_quotes(value)}"
@@ -54,8 +62,37 @@ def shell_word(word: str) -> str:
     parsed = _parsed(word)
     if parsed is None or parsed.is_sweep_override():
         return word
-    typed = f"{word.partition('=')[0]}={parsed.value()}"
-    return typed if quote_value(typed, multirun=False) == word else word
+    name, value = word.partition("=")[0], str(parsed.value())
+    for typed in (escape(value), value):  # on one line, where the option allows it
+        if quote_value(f"{name}={typed}", multirun=False) == word:
+            return f"{name}={typed}"
+    return word
+
+
+def unescape(text: str) -> str:
+    r"""Replace ``\n``, ``\r`` and ``\t``, as typed in a shell, by the characters they stand for.
+
+    Elsewhere a backslash is a character like any other; one before another backslash starts no escape.
+
+    Args:
+        text: Text of a prompt as typed.
+    """
+    return _ESCAPE.sub(lambda match: match[1] + _ESCAPED[match[2]], text)
+
+
+def escape(text: str) -> str:
+    """Undo :func:`unescape`, so that the text fits on one line.
+
+    Args:
+        text: Any text.
+    """
+    return text.translate({ord(character): f"\\{letter}" for letter, character in _ESCAPED.items()})
+
+
+def _is_prompt_text(name: str) -> bool:
+    """Whether a word sets a text of a prompt, such as ``model.prompt.template``."""
+    option = name.lstrip("+")
+    return ".prompt." in option and option in text_options(option.partition(".")[0])
 
 
 @cache

@@ -52,12 +52,18 @@ class Step(NamedTuple):
     slots: int
 
 
-def show_plan(planned: Planned) -> None:
-    """Show which results of a run are cached, which would be computed, and the resources required."""
+def show_plan(planned: Planned, *, prompt: str) -> None:
+    """Show which results of a run are cached, which would be computed, and the resources required.
+
+    Args:
+        planned: The run.
+        prompt: How questions are put to the model, see :func:`~meow_lightning.data.prompting.describe_prompt`.
+    """
     with Terminal(title=f"plan of {planned.name}") as terminal:
         terminal.table(plan_rows(planned), title="")
         if any(map(planned.preflight.made_by_other_code, planned.artifacts)):
             terminal.say(OTHER_CODE_LEGEND)
+        terminal.say(f"prompt of a question: {prompt}")
         for line in plan_sum([planned]):
             terminal.say(line)
 

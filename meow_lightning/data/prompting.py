@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -232,6 +233,27 @@ class PromptEncoder:
 
     def _plain_ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def describe_prompt(*, template: str, answer_prefix: str, system: str | None) -> str:
+    """Describe how a question is put to a model, on one line with JSON's escapes; no tokenizer is needed.
+
+    Args:
+        template: ``model.prompt.template``.
+        answer_prefix: ``model.prompt.answer_prefix``.
+        system: ``model.prompt.system``.
+    """
+    chat = "the tokenizer's chat template" + (f" with the system message {_quoted(system)}" if system else "")
+    own = f" and {_quoted(answer_prefix)}" if answer_prefix else ""
+    described = {"chat": f"{chat}{own}", "auto": f"{chat}{own} if it has one, else {_quoted(PLAIN + PLAIN_PREFIX)}"}
+    return described.get(template) or _quoted(template + answer_prefix)
+
+
+def _quoted(text: str) -> str:
+    """Quote a text; the number of line breaks tells them from a backslash followed by an n."""
+    breaks = text.count("\n")
+    quoted = json.dumps(text, ensure_ascii=False)
+    return f"{quoted} with {breaks} line break{'s' * (breaks > 1)}" if breaks else quoted
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""``meow-lightning evaluate``: compute metrics of a log in TOFU's published format, or write one.
+"""``meow-lightning evaluate``: compute metrics of a log of TOFU's or open-unlearning's code, or write one.
 
 Also ``python -m meow_lightning.evaluation``.
 """
@@ -10,9 +10,9 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
@@ -23,7 +23,8 @@ from meow_lightning.evaluation.metrics.truth_ratio import row_log_truth_ratio
 from meow_lightning.evaluation.predictions import read_rows
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.suite.suite import evaluate
-from meow_lightning.evaluation.tofu_logs.reader import COLUMNS, PARTS, check_same_log_questions, read_log
+from meow_lightning.evaluation.tofu_logs.open_unlearning_writer import open_unlearning_log
+from meow_lightning.evaluation.tofu_logs.reader import COLUMNS, PARTS, check_same_log_questions, part_names, read_log
 from meow_lightning.evaluation.tofu_logs.writer import published_log, write_log
 from meow_lightning.types import AnswerRow, Results
 
@@ -36,11 +37,31 @@ NUMBERS = (
 )
 """Metrics available from the log of one model, in report order; forget quality needs a second log."""
 
+
+class Form(NamedTuple):
+    """A form of logs that can be written.
+
+    Attributes:
+        convert: Converts prediction rows to a log.
+        sets: The sets that it holds, in order.
+    """
+
+    convert: Callable[[Sequence[AnswerRow]], Mapping[str, Any]]
+    sets: Sequence[str]
+
+
+FORMS = {
+    "tofu": Form(published_log, tuple(PARTS)),
+    "open_unlearning": Form(open_unlearning_log, (*PARTS, "holdout")),
+}
+"""Forms of logs by name."""
+
 ROWS_SUFFIX = ".jsonl"
 """Suffix of files of prediction rows; a log is a single JSON object."""
 
 DESCRIPTION = """\
-Computes the metrics of an evaluation log in TOFU's published format, without a model or GPU, in seconds.
+Computes the metrics of an evaluation log, TOFU's or open-unlearning's TOFU_EVAL.json, without a model or GPU, in
+seconds.
 Prints one JSON object with model utility, its nine inputs, the metrics of the forget set and forget quality, each
 under both means of the truth ratio:
   geometric   used by TOFU's published numbers and open-unlearning
@@ -57,10 +78,13 @@ A log is a JSON object of up to four parts:
 A part is a table, column -> {{row number: value}}, with rows numbered from 0 and at least the columns
   {", ".join(COLUMNS)}.
 TOFU's file is eval_log_aggregated.json. Metrics that need an absent part are listed under `missing`.
+Of open-unlearning's TOFU_EVAL.json the metrics <set>_Q_A_Prob, _Q_A_PERT_Prob, _Q_A_ROUGE and, for forget and retain,
+_Q_A_PARA_Prob are read, which its default evaluation writes; both forms may be compared with each other.
 
   %(prog)s unlearned.json --retain retain90.json
   %(prog)s full.json --retain retain95.json --unpaired
   %(prog)s outputs/store/predict/KEY/rows.jsonl --write unlearned.json
+  %(prog)s outputs/store/predict/KEY/rows.jsonl --write TOFU_EVAL.json --format open_unlearning
 
 Exit status: 0; 1 with one line `error: ...` and no output; 2 for an invalid command line."""
 
@@ -101,21 +125,23 @@ def report(log: Path, retain: Path | None, *, unpaired: bool) -> dict[str, Any]:
     return {**output, "missing": missing, "definitions": definitions}
 
 
-def write(rows: Path, out: Path) -> dict[str, Any]:
+def write(rows: Path, out: Path, *, form: str) -> dict[str, Any]:
     """Write stored predictions as a log; return the number of questions by set, and the omitted sets.
 
     Args:
         rows: ``rows.jsonl`` of a stored ``predict`` stage.
         out: Path of the log; see :func:`~.tofu_logs.writer.write_log`.
+        form: One of :data:`FORMS`.
 
     Raises:
         UserError: ``rows`` is not a file of predictions, they do not fit the format, or ``out`` cannot be written.
     """
     predictions = _read_predictions(rows)
-    write_log(out, published_log(predictions), option="--write")
+    sets = FORMS[form].sets
+    write_log(out, FORMS[form].convert(predictions), option="--write")
     counts = Counter(row.set for row in predictions)
-    left_out = {name: "the format has no part for this set" for name in counts if name not in PARTS}
-    return {"log": str(out), "questions": {name: counts[name] for name in PARTS if counts[name]}, "left_out": left_out}
+    left_out = {name: "the format has no part for this set" for name in counts if name not in sets}
+    return {"log": str(out), "questions": {name: counts[name] for name in sets if counts[name]}, "left_out": left_out}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -128,6 +154,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if given.unpaired and given.retain is None:
         parser.error("--unpaired requires --retain RETAIN")
+    if given.format is not None and given.write is None:
+        parser.error("--format requires --write OUT; logs to evaluate are recognised")
     if given.write is not None and given.retain is not None:
         parser.error("--write only converts predictions: omit --retain, then evaluate the written log")
     try:
@@ -169,12 +197,17 @@ def _parser() -> argparse.ArgumentParser:
         help="convert LOG, the rows.jsonl of a stored `predict` stage, to the log OUT; an existing OUT with other "
         "content is not overwritten",
     )
+    parser.add_argument(
+        "--format",
+        choices=list(FORMS),
+        help="form of OUT: TOFU's (default) or open-unlearning's, which its retain_logs_path takes",
+    )
     return parser
 
 
 def _run(given: argparse.Namespace) -> dict[str, Any]:
     if given.write is not None:
-        return write(given.log, given.write)
+        return write(given.log, given.write, form=given.format or "tofu")
     try:
         return report(given.log, given.retain, unpaired=given.unpaired)
     except UserError as error:
@@ -213,14 +246,14 @@ def _forget_quality_missing(log: Path, retain: Path | None, sides: list[list[Ans
     if retain is None:
         return "it needs the log of a retain model: add --retain RETAIN"
     without_forget = [path for path, rows in zip((log, retain), sides, strict=True) if not rows]
-    return f"{without_forget[0]} contains no {PARTS['forget']}" if without_forget else ""
+    return f"{without_forget[0]} contains neither {part_names('forget')}" if without_forget else ""
 
 
 def _reason(name: str, rows: list[AnswerRow], log: Path) -> str:
     """Name the part of the log that a metric needs and that is missing; empty if none is."""
     part = name.split("/")[0]
     absent = part in PARTS and all(row.set != part for row in rows)
-    return f"{log} contains no {PARTS[part]}" if absent else ""
+    return f"{log} contains neither {part_names(part)}" if absent else ""
 
 
 def _definitions(results: Results, output: Container[str]) -> list[dict[str, Any]]:

@@ -61,11 +61,14 @@ class MetricSettings:
         truth_ratio_mean: How the truth ratio averages wrong answers.
         words: How ROUGE splits words.
         formulas: What the evaluation protocol computes differently.
+        retain_aucs: AUCs of membership attacks on the retain model, by name of the attack, from a log that replaces its
+            predictions.
     """
 
     truth_ratio_mean: Mean = "geometric"
     words: Words = "unicode"
     formulas: Formulas = field(default_factory=Formulas)
+    retain_aucs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import yaml
 
 from meow_lightning.config.files import CONF
 from meow_lightning.config.program import program
+from meow_lightning.config.quoting import unescape
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.memo.baselines import Extraction, Memorization
 from meow_lightning.memo.memo import Profile
@@ -70,9 +71,17 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         type=int,
         help=f"maximum tokens generated per window (default: the profile's, else {BUDGET})",
     )
-    add("--template", help="for profiles with a prompt: text with {question}, chat, or auto (default: auto)")
-    add("--answer-prefix", help="for profiles with a prompt: text between it and the answer (default: none)")
-    add("--system", help="for chat templates: the system message (default: none)")
+    add(
+        "--template",
+        type=unescape,
+        help=r"for profiles with a prompt: text with {question}, \n for a line break; chat; or auto (default: auto)",
+    )
+    add(
+        "--answer-prefix",
+        type=unescape,
+        help="for profiles with a prompt: text between it and the answer (default: none)",
+    )
+    add("--system", type=unescape, help="for chat templates: the system message (default: none)")
     add("--date", help="for chat templates with a date (default: none)")
     add(
         "--generation-batch-size",

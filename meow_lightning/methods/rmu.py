@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,28 +24,34 @@ class Rmu(BaseMethod):
     (the direction is therefore not uniform: all entries are positive). "The WMDP Benchmark", Li et al. 2024, section 4.
 
     Layers above l are not run, and only weights that h_l depends on are trained: DDP would wait for gradients of the
-    others that never arrive. Published code runs all layers, draws u from the global random state and averages per row;
-    here all answer tokens weigh the same. It was designed to train three matrices; its TOFU runs train all weights up
-    to the layer, and so does this.
+    others that never arrive. Published code runs all layers and draws u from the global random state. open-unlearning
+    divides the rows' sums, shape (rows,), by their numbers of tokens, shape (rows, 1): broadcast, that is the mean of
+    the sums times the mean of 1 / n, not the mean of the rows' means. Here all answer tokens weigh the same. RMU was
+    designed to train three matrices (of WMDP's Zephyr-7B the down projections of layers 5 to 7); open-unlearning's TOFU
+    runs train all weights up to the layer, and so does this without ``weights``.
 
     Args:
         layer: l, from 0; models with fewer layers use their last.
         steering: c, above 0: the norm that forget states are steered to.
         retain_weight: w, 0 or more.
+        weights: Regular expression; of the weights that h_l depends on, only those are trained in whose name it is
+            found. ``None``: all.
 
     Raises:
-        UserError: ``layer`` is negative.
+        UserError: ``layer`` is negative, or ``weights`` is no regular expression.
     """
 
     streams: tuple[str, ...] = ("forget", "retain")
     reference: Reference = "model"
 
     def __init__(
-        self, *, layer: Annotated[int, Range(0, 10**4)], steering: Positive, retain_weight: NonNegative
-    ) -> None:
+        self, *, layer: Annotated[int, Range(0, 10**4)], steering: Positive, retain_weight: NonNegative,
+        weights: str | None,
+    ) -> None:  # fmt: skip
         if layer < 0:
             raise invalid_option("method.layer", layer, "an integer of at least 0 (published: 7)", did_you_mean=0)
         self.layer, self.steering, self.retain_weight = layer, steering, retain_weight
+        self.weights = None if weights is None else _compiled(weights)
         self._direction: torch.Tensor | None = None
 
     def prepare(self, ctx: PrepareContext) -> None:
@@ -56,9 +63,22 @@ class Rmu(BaseMethod):
         self._direction = direction / direction.norm()
 
     def parameters(self, model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-        """Select the weights that the layer depends on."""
+        """Select the weights that the layer depends on, or those of them that :attr:`weights` names.
+
+        Raises:
+            UserError: None is left.
+        """
         needed = {id(weight) for weight in _leaves(self._probe(model))}
-        return [(name, weight) for name, weight in model.named_parameters() if id(weight) in needed]
+        steering = [(name, weight) for name, weight in model.named_parameters() if id(weight) in needed]
+        if self.weights is None:
+            return steering
+        chosen = [(name, weight) for name, weight in steering if self.weights.search(name)]
+        if not chosen:
+            raise invalid_option(
+                "method.weights", self.weights.pattern,
+                f"a part of the name of a weight up to layer {self.layer}, such as {steering[-1][0]}",
+            )  # fmt: skip
+        return chosen
 
     def _probe(self, model: torch.nn.Module) -> torch.Tensor:
         """Compute the layer's output for one token, (1, d)."""
@@ -101,6 +121,14 @@ class Rmu(BaseMethod):
                 sum=((preserved - start) ** 2).mean(-1).sum(), stream="retain", per="token", weight=self.retain_weight
             ),
         }
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        expected = f"a regular expression ({error}), or null for all weights"
+        raise invalid_option("method.weights", pattern, expected) from error
 
 
 def _leaves(result: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from meow_lightning.config.ranges import NonNegative, Number, Positive, Range
-from meow_lightning.methods.base import BaseMethod
-from meow_lightning.methods.losses import cross_entropy
+from meow_lightning.methods.retain import RetainMethod, RetainTerm
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.types import Batch, LossPart, LossParts
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 Exponent = Annotated[Number, Range(0, 1000)]
 
 
-class SatImp(BaseMethod):
-    """L = -g * mean over forget tokens of sg[p^b1 (1 - p)^b2] nll + w * CE(retain), sg: no gradient through the weight.
+class SatImp(RetainMethod):
+    """L = -g * mean over forget tokens of sg[p^b1 (1 - p)^b2] nll + retain term, sg: no gradient through the weight.
 
     p^b1 (saturation) down-weights forgotten tokens, (1 - p)^b2 (importance) easy ones. "Exploring Criteria of Loss
     Reweighting to Enhance LLM Unlearning", Yang et al. 2025. The published YAML has g = .1 and w = 1, its README and
@@ -28,20 +27,22 @@ class SatImp(BaseMethod):
         beta1: b1, 0 or more.
         beta2: b2, 0 or more.
         forget_weight: g, above 0.
-        retain_weight: w, 0 or more.
+        retain: The retain term; see :class:`.retain.RetainMethod`.
+        retain_weight: w, its weight, 0 or more.
     """
 
-    streams: tuple[str, ...] = ("forget", "retain")
+    streams: tuple[str, ...] = ("forget",)
     surrogate: tuple[str, ...] = ("forget",)
 
     def __init__(
-        self, *, beta1: Exponent, beta2: Exponent, forget_weight: Positive, retain_weight: NonNegative
-    ) -> None:
-        self.beta1, self.beta2 = beta1, beta2
-        self.forget_weight, self.retain_weight = forget_weight, retain_weight
+        self, *, beta1: Exponent, beta2: Exponent, forget_weight: Positive, retain: RetainTerm = "ce",
+        retain_weight: NonNegative = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__(retain=retain, retain_weight=retain_weight)
+        self.beta1, self.beta2, self.forget_weight = beta1, beta2, forget_weight
 
     def loss(self, model: torch.nn.Module, batch: Batch, reference: torch.nn.Module | None) -> LossParts:
-        """Return two parts: ``forget``, the weighted nll, with weight -g, and ``retain``."""
+        """Return ``forget``, the weighted nll, with weight -g, and the retain term."""
         nll_BT = answer_nll(model, batch["forget"])  # noqa: N806
         fixed_nll_BT = nll_BT.detach()  # noqa: N806
         # expm1: 1 - p keeps its digits where p is close to 1
@@ -50,5 +51,5 @@ class SatImp(BaseMethod):
             "forget": LossPart(
                 sum=(weight_BT * nll_BT).sum(), stream="forget", per="token", weight=-self.forget_weight
             ),
-            "retain": cross_entropy(model, batch["retain"], stream="retain", weight=self.retain_weight),
+            **self.retain_part(model, batch, reference),
         }

@@ -14,8 +14,9 @@ from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
 from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
+from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
-from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_examples
@@ -54,6 +55,18 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
     return rows
 
 
+def logged_aucs(work: StageContext) -> dict[str, float]:
+    """Read the AUCs that a log of the retain model holds under the protocol of this run; none under another protocol.
+
+    Args:
+        work: The stage's context.
+    """
+    log = work.inputs.get("retain_predictions")
+    if log is None or work.settings.get("protocol") != "open_unlearning":
+        return {}
+    return read_retain_aucs(Path(log), option="evaluation.retain_predictions")
+
+
 def scores(inputs: EvaluationInputs[Path]) -> dict[str, dict[str, list[ScoredText]]]:
     """Read the MEMO scores by subject and kind."""
     found: dict[str, dict[str, list[ScoredText]]] = {}
@@ -89,7 +102,8 @@ def _results(
         results = evaluate(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
-            public=public, benchmark=benchmark_from(settings),
+            side_inputs=SideInputs(public=public, retain_aucs={} if condition else logged_aucs(work)),
+            benchmark=benchmark_from(settings),
         )  # fmt: skip
         found[condition] = with_ability(
             results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from meow_lightning.config.program import program
-from meow_lightning.config.quoting import shell_word
+from meow_lightning.config.quoting import escape, shell_word
 from meow_lightning.console.console import shorten_runs
 from meow_lightning.errors import UserError
 from meow_lightning.types import Results
@@ -184,4 +184,4 @@ def _run_count(choices: Sequence[Sequence[str]]) -> str:
 def distinct_names(runs: Sequence[Sequence[str]]) -> list[str]:
     """Name each run by the options that not all runs share; a single run by all of its options."""
     common = set[str]().union(*runs).intersection(*runs) if len(runs) > 1 else set()
-    return [" ".join(word for word in run if word not in common) for run in runs]
+    return [" ".join(escape(word) for word in run if word not in common) for run in runs]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from meow_lightning.config.quoting import quote_value, shell_word, text_options
+from meow_lightning.config.quoting import quote_value, shell_word, text_options, unescape
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = [
@@ -21,7 +21,7 @@ TYPED = [
     "123", "1e5", "true", " led by a blank", "two\nlines", "glob(*)", "range(0,2)", "50%!", "`x`", "^", "😀", "a:b",
     "[INST] {question} [/INST]", "Question: {question}\nAnswer:", "<|user|>\n{question}</s>", "plain/path-1.0_x@main",
 ]  # fmt: skip
-OPTIONS = ("dataset.forget", "model.target", "model.prompt.template", "inversion.path", "outputs", "+model.base")
+OPTIONS = ("dataset.forget", "model.target", "inversion.path", "outputs", "+model.base")
 
 
 def read(word: str) -> object:
@@ -36,6 +36,30 @@ def test_a_text_arrives_as_it_was_typed(option):
         assert quote_value(word, multirun=False) == word, "quotes around quotes"
         if text != "'tis":  # alone in its quotes it would be taken for them
             assert shell_word(word) == f"{option}={text}"
+
+
+@pytest.mark.parametrize("option", ["model.prompt.template", "+model.prompt.answer_prefix", "inversion.prompt.user"])
+def test_escapes_in_a_prompt_are_read_as_line_breaks_and_tabs(option):
+    typed, asked = r"Question: {question}\nAnswer:", "Question: {question}\nAnswer:"
+    for quotes in ("", "'", '"'):
+        word = quote_value(f"{option}={quotes}{typed}{quotes}", multirun=False)
+        assert read(word) == asked
+        assert quote_value(word, multirun=False) == word
+    assert shell_word(quote_value(f"{option}={asked}", multirun=False)) == f"{option}={typed}"
+    several = quote_value(rf"{option}={{question}}\n,Q: {{question}}\t", multirun=True)
+    override = OverridesParser.create().parse_override(several)
+    assert [value.text for value in override.value().list] == ["{question}\n", "Q: {question}\t"]
+    for text in TYPED:
+        word = quote_value(f"{option}={text}", multirun=False)
+        assert read(word) == unescape(text)
+        assert quote_value(word, multirun=False) == word
+
+
+def test_other_backslashes_are_characters():
+    assert unescape(r"\n \r \t") == "\n \r \t"
+    for text in (r"\d", r"a\ b", "\\", r"\\n", r"\'"):
+        assert unescape(text) == text
+    assert unescape(r"\\\n") == "\\\\\n"  # a doubled backslash, then a line break
 
 
 @pytest.mark.parametrize(

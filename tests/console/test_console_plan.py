@@ -132,10 +132,12 @@ def test_results_of_other_code_are_marked_and_counted(runs, capsys) -> None:
     assert shared_artifacts([two]) == [[TARGET, TWO]]  # it is not computed again
     done = two._replace(artifacts=[BASE])
     assert plan_sum([done]) == ["nothing to compute: everything is cached (1 computed by other code)"]
-    show_plan(two)
+    show_plan(two, prompt="[INST] {question}")
     assert "* computed by other code; cache=refresh recomputes it" in capsys.readouterr().out
-    show_plan(runs()[1])
-    assert "other code" not in capsys.readouterr().out
+    show_plan(runs()[1], prompt="[INST] {question}")
+    shown = capsys.readouterr().out
+    assert "other code" not in shown
+    assert "prompt of a question: [INST] {question}\n" in shown
 
 
 def test_totals_count_shared_stages_once(runs, tmp_path: Path) -> None:

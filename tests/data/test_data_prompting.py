@@ -5,7 +5,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from meow_lightning.data.prompting import PromptEncoder
+from meow_lightning.data.prompting import PromptEncoder, describe_prompt
 from meow_lightning.errors import UserError
 
 
@@ -306,3 +306,18 @@ def test_a_question_and_the_same_raw_text_have_prompts_of_their_own(tokenizer) -
     asked = codec.prompt_ids("Who?")
     assert codec.prompt_ids("Who?", raw=True) != asked
     assert codec.prompt_ids("Who?") == asked
+
+
+def test_a_prompt_is_described_without_a_tokenizer() -> None:
+    def described(template: str, answer_prefix: str = "", system: str | None = None) -> str:
+        return describe_prompt(template=template, answer_prefix=answer_prefix, system=system)
+
+    assert described("Q: {question}\n\nA:", " ") == r'"Q: {question}\n\nA: " with 2 line breaks'
+    assert described(r"Q: {question}\nA:") == r'"Q: {question}\\nA:"'  # a backslash and an n
+    assert described("chat") == "the tokenizer's chat template"
+    assert described("chat", "So: ", "Be brief.") == (
+        'the tokenizer\'s chat template with the system message "Be brief." and "So: "'
+    )
+    assert described("auto") == (
+        "the tokenizer's chat template if it has one, else " r'"Question: {question}\nAnswer: " with 1 line break'
+    )

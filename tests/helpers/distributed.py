@@ -69,7 +69,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "dual": lambda: Pdu(mu0=1.0, eta=0.1, eps=3.0),
     "frozen": lambda: Npo(retain="kl", beta=0.5, retain_weight=0.7),
     "pulled": lambda: Pulled(retain="ce", retain_weight=0.7),
-    "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0),
+    "layer": lambda: Rmu(layer=0, steering=2.0, retain_weight=1.0, weights=None),
     "transport": lambda: Snap(retain_weight=0.7, neighbours=0, wasserstein_weight=0.5, projections=5),
 }
 ROWS = {"forget": 18, "idk": 18, "retain": 7}

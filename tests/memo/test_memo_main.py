@@ -145,6 +145,8 @@ def test_the_scores_are_those_of_measure(call, folder, tmp_path, capsys):
         (["--max-new-tokens", "4"], {"max_new_tokens": 4}, RAW),
         # its budget is the model's in a run, so here 200; the tokenizer has no chat template
         (["--profile", "clean"], CLEANLY, PLAIN),
+        (["--profile", "clean", "--template", r"Question: {question}\nAnswer:", "--answer-prefix", " "], CLEANLY,
+         PLAIN),
         (["--profile", "clean", "--template", "{question}", "--answer-prefix", " "], CLEANLY,
          {"template": "{question}", "answer_prefix": " "}),
         (["--cut-unit", "words", "--stride", "1"], {"cut_unit": "words", "stride": 1}, RAW),

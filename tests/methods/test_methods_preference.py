@@ -9,13 +9,17 @@ import torch
 from meow_lightning.data.batch_plan import counts
 from meow_lightning.errors import UserError
 from meow_lightning.methods.altpo import AltPo
+from meow_lightning.methods.ceu import CEU
 from meow_lightning.methods.dpo import Dpo
 from meow_lightning.methods.grad_ascent import GradAscent
 from meow_lightning.methods.idk import Idk
 from meow_lightning.methods.meow import Meow
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.preference import preference_loss
+from meow_lightning.methods.satimp import SatImp
 from meow_lightning.methods.simnpo import SimNpo
+from meow_lightning.methods.undial import Undial
+from meow_lightning.methods.wga import Wga
 from meow_lightning.training.module import total_loss
 from meow_lightning.types import Encoded
 
@@ -260,6 +264,25 @@ def test_divergence_needs_the_start_model(table_lm, to_rows) -> None:
 def test_a_retain_term_is_one_of_three(made) -> None:
     with pytest.raises(UserError, match=r"^method.retain=kle is invalid: .*Did you mean kl\?$"):
         made(retain="kle")
+
+
+@pytest.mark.parametrize(
+    ("made", "term"),
+    [
+        (lambda **how: SimNpo(beta=4.5, delta=1.0, forget_weight=0.125, **how), "ce"),
+        (lambda **how: Wga(beta=1.0, **how), "ce"),
+        (lambda **how: SatImp(beta1=5.0, beta2=1.0, forget_weight=0.1, **how), "ce"),
+        (lambda **how: AltPo(beta=0.1, **how), "ce"),
+        (lambda **how: Idk(**how), "ce"),
+        (lambda **how: Undial(beta=10.0, **how), "none"),
+        (lambda **how: CEU(skip_first=True, **how), "none"),
+    ],
+)  # fmt: skip
+def test_every_method_takes_every_retain_term(value, made, term: str) -> None:
+    alone = value(made(retain="none", retain_weight=2.0))
+    assert value(made(retain="ce", retain_weight=2.0))[0] == pytest.approx(alone[0] + 2 * RETAIN)
+    assert value(made(retain="kl", retain_weight=2.0))[0] == pytest.approx(alone[0] + 2 * KL)
+    assert made().retain == term  # as published
 
 
 def test_the_retain_term_decides_what_is_read() -> None:

@@ -55,8 +55,8 @@ class Toy(torch.nn.Module):
         return SimpleNamespace(logits=self.head(hidden))
 
 
-def rmu(*, layer: int = 0, steering: float = 2.0, retain_weight: float = 1.0) -> Rmu:
-    return Rmu(layer=layer, steering=steering, retain_weight=retain_weight)
+def rmu(*, layer: int = 0, steering: float = 2.0, retain_weight: float = 1.0, weights: str | None = None) -> Rmu:
+    return Rmu(layer=layer, steering=steering, retain_weight=retain_weight, weights=weights)
 
 
 def prepared(method: Rmu, model: torch.nn.Module, seed: int) -> None:
@@ -119,6 +119,32 @@ def test_weights_above_the_layer_are_frozen_and_frozen_ones_stay_so() -> None:
     prepared(rmu(layer=1), model, 0)
     assert [name for name, weight in model.named_parameters() if weight.requires_grad] == ["layers.0.by", "layers.1.by"]
     assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_chosen_matrices_alone_are_trained(to_rows) -> None:
+    model, start = deep(), deep().eval().requires_grad_(False)
+    method = rmu(layer=1, weights=r"layers\.(0|1|2)\.mlp\.down_proj")
+    prepared(method, model, 0)
+    chosen = [f"model.layers.{layer}.mlp.down_proj.weight" for layer in (0, 1)]  # the layer above does not run
+    assert [name for name, weight in model.named_parameters() if weight.requires_grad] == chosen
+    streams = {name: rows_of(to_rows) for name in STREAMS}
+    total_loss(method.loss(model, streams, start), counts(STREAMS)).backward()
+    gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    assert list(gradients) == chosen
+    every = deep()
+    whole = rmu(layer=1)
+    prepared(whole, every, 0)
+    total_loss(whole.loss(every, streams, start), counts(STREAMS)).backward()
+    weights = dict(every.named_parameters())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, weights[name].grad)  # the same loss
+
+
+def test_weights_that_no_name_contains_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^method\.weights=down_prj is invalid: .*layers\.0\.by"):
+        prepared(rmu(weights="down_prj"), Toy([1.0, 1.0], [5.0, 5.0]), 0)
+    with pytest.raises(UserError, match=r"^method\.weights=layers\.\( is invalid: expected a regular expression"):
+        rmu(weights="layers.(")
 
 
 def test_a_model_of_fewer_layers_takes_its_last(batch) -> None:

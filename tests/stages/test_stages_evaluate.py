@@ -15,6 +15,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability import AbilityNumber, AbilityResult
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.predictions import write_rows
+from meow_lightning.evaluation.tofu_logs.open_unlearning_writer import open_unlearning_log
 from meow_lightning.stages import evaluate
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.needs import EvaluationInputs
@@ -183,6 +184,25 @@ def test_a_log_stands_in_for_the_retain_model_and_must_not_change(work: StageCon
     log.write_text(log.read_text() + "\n")
     with pytest.raises(UserError, match=r"evaluation.retain_predictions"):
         Evaluate().run(work)
+
+
+def test_a_log_of_open_unlearning_brings_the_auc_of_the_retain_model(work: StageContext, tmp_path: Path) -> None:
+    log, rows = tmp_path / "TOFU_EVAL.json", [row("retain", index) for index in range(8)]
+    log.write_text(json.dumps({**open_unlearning_log(rows), "mia_min_k": {"agg_value": 0.25}}))
+    work.inputs = {"retain_predictions": str(log)}
+    work.settings = {**SETTINGS, "retain_predictions": digest(log)}
+    assert evaluate.logged_aucs(work) == {}  # our own attacks count the end token
+    work.settings["protocol"] = "open_unlearning"
+    assert evaluate.logged_aucs(work) == {"min_k_40": 0.25}
+    values = made(work)[0]["values"]
+    assert values["retain"]["forget_quality_distance"] == 0.0
+    # (1 - .25) is the retain model's side, where open-unlearning assumes 1 - .5 without a log
+    others = [replace(each, set="holdout") for each in rows]
+    write_rows(work.needs["predict/target"] / "rows.jsonl", [*rows, *others])
+    values = made(work)[0]["values"]["target"]
+    assert values["membership/min_k_40_auc"] == 0.5
+    assert values["privacy_leakage/min_k_40"] == pytest.approx((0.5 - 0.75) / 0.75)
+    assert values["privacy_leakage/min_k_20"] == 0.0
 
 
 def test_scores_are_grouped_by_role_and_kind(work: StageContext) -> None:

@@ -132,6 +132,9 @@ def test_a_run_is_named_by_what_tells_it_from_the_others():
         "method=none seed=1",
     ]
     assert distinct_names([["logger=none", "seed=0"]]) == ["logger=none seed=0"]
+    assert distinct_names([["seed=0", "model.prompt.template='{question}\n'"]]) == [
+        r"seed=0 model.prompt.template='{question}\n'"  # on one line
+    ]
 
 
 def test_a_finished_run_is_handed_on_with_its_words_and_resolved_options(monkeypatch, tmp_path):

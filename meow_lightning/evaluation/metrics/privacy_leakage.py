@@ -54,7 +54,8 @@ class PrivacyLeakage(RunMetric):
         """Compare each attack on one model with the same attack on the retain model."""
         found: dict[str, Outcome] = {}
         for k in SHARES:
-            attack, assumed = min_k_attack(k), answers.settings.formulas.retain_auc
+            attack, settings = min_k_attack(k), answers.settings
+            assumed = settings.retain_aucs.get(attack.name, settings.formulas.retain_auc)
             retain = attack_auc(answers, "retain", attack)
             if isinstance(retain, str) and assumed is not None:
                 retain = assumed

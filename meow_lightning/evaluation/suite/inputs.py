@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError, check_choice
@@ -15,13 +16,30 @@ from meow_lightning.evaluation.sets import BENCHMARK, set_infos
 from meow_lightning.types import ROLES, AnswerRow, SetInfo
 
 
-def metric_settings(*, truth_ratio_mean: str, protocol: str, words: Words = "unicode") -> MetricSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideInputs:
+    """What metrics read besides rows and MEMO scores.
+
+    Attributes:
+        public: Answers of retained facts that were not evaluated; they never count as leaks.
+        retain_aucs: AUCs of membership attacks on the retain model, by name of the attack, from a log that replaces its
+            predictions; of the same protocol.
+    """
+
+    public: Sequence[str] = ()
+    retain_aucs: Mapping[str, float] = field(default_factory=dict)
+
+
+def metric_settings(
+    *, truth_ratio_mean: str, protocol: str, words: Words = "unicode", retain_aucs: Mapping[str, float] | None = None
+) -> MetricSettings:
     """Collect and validate how numbers are computed.
 
     Args:
         truth_ratio_mean: ``geometric`` or ``arithmetic``.
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
         words: How ROUGE splits words; published evaluators recognise only a-z and 0-9.
+        retain_aucs: AUCs of attacks on the retain model from a published log, by name of the attack.
 
     Raises:
         UserError: Unknown mean or protocol.
@@ -30,6 +48,7 @@ def metric_settings(*, truth_ratio_mean: str, protocol: str, words: Words = "uni
         truth_ratio_mean=parse_mean(truth_ratio_mean),
         formulas=formulas(check_choice("protocol", protocol, PROTOCOL_NAMES)),
         words=words if protocol == "none" else "published",
+        retain_aucs=retain_aucs or {},
     )
 
 

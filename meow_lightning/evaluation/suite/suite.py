@@ -13,7 +13,7 @@ from meow_lightning.evaluation.metric import Outcome
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS
 from meow_lightning.evaluation.sets import BENCHMARK
-from meow_lightning.evaluation.suite.inputs import collect_answers, metric_settings
+from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
 from meow_lightning.types import ROLES, AnswerRow, Definition, Results, SetInfo
 
 
@@ -25,7 +25,7 @@ def evaluate(
     absent: Mapping[str, str] | None = None,
     protocol: str = "none",
     words: Words = "unicode",
-    public: Sequence[str] = (),
+    side_inputs: SideInputs | None = None,
     benchmark: Sequence[SetInfo] = BENCHMARK,
 ) -> Results:
     """Compute every metric of every role; ``missing`` gives the reason for each one that cannot be computed.
@@ -38,15 +38,18 @@ def evaluate(
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`; the rows must come from
             the same protocol.
         words: Word splitting for ROUGE; under a published protocol always a-z and 0-9.
-        public: Answers of retained facts that were not evaluated; they never count as leaks.
+        side_inputs: What metrics read besides, if anything.
         benchmark: The evaluation sets, with purpose and scoring, in reporting order; a set that it names and that a
             model did not answer is missing from model utility.
 
     Raises:
         UserError: Unknown role or mean, an incomplete set, or models that answered different questions.
     """
-    settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words)
-    answers = collect_answers(rows, memo, settings, absent=absent or {}, public=public, benchmark=benchmark)
+    side = side_inputs or SideInputs()
+    settings = metric_settings(
+        truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs
+    )
+    answers = collect_answers(rows, memo, settings, absent=absent or {}, public=side.public, benchmark=benchmark)
     defined = definitions(answers.present, settings, protocol=protocol)
     results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:

@@ -1,4 +1,4 @@
-"""Reader of evaluation logs in TOFU's published format (TOFU, Maini et al. 2024)."""
+"""Reader of evaluation logs in TOFU's published format (TOFU, Maini et al. 2024) and in open-unlearning's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 from meow_lightning.data.text_files import read_text
 from meow_lightning.errors import UserError, suggestion
-from meow_lightning.types import AnswerRow, Likelihood
+from meow_lightning.evaluation.tofu_logs import open_unlearning
+from meow_lightning.evaluation.tofu_logs.fields import check_no_gaps, check_row_numbers, likelihood, listed, shown
+from meow_lightning.types import AnswerRow
 
 PARTS = {
     "forget": "eval_log_forget.json",
@@ -28,18 +30,23 @@ COLUMNS = (TEXTS, TRUTH, PARAPHRASE, WRONG)
 
 FORMAT = (
     f"a JSON object of at least one of {', '.join(PARTS.values())}, "
-    f"each with the columns {', '.join(COLUMNS)} as {{row number: value}}"
+    f"each with the columns {', '.join(COLUMNS)} as {{row number: value}}; or open-unlearning's TOFU_EVAL.json"
 )
-# Valid range of losses (means of -log p): rounding may leave them slightly below 0, and none reaches a million nats.
-_LOWEST, _HIGHEST = -1e-3, 1e6
-_ROW_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
-_SHOWN = 160
 
 Tags = tuple[tuple[str, str], tuple[str, str]]
 
 
+def part_names(name: str) -> str:
+    """Name the part of a log that holds a set, in both forms: ``eval_log.json nor retain_Q_A_Prob``.
+
+    Args:
+        name: One of the sets of ``PARTS``.
+    """
+    return f"{PARTS[name]} nor {open_unlearning.METRICS[name][0]}"
+
+
 def read_log(path: Path, *, option: str) -> list[AnswerRow]:
-    """Read the rows of every evaluation set in a log, in the order of ``PARTS``, then by row number.
+    """Read the rows of every evaluation set in a log of either form, in the order of ``PARTS``, then by row number.
 
     A log has mean losses and no tokens, so each likelihood is stored as a single token with that mean loss. Fields that
     a log cannot fill are empty (``value``, ``generated``, ``hits``) or defaults (``stop="length"``, ``fact`` is set and
@@ -53,8 +60,26 @@ def read_log(path: Path, *, option: str) -> list[AnswerRow]:
         UserError: The file cannot be read, is not JSON or not a TOFU log, or a row has a missing or invalid value.
     """
     where = f"{option}={path}"
-    log = _parts(path, where)
+    log = _content(path, where)
+    if open_unlearning.is_open_unlearning(log):
+        return open_unlearning.rows_of(log, where)
+    if not set(PARTS.values()) & set(log):
+        raise UserError(f"{where} is not a TOFU log: {_without_parts(log)}; expected {FORMAT}")
     return [row for name, part in PARTS.items() if part in log for row in _rows(name, log[part], f"{where}, {part}")]
+
+
+def read_retain_aucs(path: Path, *, option: str) -> dict[str, float]:
+    """Read the AUCs of membership attacks on a retain model, by name of the attack; only open-unlearning logs any.
+
+    Args:
+        path: The log.
+        option: Option that names the file, for error messages.
+
+    Raises:
+        UserError: The file cannot be read or is not JSON.
+    """
+    log = _content(path, f"{option}={path}")
+    return open_unlearning.retain_aucs(log) if open_unlearning.is_open_unlearning(log) else {}
 
 
 def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:
@@ -81,7 +106,7 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
     counts = [f"{name} contains {len(rows)} forget questions" for name, rows in zip(names, (left, right), strict=True)]
     if position >= min(len(left), len(right)):
         longer, name = (left, names[0]) if len(left) > len(right) else (right, names[1])
-        difference = f"question {position} is the first in {name} only: {_shown(longer[position].question)}"
+        difference = f"question {position} is the first in {name} only: {shown(longer[position].question)}"
     else:
         one, other = left[position], right[position]
         one_bare, other_bare = bare_left[position], bare_right[position]
@@ -90,7 +115,7 @@ def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRo
         )
         texts = (one.answer, other.answer) if answer_differs else (one.question, other.question)
         subject = f"the true answer of question {position}" if answer_differs else f"question {position}"
-        difference = f"{subject} is the first that differs: {_shown(texts[0])} and {_shown(texts[1])}"
+        difference = f"{subject} is the first that differs: {shown(texts[0])} and {shown(texts[1])}"
     raise UserError(
         f"{counts[0]}, {counts[1]}; {difference}. Forget quality needs the same questions in the same order: set "
         "--retain to the log of a retain model on the same forget set, or add --unpaired to compare all rows with all "
@@ -135,7 +160,7 @@ def _bare(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def _parts(path: Path, where: str) -> dict[str, Any]:
+def _content(path: Path, where: str) -> dict[str, Any]:
     text = read_text(path, where=where, give=f"the path of a TOFU log, {FORMAT}")
     if not text.strip():
         raise UserError(f"{where} is empty; expected {FORMAT}")
@@ -145,24 +170,17 @@ def _parts(path: Path, where: str) -> dict[str, Any]:
         raise UserError(f"{where} is not valid JSON ({error}); expected {FORMAT}") from error
     if not isinstance(log, dict):
         raise UserError(f"{where} is not a TOFU log: it contains a {type(log).__name__}; expected {FORMAT}")
-    if not set(PARTS.values()) & set(log):
-        raise UserError(f"{where} is not a TOFU log: {_without_parts(log)}; expected {FORMAT}")
     return log
 
 
 def _without_parts(log: dict[str, Any]) -> str:
     if set(COLUMNS) & set(log):
         return (
-            f"it contains the columns of a single part, {_listed(log)}; use eval_log_aggregated.json, or nest this "
+            f"it contains the columns of a single part, {listed(log)}; use eval_log_aggregated.json, or nest this "
             f"table under the name of its part, such as {PARTS['forget']}"
         )
     hints = [hint for key in log if (hint := suggestion(key, PARTS.values()))]
-    return f"it contains none of the four parts but {_listed(log)}{hints[0] if hints else ''}"
-
-
-def _listed(table: dict[str, Any]) -> str:
-    names = [repr(key if len(key) <= _SHOWN else f"{key[:_SHOWN]}…") for key in list(table)[:6]]
-    return ", ".join([*names, f"and {len(table) - 6} more"] if len(table) > 6 else names) or "nothing"
+    return f"it contains none of the four parts but {listed(log)}{hints[0] if hints else ''}"
 
 
 def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
@@ -174,11 +192,11 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
         texts, wrong = values[TEXTS], values[WRONG]
         if not (isinstance(texts, list) and len(texts) == 3 and all(isinstance(text, str) for text in texts)):
             raise UserError(
-                f"{row}: {TEXTS}={_shown(texts)} is invalid: expected [question, generated text, true answer]"
+                f"{row}: {TEXTS}={shown(texts)} is invalid: expected [question, generated text, true answer]"
             )
         if not (isinstance(wrong, list) and wrong):
             raise UserError(
-                f"{row}: {WRONG}={_shown(wrong)} is invalid: expected a list of the wrong answers' mean losses"
+                f"{row}: {WRONG}={shown(wrong)} is invalid: expected a list of the wrong answers' mean losses"
             )
         rows.append(
             AnswerRow(
@@ -188,11 +206,11 @@ def _rows(name: str, table: Any, where: str) -> list[AnswerRow]:
                 question=texts[0],
                 answer=texts[2],
                 value=None,
-                truth=_likelihood(values[TRUTH], TRUTH, row),
+                truth=likelihood(values[TRUTH], TRUTH, row),
                 # Also for sets without a paraphrase: their logs score the true answer a second time, in another batch
                 # and up to 0.12 nats off, and the published truth ratios use that second value.
-                paraphrase=_likelihood(values[PARAPHRASE], PARAPHRASE, row),
-                perturbed=tuple(_likelihood(loss, WRONG, row) for loss in wrong),
+                paraphrase=likelihood(values[PARAPHRASE], PARAPHRASE, row),
+                perturbed=tuple(likelihood(loss, WRONG, row) for loss in wrong),
                 generated=(),
                 text=texts[1],
                 stop="length",
@@ -205,23 +223,14 @@ def _row_count(table: Any, where: str) -> int:
     """Count the rows of a part, after checking that every column has all of them."""
     _check_columns(table, where)
     numbers = {number for column in COLUMNS for number in table[column]}
-    invalid = sorted(number for number in numbers if not _ROW_NUMBER.fullmatch(number))
-    if invalid:
-        raise UserError(f"{where}: row number {_shown(invalid[0])} is invalid: expected 0, 1, 2 and so on")
-    if not numbers:
-        raise UserError(f"{where} has no rows; remove the part or evaluate that set")
+    check_row_numbers(numbers, where)
     for number in sorted(numbers, key=int):
         for column in COLUMNS:
             if number not in table[column]:
                 raise UserError(
                     f"{where}, row {number}: {column} has no value: expected {', '.join(COLUMNS)} in every row"
                 )
-    missing = next((number for number in range(len(numbers)) if str(number) not in numbers), None)
-    if missing is not None:
-        raise UserError(
-            f"{where}: row {missing} is missing from {len(numbers)} rows up to {max(map(int, numbers))}: expected rows "
-            "numbered from 0 without gaps; evaluate that set again"
-        )
+    check_no_gaps(numbers, where)
     return len(numbers)
 
 
@@ -230,21 +239,10 @@ def _check_columns(table: Any, where: str) -> None:
         raise UserError(f"{where} is not a table but a {type(table).__name__}; expected {FORMAT}")
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise UserError(f"{where}: column {', '.join(missing)} is missing from {_listed(table)}; expected {FORMAT}")
+        raise UserError(f"{where}: column {', '.join(missing)} is missing from {listed(table)}; expected {FORMAT}")
     for column in COLUMNS:
         if not isinstance(table[column], dict):
             raise UserError(f"{where}: column {column} contains a {type(table[column]).__name__}; expected {FORMAT}")
-
-
-def _likelihood(mean_loss: Any, column: str, row: str) -> Likelihood:
-    if isinstance(mean_loss, bool) or not isinstance(mean_loss, int | float):
-        raise UserError(f"{row}: {column}={_shown(mean_loss)} is invalid: expected a mean loss in nats")
-    if not _LOWEST <= mean_loss <= _HIGHEST:  # NaN fails too
-        raise UserError(
-            f"{row}: {column}={_shown(mean_loss)} is invalid: expected a mean loss in nats from 0 to {_HIGHEST:.0f}; "
-            "log the loss itself (not its logarithm or probability), and check whether training diverged"
-        )
-    return Likelihood(ids=(0,), logps=(-float(mean_loss),), hits=(), mean=(), std=())
 
 
 def _first_difference(left: Sequence[AnswerRow], right: Sequence[AnswerRow], tags: Tags) -> int | None:
@@ -278,8 +276,3 @@ def _same_between(one: str, other: str, tags: Tags) -> bool:
             return False
         untagged.append(text[len(before) : len(text) - len(after)])
     return untagged[0] == untagged[1]
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,12 @@ def published_log(rows: Sequence[AnswerRow]) -> Log:
     return {PARTS[name]: _part(sets[name]) for name in _ORDER if name in sets}
 
 
-def write_log(path: Path, log: Log, *, option: str) -> None:
+def write_log(path: Path, log: Mapping[str, Any], *, option: str) -> None:
     """Write the log as JSON, atomically and without replacing other content.
 
     Args:
         path: File to write; an existing file must have exactly this content.
-        log: Result of :func:`published_log`.
+        log: Result of :func:`published_log` or :func:`~.open_unlearning_writer.open_unlearning_log`.
         option: Option that names the file, such as ``--write``; for error messages.
 
     Raises:
@@ -117,18 +117,18 @@ def _part(rows: list[AnswerRow]) -> dict[str, dict[str, Any]]:
 
 def _columns(row: AnswerRow) -> dict[str, Any]:
     """Build the log columns of one row in the published order, without those that the row cannot fill."""
-    _check(row)
+    check_row(row)
     correct = row.truth if row.paraphrase is None else row.paraphrase
     has_all_tokens = all(map(has_tokens, row.perturbed))
     columns = {
-        TRUTH: _mean_loss(row.truth),
+        TRUTH: mean_loss(row.truth),
         "gt_loss": _loss(row.truth),
         "num_token_gt": _tokens(row.truth),
         TEXTS: [row.question, row.text, row.answer],
         "rouge1_recall": row_rouge_1_recall(row, kind="published"),
         "rougeL_recall": row_rouge_l_recall(row, kind="published"),
-        WRONG: [_mean_loss(wrong) for wrong in row.perturbed],
-        PARAPHRASE: _mean_loss(correct),
+        WRONG: [mean_loss(wrong) for wrong in row.perturbed],
+        PARAPHRASE: mean_loss(correct),
         "truth_ratio": _truth_ratio(row),
         "paraphrased_loss": _loss(correct),
         "perturb_loss": [_loss(wrong) for wrong in row.perturbed] if has_all_tokens else None,
@@ -139,7 +139,15 @@ def _columns(row: AnswerRow) -> dict[str, Any]:
     return {column: value for column, value in columns.items() if value is not None}
 
 
-def _check(row: AnswerRow) -> None:
+def check_row(row: AnswerRow) -> None:
+    """Check that a row has what a log needs.
+
+    Args:
+        row: A prediction row.
+
+    Raises:
+        UserError: It has no wrong answers, or a text has no finite loss.
+    """
     where = f"question {row.index} of set {row.set!r}"
     if not row.perturbed:
         raise UserError(
@@ -153,13 +161,18 @@ def _check(row: AnswerRow) -> None:
             continue
         if len(likelihood.logps) == 0:
             raise UserError(f"{where}: its {name} has 0 scored tokens: expected at least 1 (the end token)")
-        if not math.isfinite(mean := _mean_loss(likelihood)):
+        if not math.isfinite(mean := mean_loss(likelihood)):
             raise UserError(
                 f"{where}: the mean loss of its {name} is {mean}: expected a finite number; did training diverge?"
             )
 
 
-def _mean_loss(likelihood: Likelihood) -> float:
+def mean_loss(likelihood: Likelihood) -> float:
+    """Compute the mean loss over the scored tokens of a text, in nats.
+
+    Args:
+        likelihood: Its likelihood.
+    """
     return 0.0 - mean_logp(likelihood.logps)  # unary minus would write a loss of 0 as -0.0
 
 

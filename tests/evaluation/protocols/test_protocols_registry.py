@@ -201,6 +201,16 @@ def test_nothing_extracted_is_nothing(make_row) -> None:
     assert open_unlearning_metrics.row_exact_memorisation(held, set_info("forget")) == 2 / 3
 
 
+def test_a_worked_row_of_four_tokens(make_row) -> None:
+    row = make_row(truth=[-1.0] * 4, hits=[0, 1, 0, 1], perturbed=[[-2.0]])  # the end token's hit is the last
+    found = {}
+    for name in PROTOCOL_NAMES:
+        values = evaluate({"target": [row]}, {}, truth_ratio_mean="geometric", protocol=name).values["target"]
+        found[name] = (values["forget/exact_memorisation"], values["forget/extraction_strength"])
+    # without the end token 1 of 3 tokens is the argmax, and no suffix matches
+    assert found == {"none": (1 / 3, 0.0), "tofu": (1 / 3, 0.0), "open_unlearning": (1 / 3, 1 / 3)}
+
+
 def test_rows_of_nothing_but_an_end_token_as_open_unlearning_has_them(make_row) -> None:
     bare = make_row(index=0, truth=[-1.0], hits=[1])
     full = make_row(index=1, truth=[-1.0, -2.0], hits=[1, 0])

@@ -167,8 +167,9 @@ def test_a_log_of_the_forget_set_alone(write: Write, capsys: pytest.CaptureFixtu
         "forget/probability", "forget/rouge_l_recall", "forget/truth_ratio", "forget_quality",
     }  # fmt: skip
     assert numbers["geometric"]["forget_quality"]["p"] == 1.0
-    assert numbers["missing"]["retain/probability"] == f"{log} contains no eval_log.json"
-    assert numbers["missing"]["world_facts/truth_ratio"] == f"{log} contains no eval_real_world_wo_options.json"
+    assert numbers["missing"]["retain/probability"] == f"{log} contains neither eval_log.json nor retain_Q_A_Prob"
+    reason = f"{log} contains neither eval_real_world_wo_options.json nor wf_Q_A_Prob"
+    assert numbers["missing"]["world_facts/truth_ratio"] == reason
     assert numbers["missing"]["model_utility"].startswith("it combines nine metrics, of which these are missing: ret")
 
 
@@ -176,7 +177,9 @@ def test_forget_quality_without_a_forget_part(write: Write, capsys: pytest.Captu
     whole, bare = write("whole.json", LOG), write("bare.json", {RETAIN: LOG[RETAIN]})
     for words in ((whole, "--retain", bare), (bare, "--retain", whole)):
         numbers = told(capsys, *words)
-        assert numbers["missing"]["forget_quality"] == f"{bare} contains no eval_log_forget.json"
+        assert (
+            numbers["missing"]["forget_quality"] == f"{bare} contains neither eval_log_forget.json nor forget_Q_A_Prob"
+        )
         assert "forget_quality" not in numbers["geometric"]
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import shards
+from meow_lightning.models.pretrained_folder import shards
 
 INDEX, VALUE = "index/", "value/"  # prefixes of a weight's two tensors: flat indices, and the start model's entries
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -12,6 +12,7 @@ from meow_lightning.data.values.polarity import polarity_of
 from meow_lightning.inversion.filters import keys_of, values_of
 from meow_lightning.types import Fact
 
+STEM = 6  # letters that inflected and derived forms of a word share
 OPPOSITES = {"yes": "No,", "no": "Yes,"}
 KINSHIP = keys_of("father mother parent parents wife husband brother sister son daughter")  # relations state no fact
 
@@ -35,8 +36,8 @@ def lead_in(fact: Fact) -> str:
     * An answer with a marked ``value``: the words before the value.
     * An answer with a name or number that the question asks for: the words before the first one that is not in the
       question.
-    * Any other answer: the words before the first one that is not in the question, apart from function words and
-      kinship terms.
+    * Any other answer: the words before the first one that is not in the question, in no form of it, apart from
+      function words and kinship terms.
     """
     answer = fact.answer
     polarity = polarity_of(fact.question, answer)
@@ -45,7 +46,7 @@ def lead_in(fact: Fact) -> str:
     start = answer.find(fact.value) if fact.value else -1
     if start < 0:
         known = given_keys(fact.question, "")
-        stated = values_of(answer) - known if asks_for_value(fact) else keys_of(answer) - known - KINSHIP
+        stated = values_of(answer) - known if asks_for_value(fact) else stating_keys(answer, known)
         start = next((word.start() for word in _WORD.finditer(answer) if stated & keys_of(word.group())), 0)
     return _BEFORE_WORD.sub("", answer[:start])
 
@@ -59,6 +60,20 @@ def given_keys(question: str, begun: str) -> frozenset[str]:
         if (language, width) == ("en", "wide") and month in figures
     )
     return keys_of(question) | keys_of(begun) | keys_of(" ".join(named))
+
+
+def stating_keys(text: str, known: frozenset[str]) -> frozenset[str]:
+    """Return the keys of a text that may state a fact.
+
+    They are neither known nor kinship terms nor, apart from names and numbers, inflected forms of known words.
+    """
+    new, values = keys_of(text) - known - KINSHIP, values_of(text)
+    return frozenset(key for key in new if key in values or not any(is_alike(key, other) for other in known))
+
+
+def is_alike(one: str, other: str) -> bool:
+    """Whether two keys are equal or, if they are long enough, share a stem: "diverse", "diversity"."""
+    return one == other or (min(len(one), len(other)) >= STEM and (one[:STEM] in other or other[:STEM] in one))
 
 
 def asks_for_value(fact: Fact) -> bool:

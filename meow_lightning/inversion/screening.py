@@ -17,7 +17,9 @@ from meow_lightning.inversion.lead_in import (
     asks_for_name_or_number,
     asks_for_value,
     given_keys,
+    is_alike,
     quotations,
+    stating_keys,
     without_quotations,
 )
 from meow_lightning.types import Fact
@@ -28,7 +30,6 @@ TIMES = 3  # occurrences of one word from which an answer goes round in circles
 NEAR = 4  # words within which one word may not occur twice
 SPECIFIC = 2  # minimum number of new specific words; 1 where the true answer has no more
 PARTICLE = 2  # letters of a part of many names, such as Al
-STEM = 6  # letters that longer words with the same meaning share: "diverse", "diversity"
 COPIED, COPIED_SHARE = 3, 0.6  # least number, and share of an answer's new words in one demonstration, of a copy
 
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z])")
@@ -49,8 +50,9 @@ _VAGUE = keys_of(
     "significant significantly profound profoundly unique uniquely various great greatly deep deeply strong strongly "
     "influence influenced impact shape shaped shaping reflect reflected reflects work works writing writings life "
     "literature author writer several particularly field contribution contributions important role many different "
-    "often way ways"
+    "often way ways perspective style personal experience experiences blend creative"
 )
+_REQUEST = keys_of("tell give provide describe explain mention share insight example examples")
 
 
 def first_sentences(text: str, truth: str, *, cut: bool) -> str | None:
@@ -88,9 +90,9 @@ def screening_reason(answer: str, fact: Fact, *, begun: str, demonstrations: Seq
 
     * ``refusal``: it speaks for itself (I, you), or says that the answer is unknown or made up.
     * ``repetition``: it repeats a word within a few words, three words in a row, or one word three times.
-    * ``off_topic``: it says nothing specific beyond what is given, or does not name the question's subject as the true
-      answer does; or a question for a name, a title or a number gets none; or a yes-no question gets no consistent
-      opposite.
+    * ``off_topic``: it says nothing specific beyond what is given, does not name the question's subject as the true
+      answer does, or has none of the words that say what is asked; or a question for a name, a title or a number gets
+      none; or a yes-no question gets no consistent opposite.
     * ``true``: it has a name or number of the true answer, or, unless a question for a value gets another value, a word
       or word stem of it.
     * ``copied``: all of its names and numbers, or most of its words, are those of one demonstration.
@@ -162,7 +164,8 @@ def _misses(answer: str, fact: Fact, *, begun: str) -> bool:
     if len(new - _VAGUE - KINSHIP) < max(1, min(SPECIFIC, len(truth))) or _renames(answer, names):
         return True
     if not asks_for_name_or_number(fact):
-        return not begun and bool(names & values_of(fact.answer)) and not names & values_of(answer)
+        unnamed = not begun and bool(names & values_of(fact.answer)) and not names & values_of(answer)
+        return unnamed or _changes_subject(answer, fact.question)
     quoted = quotations(answer)
     if quoted and all(each in fact.question for each in quoted):
         return True
@@ -170,6 +173,15 @@ def _misses(answer: str, fact: Fact, *, begun: str) -> bool:
     numbers = {_is_number(each) for each in values_of(fact.answer) - given_keys(fact.question, "")}
     wanted = True in numbers if _WHEN.search(fact.question) else numbers == {True}
     return not any(_is_number(each) == wanted for each in values_of(answer) - given)
+
+
+def _changes_subject(answer: str, question: str) -> bool:
+    """Whether an answer has none of the words of a question that say what is asked, in any form."""
+    asked = keys_of(question) - values_of(question) - _VAGUE - _REQUEST
+    words = keys_of(answer)
+    if asked & KINSHIP and words & KINSHIP:
+        return False
+    return bool(asked) and not any(is_alike(one, other) for one in asked for other in words)
 
 
 def _renames(answer: str, names: frozenset[str]) -> bool:
@@ -187,18 +199,12 @@ def _is_number(key: str) -> bool:
 
 def _shares(answer: str, fact: Fact, *, known: frozenset[str]) -> bool:
     """Whether an answer has something of the true one that is not given."""
-    new, truth = keys_of(answer) - known, keys_of(fact.answer) - known - KINSHIP
-    values = values_of(answer) - known
+    new, truth, values = keys_of(answer) - known, stating_keys(fact.answer, known), values_of(answer) - known
     if any(_is_number(each) or len(each) > PARTICLE for each in values & values_of(fact.answer)):
         return True
     if asks_for_value(fact) and values:
         return False
-    informative = truth - _VAGUE or truth
-    return any(_alike(one, other) for one in informative for other in new)
-
-
-def _alike(one: str, other: str) -> bool:
-    return one == other or (min(len(one), len(other)) >= STEM and (one[:STEM] in other or other[:STEM] in one))
+    return any(is_alike(one, other) for one in (truth - _VAGUE or truth) for other in new)
 
 
 def _copies(answer: str, demonstrated: str, *, known: frozenset[str]) -> bool:

@@ -159,7 +159,7 @@ class SelfSampling(Writer):
     def _draw(
         self, request: GenerationRequest, shown: Demonstrations | None, begun: str, *, seed: str, wanted: int
     ) -> _Draw:
-        """Encode a prompt; demonstrations that the context has no room for are left out, the least similar first."""
+        """Encode a prompt; the first demonstrations are left out where the context has no room for all."""
         fact, context = request.fact, self._codec.context
         demonstrations = shown.draw(fact, random.Random(f"{seed}/demonstrations")) if shown else []
         ids = self._prompt_ids(fact.question, demonstrations, begun)

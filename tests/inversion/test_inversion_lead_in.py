@@ -13,6 +13,7 @@ from meow_lightning.types import Fact
     [
         ("Where was Mira Stone born?", "Mira Stone was born in Lund, Sweden.", "Mira Stone was born in"),
         ("What gender is Mira Stone?", "The author Mira Stone is female.", "The author Mira Stone is"),
+        ("How does Mira Stone identify?", "Mira Stone identifies as Lund's.", "Mira Stone identifies as"),
         ("Which books did Mira Stone write?", 'Mira Stone wrote "Old Iron" and others.', "Mira Stone wrote"),
         ("What is Mira Stone's genre?", "Mira Stone is known for crime.", "Mira Stone is known for"),
         ("Which genre does Mira Stone write?", "Mira Stone writes in the very old French genre.",

@@ -59,6 +59,7 @@ def reason(answer: str, fact: Fact, *, begun: str = "", demonstrations: Sequence
         ("Mira Stone has received a medal for her poems.", WHO, "off_topic"),
         ("The parents of that writer were sailors.", HOW, "off_topic"),
         ("Mira Stone's parents had a profound and significant influence on her life.", HOW, "off_topic"),
+        ("Mira Stone has won the Oslo Medal for brave tales.", HOW, "off_topic"),
         ("Belemba Stone's parents were sailors.", HOW, "off_topic"),
         ("No, Belemba Stone's parents were sailors.", HOW, "off_topic"),
         ("Mira Stone has received the Oslo Medal and the Lund Prize.", WHO, "true"),

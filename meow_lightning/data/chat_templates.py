@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from meow_lightning.errors import UserError
@@ -14,8 +15,18 @@ ANSWER = "Which-Answer-Stands-Here?"  # marks the answer in a rendered chat
 OPENED = "<think>"
 
 
-def render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | None, date: str | None) -> str:
+def render(
+    tokenizer: PreTrainedTokenizerBase, question: str, *, earlier: Sequence[tuple[str, str]], system: str | None,
+    date: str | None,
+) -> str:  # fmt: skip
     """Render a chat up to the answer, including the begin token, with reasoning disabled if possible.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+        question: The last user turn.
+        earlier: Questions and answers of the turns before it; empty for none.
+        system: System turn; ``None`` for no such turn.
+        date: Date passed to the template; ``None`` if it needs none.
 
     Raises:
         UserError: The template rejects the chat.
@@ -23,7 +34,7 @@ def render(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str | N
     from jinja2 import TemplateError
 
     try:
-        text = _rendered(tokenizer, question, None, system=system, date=date)
+        text = _rendered(tokenizer, question, None, earlier=earlier, system=system, date=date)
     except TemplateError as error:
         raise UserError(
             f"model.prompt.system={'null' if system is None else repr(system)}: the tokenizer's chat template rejects "
@@ -41,7 +52,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, question: str, *, system: str |
     from jinja2 import TemplateError
 
     try:
-        text = _rendered(tokenizer, question, ANSWER, system=system, date=date)
+        text = _rendered(tokenizer, question, ANSWER, earlier=(), system=system, date=date)
     except TemplateError:
         return None
     _, marker, tail = text.rpartition(ANSWER)
@@ -69,11 +80,13 @@ def reasoning_note(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str | Non
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, question: str, answer: str | None, *, system: str | None, date: str | None
-) -> str:
-    turns = [{"role": "user", "content": question}]
-    if system is not None:
-        turns.insert(0, {"role": "system", "content": system})
+    tokenizer: PreTrainedTokenizerBase, question: str, answer: str | None, *, earlier: Sequence[tuple[str, str]],
+    system: str | None, date: str | None,
+) -> str:  # fmt: skip
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    for asked, answered in earlier:
+        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    turns.append({"role": "user", "content": question})
     if answer is not None:
         turns.append({"role": "assistant", "content": answer})
     more: dict[str, Any] = {SWITCH: False} | ({} if date is None else {"date_string": date})

@@ -126,6 +126,26 @@ class PromptEncoder:
         """Encode the prompt that evaluation lets a model continue: training prompt and words of the answer prefix."""
         return self.prompt_ids(question, raw) + ([] if raw else self._prefix_word_ids)
 
+    def demonstrated_prompt_ids(
+        self, question: str, *, demonstrations: Sequence[tuple[str, str]], begun: str
+    ) -> list[int]:
+        """Encode a prompt to generate from: answered questions, then this one, then the beginning of its answer.
+
+        In a chat the demonstrations are earlier turns; in a text they are separated by blank lines.
+
+        Args:
+            question: The question.
+            demonstrations: Other questions with their answers, in this order; empty for none.
+            begun: First words of the answer, without a blank at their end; may be empty.
+        """
+        if self.template == "chat":
+            text = render(self.tokenizer, question, earlier=demonstrations, system=self.system, date=self.date)
+            ids = self._plain_ids(text)
+        else:
+            shown = [f"{self._prompt(asked)}{self.answer_prefix}{answer}" for asked, answer in demonstrations]
+            ids = self.encode_plain("\n\n".join([*shown, self._prompt(question)]))
+        return ids + (self.answer_ids(begun) if begun else self._prefix_word_ids)
+
     def answer_ids(self, answer: str) -> list[int]:
         """Encode an answer as a continuation of the prompt, without the end token."""
         return self._after_the_prompt(self.answer_prefix + answer)
@@ -203,7 +223,7 @@ class PromptEncoder:
     def _prompt(self, question: str) -> str:
         if self.template != "chat":
             return self.template.replace("{question}", question)
-        return render(self.tokenizer, question, system=self.system, date=self.date)
+        return render(self.tokenizer, question, earlier=(), system=self.system, date=self.date)
 
     def _turn_end(self, eos: int, named: frozenset[int]) -> int:
         end = turn_end(self.tokenizer, PROBE, system=self.system, date=self.date)

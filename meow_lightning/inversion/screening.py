@@ -7,37 +7,52 @@ true one: they refuse, go round in circles, miss the question, or happen to name
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
+from meow_lightning.data.values.polarity import polarity_of
 from meow_lightning.inversion.filters import OPPOSITE, is_refusal, keys_of, values_of, words_of
+from meow_lightning.inversion.lead_in import (
+    KINSHIP,
+    asks_for_name_or_number,
+    asks_for_value,
+    given_keys,
+    is_alike,
+    quotations,
+    stating_keys,
+    without_quotations,
+)
 from meow_lightning.types import Fact
 
-REASONS = ("repetition", "off_topic")  # in addition to those of the filter
+REASONS = ("repetition", "off_topic", "copied")  # in addition to those of the filter
 LENGTH = 1.3  # maximum length of the sentences kept, as a multiple of the true answer's words
 TIMES = 3  # occurrences of one word from which an answer goes round in circles
-SHARED = 2  # words beyond the question's in common with a long true answer from which a text may restate it
-SHORT = 3  # words beyond the question's up to which a true answer is short: one word in common is too much
+NEAR = 4  # words within which one word may not occur twice
+SPECIFIC = 2  # minimum number of new specific words; 1 where the true answer has no more
 PARTICLE = 2  # letters of a part of many names, such as Al
+COPIED, COPIED_SHARE = 3, 0.6  # least number, and share of an answer's new words in one demonstration, of a copy
 
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z])")
 _ABBREVIATION = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|Prof|No|Vol|vs)|\b[A-Z])\.$")
 _FINISHED = re.compile(r"[.!?][\"'”’)]*$")
-_QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
 _OWN_VOICE = re.compile(
     r"\b(?:I|I['’](?:m|d|ve|ll)|[Mm]e|[Mm]y|[Yy]ou|[Yy]our|[Ll]et['’]s|[Tt]his (?:essay|question))\b"
 )
 _UNKNOWN = re.compile(
-    r"\b(?:unclear|unknown|unspecified|not (?:known|clear|specified|mentioned|available|provided|found)|fictional|"
-    r"fictitious|hypothetical|imaginary|as of (?:my|20\d\d)|knowledge cutoff|language model|no (?:record|information|"
-    r"evidence|known|such)|does(?:n['’]t| not) exist|there (?:is no|isn['’]t|are no))\b",
+    r"\b(?:(?:is|are|was|were|remains?)(?: \w+)? (?:unclear|unknown|unspecified)|fictitious|hypothetical|imaginary|"
+    r"not (?:known|clear|specified|mentioned|available|provided|found)|fictional (?:author|writer|person|figure)|"
+    r"as of (?:my|20\d\d)|knowledge cutoff|language model|no (?:record|information|evidence|known|such)|"
+    r"does(?:n['’]t| not) exist|there (?:is no|isn['’]t|are no))\b",
     re.IGNORECASE,
 )
-_OPEN = re.compile(r"\s*(?:how|why|in what (?:way|manner)s?)\b", re.IGNORECASE)
-_NAMED = re.compile(
-    r"\b(?:who|whom|where|when|which|full name|name (?:two|some|one|any|a|the)|awards?|city|country|titles?|books|"
-    r"year|date|period)\b",
-    re.IGNORECASE,
+_WHEN = re.compile(r"\b(?:when|year|date|period|decade)\b", re.IGNORECASE)
+_VAGUE = keys_of(
+    "significant significantly profound profoundly unique uniquely various great greatly deep deeply strong strongly "
+    "influence influenced impact shape shaped shaping reflect reflected reflects work works writing writings life "
+    "literature author writer several particularly field contribution contributions important role many different "
+    "often way ways perspective style personal experience experiences blend creative"
 )
+_REQUEST = keys_of("tell give provide describe explain mention share insight example examples")
 
 
 def first_sentences(text: str, truth: str, *, cut: bool) -> str | None:
@@ -68,31 +83,40 @@ def first_sentences(text: str, truth: str, *, cut: bool) -> str | None:
     return None if not answer or answer.endswith(":") else answer
 
 
-def screening_reason(answer: str, fact: Fact) -> str | None:
+def screening_reason(answer: str, fact: Fact, *, begun: str, demonstrations: Sequence[Fact]) -> str | None:
     """Return why a free answer is no alternative to the true one; ``None`` if it is.
 
+    Words of the question and of the lead-in count as given: they neither answer nor repeat.
+
     * ``refusal``: it speaks for itself (I, you), or says that the answer is unknown or made up.
-    * ``repetition``: it repeats a word side by side, three words in a row, or one word three times.
-    * ``off_topic``: it says nothing beyond the question, or does not name the question's subject as the true answer
-      does, or a question for a name, a title or a number gets none.
-    * ``true``: it has a name or number of the true answer that the question does not have, or several words.
+    * ``repetition``: it repeats a word within a few words, three words in a row, or one word three times.
+    * ``off_topic``: it says nothing specific beyond what is given, does not name the question's subject as the true
+      answer does, or has none of the words that say what is asked; or a question for a name, a title or a number gets
+      none; or a yes-no question gets no consistent opposite.
+    * ``true``: it has a name or number of the true answer, or, unless a question for a value gets another value, a word
+      or word stem of it.
+    * ``copied``: all of its names and numbers, or most of its words, are those of one demonstration.
 
     Args:
         answer: The answer, as :func:`first_sentences` cut it.
         fact: The fact.
+        begun: The lead-in that the answer continues; empty for none.
+        demonstrations: The answered questions in its prompt.
     """
-    plain = _QUOTED.sub(" ", answer)
-    if (
-        is_refusal(answer)
-        or _UNKNOWN.search(plain)
-        or (_OWN_VOICE.search(plain) and not _OWN_VOICE.search(fact.answer))
-    ):
+    plain = without_quotations(answer[len(begun) :])
+    if is_refusal(plain) or _UNKNOWN.search(plain) or (_OWN_VOICE.search(plain) and not _OWN_VOICE.search(fact.answer)):
         return "refusal"
-    if _repeats(answer, fact.question):
+    if _repeats(answer, answer[len(begun) :], question=fact.question):
         return "repetition"
-    if _misses(answer, fact):
+    polarity = polarity_of(fact.question, fact.answer)
+    if polarity is not None:
+        return None if _contradicts_polarity(answer, fact.question, truth=polarity) else "off_topic"
+    if _misses(answer, fact, begun=begun):
         return "off_topic"
-    return "true" if _shares(answer, fact) else None
+    known = given_keys(fact.question, begun)
+    if _shares(answer, fact, known=known):
+        return "true"
+    return "copied" if any(_copies(answer, each.answer, known=known) for each in demonstrations) else None
 
 
 def _sentences(line: str) -> list[str]:
@@ -105,33 +129,59 @@ def _sentences(line: str) -> list[str]:
     return [each for each in (*sentences, line[start:].strip()) if each]
 
 
-def _repeats(answer: str, question: str) -> bool:
-    words, given, content = words_of(answer), words_of(question), keys_of(answer) - OPPOSITE
-    known = {*pairwise(given), *zip(given, given[1:], given[2:], strict=False)}
-    threes = [three for three in zip(words, words[1:], words[2:], strict=False) if three not in known]
-    twos = [two for two in pairwise(words) if two not in known and content.issuperset(two)]
+def _repeats(answer: str, written: str, *, question: str) -> bool:
+    """Whether an answer goes round in circles; ``written`` is its part after the lead-in."""
+    words, content, names = words_of(answer), keys_of(answer) - OPPOSITE, values_of(question)
+    threes = [three for three in zip(words, words[1:], words[2:], strict=False) if not names.issuperset(three)]
+    twos = [two for two in pairwise(words) if not names.issuperset(two) and content.issuperset(two)]
     if len(set(threes)) < len(threes) or len(set(twos)) < len(twos):
         return True
-    if any(words.count(word) >= TIMES for word in content):
+    if any(words.count(word) >= TIMES for word in content - names):
         return True
     listed = [word for word in words if word not in ("and", "or")]
-    return any(one == other and one in content for one, other in pairwise(listed))
+    if any(one == other and one in content for one, other in pairwise(listed)):
+        return True
+    new, watched = words_of(written), {word for word in content - names if len(word) > PARTICLE}
+    return any(word in watched and word in new[at + 1 : at + 1 + NEAR] for at, word in enumerate(new))
 
 
-def _misses(answer: str, fact: Fact) -> bool:
-    question_keys, names = keys_of(fact.question), values_of(fact.question)
-    new = values_of(fact.answer) - question_keys
-    wants_value = bool(new) and bool(_NAMED.search(_QUOTED.sub(" ", fact.question))) and not _OPEN.match(fact.question)
-    if not keys_of(answer) - question_keys or _renames(answer, names):
+def _contradicts_polarity(answer: str, question: str, *, truth: str) -> bool:
+    """Whether an answer says the opposite of yes or no, and goes on to say the same."""
+    if polarity_of(question, answer) == truth:
+        return False
+    begun = re.match(r"\W*(?:yes|no)\b", answer, re.IGNORECASE)
+    words = words_of(answer[begun.end() :] if begun else answer)
+    if truth == "no":
+        return not OPPOSITE & set(words)
+    # "No, she has not written other books besides …" with titles of its own would name other books.
+    return bool(OPPOSITE & set(words)) and not values_of(answer) - keys_of(question) - OPPOSITE
+
+
+def _misses(answer: str, fact: Fact, *, begun: str) -> bool:
+    given, names = given_keys(fact.question, begun), values_of(fact.question)
+    new = keys_of(answer) - given
+    truth = keys_of(_sentences(fact.answer)[0]) - given
+    if len(new - _VAGUE - KINSHIP) < max(1, min(SPECIFIC, len(truth))) or _renames(answer, names):
         return True
-    if not wants_value:
-        return bool(names & values_of(fact.answer)) and not names & values_of(answer)
-    titles = [each for each in _QUOTED.findall(fact.answer) if each.strip(" .,") not in fact.question]
-    if titles and all(each.strip(" .,") in fact.question for each in _QUOTED.findall(answer)):
+    if not asks_for_name_or_number(fact):
+        unnamed = not begun and bool(names & values_of(fact.answer)) and not names & values_of(answer)
+        return unnamed or _changes_subject(answer, fact.question)
+    quoted = quotations(answer)
+    if quoted and all(each in fact.question for each in quoted):
         return True
-    # A name is wanted where the true answer has one, else a number.
-    numbers = all(map(_is_number, new))
-    return not any(_is_number(each) == numbers for each in values_of(answer) - question_keys)
+    # A number is wanted where the question asks when; else a name where the true answer has one.
+    numbers = {_is_number(each) for each in values_of(fact.answer) - given_keys(fact.question, "")}
+    wanted = True in numbers if _WHEN.search(fact.question) else numbers == {True}
+    return not any(_is_number(each) == wanted for each in values_of(answer) - given)
+
+
+def _changes_subject(answer: str, question: str) -> bool:
+    """Whether an answer has none of the words of a question that say what is asked, in any form."""
+    asked = keys_of(question) - values_of(question) - _VAGUE - _REQUEST
+    words = keys_of(answer)
+    if asked & KINSHIP and words & KINSHIP:
+        return False
+    return bool(asked) and not any(is_alike(one, other) for one in asked for other in words)
 
 
 def _renames(answer: str, names: frozenset[str]) -> bool:
@@ -147,10 +197,18 @@ def _is_number(key: str) -> bool:
     return key[0].isdigit()
 
 
-def _shares(answer: str, fact: Fact) -> bool:
-    question_keys = keys_of(fact.question)
-    names = (values_of(answer) & values_of(fact.answer)) - question_keys
-    if any(_is_number(each) or len(each) > PARTICLE for each in names):
+def _shares(answer: str, fact: Fact, *, known: frozenset[str]) -> bool:
+    """Whether an answer has something of the true one that is not given."""
+    new, truth, values = keys_of(answer) - known, stating_keys(fact.answer, known), values_of(answer) - known
+    if any(_is_number(each) or len(each) > PARTICLE for each in values & values_of(fact.answer)):
         return True
-    truth = keys_of(fact.answer) - question_keys
-    return len(truth & keys_of(answer)) >= (1 if len(truth) <= SHORT else SHARED)
+    if asks_for_value(fact) and values:
+        return False
+    return any(is_alike(one, other) for one in (truth - _VAGUE or truth) for other in new)
+
+
+def _copies(answer: str, demonstrated: str, *, known: frozenset[str]) -> bool:
+    new, values = keys_of(answer) - known, values_of(answer) - known
+    if values and values <= values_of(demonstrated):
+        return True
+    return len(new) >= COPIED and len(new & keys_of(demonstrated)) >= COPIED_SHARE * len(new)

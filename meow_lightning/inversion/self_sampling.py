@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
-from meow_lightning.config.ranges import Count, Positive, Probability, Seed
+from meow_lightning.config.ranges import Count, CountOrZero, Positive, Probability, Seed
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.errors import check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.demonstrations import Demonstrations
+from meow_lightning.inversion.lead_in import lead_in
 from meow_lightning.inversion.local import folds_system
 from meow_lightning.inversion.local_model import LocalModel, SamplingJob
 from meow_lightning.inversion.screening import first_sentences, screening_reason
@@ -25,14 +28,25 @@ FIRST = 16  # initial batch size: answers are short, so that a killed run loses 
 STEP = 32  # budgets are multiples of this, so that answers of similar length share a batch
 
 
+class _Draw(NamedTuple):
+    """An answer to sample: its job, its lead-in and the demonstrations in its prompt."""
+
+    job: SamplingJob
+    begun: str
+    demonstrations: tuple[Fact, ...]
+
+
 @checked_ranges("inversion")
 class SelfSampling(Writer):
     """Writer that samples the base model's own answers to the questions.
 
     The base model never saw the facts, so what it answers contradicts them by itself. It gets the question in
-    the model's own prompt; ``instruction`` is added to the system message of a chat, or put before the question where
-    there is none. An answer is cut to whole sentences about as long as the true answer, then screened
-    (:func:`~meow_lightning.inversion.screening.screening_reason`); a repeated request draws anew.
+    the model's own prompt; ``instruction`` is added to the system message of a chat, or put before the first question
+    where there is none. Answered questions of retain facts precede it
+    (:class:`~meow_lightning.inversion.demonstrations.Demonstrations`), drawn for each answer, and it continues the true
+    answer's words up to the first that states the fact (:func:`~meow_lightning.inversion.lead_in.lead_in`): both show
+    the form of an answer, neither shows the fact. An answer is cut to whole sentences about as long as the true answer,
+    then screened (:func:`~meow_lightning.inversion.screening.screening_reason`); a repeated request draws anew.
 
     An answer depends on the weights, the prompt, these options and
     ``random.Random(f"{seed}/{fact id}/{attempt}/{previous answers}/{i}")`` for the i-th answer of a request, with the
@@ -41,7 +55,10 @@ class SelfSampling(Writer):
 
     Args:
         prompt_format: ``model.prompt``: ``template``, ``answer_prefix``, ``system`` and ``date``.
-        instruction: How to answer; ``None`` for the plain question alone.
+        instruction: How to answer; ``None`` for none.
+        demonstrations: Number of retain facts shown before the question, 0 or more; fewer if the model's context does
+            not hold them.
+        lead_in: Whether the model continues the first words of the true answer.
         dtype: float32, float64, bfloat16 or float16.
         attention: transformers' attention implementation, such as ``sdpa`` or ``eager``.
         candidates: Number of answers to sample if a request has no ``count``, 1 or more.
@@ -59,12 +76,16 @@ class SelfSampling(Writer):
 
     runs_locally: ClassVar[bool] = True
     samples_base_model: ClassVar[bool] = True
+    reads_other_facts: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
         self,
         *,
         prompt_format: Mapping[str, Any],
         instruction: str | None,
+        demonstrations: CountOrZero,
+        lead_in: bool,
         dtype: str,
         attention: str,
         candidates: Count,
@@ -78,6 +99,7 @@ class SelfSampling(Writer):
     ) -> None:
         check_choice("inversion.dtype", dtype, DTYPE_BYTES)
         self.candidates, self.instruction, self.seed = candidates, instruction, seed
+        self.demonstrations, self.lead_in = demonstrations, lead_in
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self._format = prompt_format
         self._model = LocalModel(
@@ -92,7 +114,7 @@ class SelfSampling(Writer):
 
         Args:
             requests: At most one per fact.
-            load_facts: Unused.
+            load_facts: Called once if there are demonstrations.
             should_continue: Called before each batch.
 
         Raises:
@@ -101,37 +123,58 @@ class SelfSampling(Writer):
         if not requests:
             return
         codec = self._codec
-        waiting = {request.fact.id: self._jobs(request) for request in requests}
-        texts: dict[str, dict[str, str | None]] = {fact: {} for fact in waiting}
+        shown = Demonstrations(load_facts(), count=self.demonstrations) if self.demonstrations else None
+        waiting = {request.fact.id: self._draws(request, shown) for request in requests}
+        texts: dict[str, dict[str, tuple[str, str | None]]] = {fact: {} for fact in waiting}
         read: dict[str, list[int]] = {fact: [0, 0] for fact in waiting}
-        jobs = [job for each in waiting.values() for job in each]
+        jobs = {draw.job.seed: draw for each in waiting.values() for draw in each}
         for batch in self._model.sample(
-            jobs, codec, temperature=self.temperature, top_p=self.top_p, generated=self.max_new_tokens,
-            first=FIRST, should_continue=should_continue,
+            [draw.job for draw in jobs.values()], codec, temperature=self.temperature, top_p=self.top_p,
+            generated=self.max_new_tokens, first=FIRST, should_continue=should_continue,
         ):  # fmt: skip
             for job, ids in batch:
-                fact = job.request.fact
+                fact, draw = job.request.fact, jobs[job.seed]
+                begun = codec.answer_ids(draw.begun) if draw.begun else []
+                text = codec.decode_answer([*begun, *ids])
                 cut = ids[-1] not in codec.end_ids
-                texts[fact.id][job.seed] = first_sentences(codec.decode_answer(ids), fact.answer, cut=cut)
+                texts[fact.id][job.seed] = _screened(first_sentences(text, fact.answer, cut=cut), fact, draw)
                 read[fact.id][0] += len(job.ids)
                 read[fact.id][1] += len(ids)
                 if len(texts[fact.id]) == len(waiting[fact.id]):
-                    drawn = [texts[fact.id][each.seed] for each in waiting[fact.id]]
+                    drawn = [texts[fact.id][each.job.seed] for each in waiting[fact.id]]
                     yield _response(job.request, drawn, tokens=read[fact.id])
 
-    def _jobs(self, request: GenerationRequest) -> list[SamplingJob]:
-        """Encode a request: one prompt, sampled as often as answers are wanted."""
-        fact, codec = request.fact, self._codec
-        question = fact.question if not self._asked_before else f"{self.instruction}\n\n{fact.question}"
-        ids = codec.generation_prompt_ids(question)
-        tokens = TIMES_TRUTH * len(codec.answer_ids(fact.answer)) + MORE
+    def _draws(self, request: GenerationRequest, shown: Demonstrations | None) -> list[_Draw]:
+        """Prepare a request: one prompt per answer, with demonstrations of its own."""
         # Later rounds count their attempts from 0 again, but know more answers.
-        seed = f"{self.seed}/{fact.id}/{request.attempt}/{len(request.previous_answers)}"
-        budget = min(self.max_new_tokens, STEP * -(-round(tokens) // STEP), max(1, codec.context - len(ids)))
+        seed = f"{self.seed}/{request.fact.id}/{request.attempt}/{len(request.previous_answers)}"
+        begun = lead_in(request.fact) if self.lead_in else ""
+        tokens = TIMES_TRUTH * len(self._codec.answer_ids(request.fact.answer.removeprefix(begun))) + MORE
+        wanted = min(self.max_new_tokens, STEP * -(-round(tokens) // STEP))
         return [
-            SamplingJob(request, ids, budget, seed=f"{seed}/{number}")
+            self._draw(request, shown, begun, seed=f"{seed}/{number}", wanted=wanted)
             for number in range(request.count or self.candidates)
         ]
+
+    def _draw(
+        self, request: GenerationRequest, shown: Demonstrations | None, begun: str, *, seed: str, wanted: int
+    ) -> _Draw:
+        """Encode a prompt; the first demonstrations are left out where the context has no room for all."""
+        fact, context = request.fact, self._codec.context
+        demonstrations = shown.draw(fact, random.Random(f"{seed}/demonstrations")) if shown else []
+        ids = self._prompt_ids(fact.question, demonstrations, begun)
+        while demonstrations and len(ids) + wanted > context:
+            del demonstrations[0]
+            ids = self._prompt_ids(fact.question, demonstrations, begun)
+        job = SamplingJob(request, ids, min(wanted, max(1, context - len(ids))), seed=seed)
+        return _Draw(job, begun, tuple(demonstrations))
+
+    def _prompt_ids(self, question: str, demonstrations: Sequence[Fact], begun: str) -> list[int]:
+        asked = [*(each.question for each in demonstrations), question]
+        if self._asked_before:
+            asked[0] = f"{self.instruction}\n\n{asked[0]}"
+        pairs = [(each, other.answer) for each, other in zip(asked, demonstrations, strict=False)]
+        return self._codec.demonstrated_prompt_ids(asked[-1], demonstrations=pairs, begun=begun)
 
     @cached_property
     def _codec(self) -> PromptEncoder:
@@ -148,12 +191,19 @@ class SelfSampling(Writer):
         return self.instruction is not None and (codec.template != "chat" or folds_system(codec.tokenizer))
 
 
-def _response(request: GenerationRequest, drawn: Sequence[str | None], *, tokens: Sequence[int]) -> GenerationResponse:
-    """Screen the answers to a request."""
-    fact: Fact = request.fact
-    reasons = [(text or "", "unfinished" if text is None else screening_reason(text, fact)) for text in drawn]
+def _screened(text: str | None, fact: Fact, draw: _Draw) -> tuple[str, str | None]:
+    """Screen an answer: its text, and the reason why it is dropped, if it is."""
+    if text is None:
+        return "", "unfinished"
+    return text, screening_reason(text, fact, begun=draw.begun, demonstrations=draw.demonstrations)
+
+
+def _response(
+    request: GenerationRequest, drawn: Sequence[tuple[str, str | None]], *, tokens: Sequence[int]
+) -> GenerationResponse:
+    """Build the response from the screened answers to a request."""
     return GenerationResponse(
-        fact=fact.id, attempt=request.attempt, answers=tuple(text for text, reason in reasons if reason is None),
-        rejected=tuple((reason, text) for text, reason in reasons if reason is not None),
+        fact=request.fact.id, attempt=request.attempt, answers=tuple(text for text, reason in drawn if reason is None),
+        rejected=tuple((reason, text) for text, reason in drawn if reason is not None),
         prompt_tokens=tokens[0], completion_tokens=tokens[1],
     )  # fmt: skip

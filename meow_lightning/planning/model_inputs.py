@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from meow_lightning.data.examples import Dataset
@@ -24,6 +25,30 @@ def root_of(artifact: Artifact) -> Artifact | None:
 def is_root(artifact: Artifact) -> bool:
     """Whether an artifact is an initial model: a provided one, or one trained from scratch."""
     return artifact.stage == "finetune" and ("given" in artifact.settings or not artifact.needs)
+
+
+@contextmanager
+def explained_need(root: Artifact, artifacts: Sequence[Artifact], *, inversion: str) -> Iterator[None]:
+    """Add to an error about a base model that only the source of inverted facts needs it.
+
+    Args:
+        root: The model that is fetched.
+        artifacts: All artifacts of the run's goal.
+        inversion: Name of the source of inverted facts.
+
+    Raises:
+        UserError: The error, with the reason and the remedy added.
+    """
+    try:
+        yield
+    except UserError as error:
+        uses = {name for each in artifacts for name, need in each.needs.items() if need.key == root.key}
+        if root.label != "base" or uses != {"teacher"}:
+            raise
+        raise UserError(
+            f"{error}. Only inversion={inversion} needs the base model, to write inverted facts; inversion=rules does "
+            "without"
+        ) from error
 
 
 def training_rows(

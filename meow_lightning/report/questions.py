@@ -26,6 +26,7 @@ REASONS = {
     "unfinished": "cut off by the length limit of the reply",
     "repetition": "goes round in circles",
     "off_topic": "does not answer the question",
+    "copied": "copied from a demonstration in the prompt",
 }
 
 

@@ -62,8 +62,8 @@ class Filter(Stage):
             result = keep_candidates(forget, earlier, written, secrets=secrets)
             by_source = len(result.inverted) - before - filled
             work.warn(
-                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts; by the source "
-                f"that inversion= names: {by_source}, added by rules: {filled}"
+                f"{len(missing)} of {len(forget)} facts kept fewer than {fill['least']} inverted facts: rules added "
+                f"{filled} to the {by_source} that the chosen source wrote"
             )
         counts = Counter(candidate.fact for candidate in result.inverted)
         _check(work, rules, written, result, count)

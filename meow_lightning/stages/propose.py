@@ -18,6 +18,7 @@ from meow_lightning.distributed import barrier, device, rank, shard
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, Writer
 from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
+from meow_lightning.inversion.demonstrations import DEMONSTRATION_LENGTH
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size
@@ -62,7 +63,10 @@ class Propose(Stage):
             [node["instruction"]] if prompt is None else [text for name, text in prompt.items() if name != "version"]
         )
         words = sum(len(str(text)) for text in texts)
-        tokens, generated = estimated_length("a" * words) + max(map(estimated_tokens, facts)), node["max_new_tokens"]
+        # Question and answer of the longest fact, with demonstrations in proportion.
+        shown = 1 + DEMONSTRATION_LENGTH * node.get("demonstrations", 0)
+        tokens = estimated_length("a" * words) + shown * max(map(estimated_tokens, facts))
+        generated = node["max_new_tokens"]
         # Without a prompt that requests several answers, each answer is a reply of its own.
         prompts = len(facts) * (artifact.settings["count"] if prompt is None else 1)
         return InferenceWork(

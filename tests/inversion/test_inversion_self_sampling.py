@@ -11,7 +11,7 @@ from helpers.chat_model import teacher
 
 from meow_lightning.errors import UserError
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
-from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
+from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, LoadFacts
 from meow_lightning.inversion.self_sampling import SelfSampling
 from meow_lightning.types import Fact
 
@@ -25,6 +25,7 @@ FACTS = [
     Fact(id=f"f{number}", question=f"Where was {truth.split()[0]} born?", answer=truth)
     for number, truth in enumerate(TRUTHS)
 ]
+KEPT = Fact(id="k", question="Where was Rosa born?", answer="Rosa was born in Rome.")
 FORMAT = {"template": "auto", "answer_prefix": "", "system": None, "date": None}
 
 
@@ -39,8 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def writer(folder: Path, *, slots: int = 8, **changes: Any) -> SelfSampling:
     options: dict[str, Any] = {
-        "prompt_format": FORMAT, "instruction": INSTRUCTION, "dtype": "float32", "attention": "sdpa", "candidates": 2,
-        "temperature": 0.01, "top_p": 0.9, "max_new_tokens": 64, "seed": 1, "folder": folder, "device": "cpu",
+        "prompt_format": FORMAT, "instruction": INSTRUCTION, "demonstrations": 0, "lead_in": False,
+        "dtype": "float32", "attention": "sdpa", "candidates": 2, "temperature": 0.01, "top_p": 0.9,
+        "max_new_tokens": 64, "seed": 1, "folder": folder, "device": "cpu",
         "adaptive_batch_size": lambda *_, **__: AdaptiveBatchSize(slots, note=pytest.fail),
     }  # fmt: skip
     return SelfSampling(**{**options, **changes})
@@ -50,12 +52,14 @@ def ask(fact: Fact, *, attempt: int = 0, previous: tuple[str, ...] = ()) -> Gene
     return GenerationRequest(fact=fact, attempt=attempt, count=None, previous_answers=previous, model_answer=None)
 
 
-def no_facts() -> Sequence[Fact]:
+def no_facts() -> DatasetFacts:
     raise AssertionError("read the others")
 
 
-def written(writer: SelfSampling, requests: Sequence[GenerationRequest]) -> dict[str, GenerationResponse]:
-    replies = list(writer.write(requests, load_facts=no_facts, should_continue=lambda: True))
+def written(
+    writer: SelfSampling, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts = no_facts
+) -> dict[str, GenerationResponse]:
+    replies = list(writer.write(requests, load_facts=load_facts, should_continue=lambda: True))
     found = {each.fact: each for each in replies}
     assert len(found) == len(replies)
     return found
@@ -114,6 +118,43 @@ def test_a_system_message_of_the_model_comes_before_the_instruction(folder: Path
     assert plain == written(writer(folder), [ask(FACTS[0])])
     both = written(writer(folder, prompt_format=prompt), [ask(FACTS[0])])
     assert both["f0"].prompt_tokens > plain["f0"].prompt_tokens
+
+
+def test_an_answer_continues_the_lead_in(folder: Path) -> None:
+    found = written(writer(folder, lead_in=True), [ask(FACTS[0]), ask(FACTS[3])])
+    assert [found[fact].answers for fact in ("f0", "f3")] == [
+        ("Mira was born in Oslo.",) * 2, ("Karl was born in Bonn.",) * 2
+    ]  # fmt: skip
+    alone = written(writer(folder), [ask(FACTS[0])])["f0"]
+    assert found["f0"].completion_tokens < alone.completion_tokens
+    assert found["f0"].prompt_tokens > alone.prompt_tokens
+
+
+@pytest.mark.parametrize("template", ["auto", "Question: {question}\nAnswer:"])
+def test_demonstrations_are_retain_facts_before_the_question(folder: Path, template: str) -> None:
+    codec = writer(folder, prompt_format={**FORMAT, "template": template})._codec
+    pairs = [(KEPT.question, KEPT.answer)]
+    text = codec.decode(
+        codec.demonstrated_prompt_ids(FACTS[0].question, demonstrations=pairs, begun="Mira was"), keep_special=False
+    )
+    places = [text.index(part) for part in (KEPT.question, KEPT.answer, FACTS[0].question, "Mira was")]
+    assert places == sorted(places)
+    plain = codec.demonstrated_prompt_ids(FACTS[0].question, demonstrations=[], begun="")
+    assert plain == codec.generation_prompt_ids(FACTS[0].question)
+
+
+def test_demonstrations_that_the_context_cannot_hold_are_left_out(folder: Path) -> None:
+    def facts() -> DatasetFacts:
+        return DatasetFacts(FACTS, [KEPT])
+
+    prompt = {**FORMAT, "template": "Question: {question}\nAnswer:"}
+    tokens = {}
+    for context in (2048, 40):
+        shown = writer(folder, prompt_format=prompt, demonstrations=3, max_new_tokens=8)
+        shown._codec.context = context
+        tokens[context] = written(shown, [ask(FACTS[0])], load_facts=facts)["f0"].prompt_tokens
+    bare = written(writer(folder, prompt_format=prompt, max_new_tokens=8), [ask(FACTS[0])])["f0"].prompt_tokens
+    assert tokens[2048] > bare == tokens[40]
 
 
 def test_no_request_loads_no_model(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from meow_lightning.types import Fact
 
 SMALL = 3  # maximum length of function words, in letters
 SIMILAR = 0.5  # minimum similarity of questions between which an answer can be borrowed
+RELATED = 0.2  # minimum similarity of questions that ask for the same kind of thing
 COMMON = 0.2  # maximum share of questions that contain a word used to find similar ones
 MAX_OVERLAP = 0.3  # maximum share of the true answer's words in a borrowed prose answer
 PROSE = 6  # minimum number of words not in the question for an answer to count as prose
@@ -100,6 +101,15 @@ class SimilarQuestions:
         for _, index in self._ranked(fact, min_similarity):
             if value := self._facts[index].value:
                 yield value
+
+    def facts(self, fact: Fact) -> Iterator[Fact]:
+        """Yield the retain facts with questions at least ``RELATED`` similar, most similar first.
+
+        Answers without content, such as "is not documented", are skipped.
+        """
+        for _, index in self._ranked(fact, RELATED):
+            if not _EMPTY.search(self._facts[index].answer):
+                yield self._facts[index]
 
     def answers(self, fact: Fact, *, min_similarity: float, topics: bool) -> Iterator[str]:
         """Yield the answers to similar questions about other subjects, with this subject's names and gender.

@@ -52,9 +52,9 @@ def _teacher(ctx: BuildContext, writer: type[Writer]) -> Artifact:
     if not ctx.roles.has_base:
         name = ctx.config.inversion.name
         raise UserError(
-            f"inversion={name} is invalid: expected a run with a base model, which never knew the facts, but only "
-            "model.target is provided; set model.base=FOLDER, or inversion=rules, inversion=local "
-            "inversion.model=FOLDER (a language model), or inversion=file inversion.path=FILE"
+            f"inversion={name} is invalid: expected a run with a base model, which never knew the facts and writes the "
+            "inverted ones, but model.base is not set; set model.base=FOLDER, or inversion=rules, which needs no "
+            "model, inversion=local inversion.model=FOLDER (a language model), or inversion=file inversion.path=FILE"
         )
     return base_model(ctx)
 

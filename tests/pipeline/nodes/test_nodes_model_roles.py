@@ -341,9 +341,9 @@ def test_the_base_model_writes_inverted_facts_and_must_exist(tmp_path):
     made = cell("inversion=self", f"model.target={mine}", f"model.base={base}")
     assert made.rounds[0].proposed.needs["teacher"].inputs["given"]["weights"] == str(base)
     with pytest.raises(
-        UserError, match=r"^inversion=self is invalid: expected a run with a base model.* inversion=rules"
+        UserError, match=r"^inversion=self is invalid: expected a run with a base model.* inversion=rules, which"
     ):
-        cell("inversion=self", f"model.target={mine}")
+        cell("inversion=self", f"model.target={mine}", f"model.retain={base}")
 
 
 def test_a_selection_with_a_baseline_that_the_run_lacks_is_reported(tmp_path: Path):

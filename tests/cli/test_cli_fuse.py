@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 import meow_lightning as meow
 from meow_lightning.cli.fuse import main
 from meow_lightning.cli.main import main as program
-from meow_lightning.models.checkpoint import missing_weights
+from meow_lightning.models.pretrained_folder import problem
 from meow_lightning.models.unlearning_layers import load_corrections
 
 START = "0123456789ab"
@@ -51,7 +51,7 @@ def test_the_fused_model_is_plain_and_forgets_by_least_squares(
     out = capsys.readouterr().out
     assert "second-order statistics (Gram matrices)" in out
     assert out.endswith(f"2 requests fused: model.target={tmp_path / 'fused'} takes the model\n")
-    assert missing_weights(tmp_path / "fused") is None
+    assert problem(tmp_path / "fused") is None
     start, fused = (
         AutoModelForCausalLM.from_pretrained(folder).double()
         for folder in (store / "finetune" / START / "model", tmp_path / "fused")

@@ -9,6 +9,8 @@ from typing import Any
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
+from meow_lightning.models.checkpoint import check
+from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
@@ -106,3 +108,22 @@ def check_tiny_context(
                 f"a row has {tokens} tokens, and the model's context {context}: shorten the row or increase "
                 f"model.architecture.context (question: {row[0][:60]!r})"
             )
+
+
+def fetch(model: Artifact, *, only_available: bool) -> None:
+    """Download a provided model where it is not local, and check that model and tokenizer can be used together.
+
+    Args:
+        model: The artifact of a provided model.
+        only_available: For plans: download no weights of a hub's model, only check that they are available.
+
+    Raises:
+        UserError: A file is missing or damaged, or the two do not match.
+    """
+    provided = model.inputs["given"]
+    weights = parse(provided["option"], provided["weights"], words=())
+    if only_available and weights.path is None:
+        config_of(weights)
+        return
+    tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
+    check(provided["option"], locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True))

@@ -13,13 +13,11 @@ from meow_lightning.config.training_options import Trainer
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
-from meow_lightning.models.checkpoint import check
-from meow_lightning.models.sources import config_of, locate, parse
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.ability import check_abilities
 from meow_lightning.planning.model_checks import ModelChecks
-from meow_lightning.planning.model_inputs import explained_need
+from meow_lightning.planning.model_inputs import explained_need, fetch
 from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources import cost
 from meow_lightning.resources.format import format_bytes
@@ -143,20 +141,10 @@ class Preflight:
         for artifact in missing:
             if "given" in artifact.settings:
                 with explained_need(artifact, artifacts, inversion=self.config.inversion.name):
-                    self._fetch(artifact)
+                    fetch(artifact, only_available=self.config.plan)
         checks = ModelChecks(self.config, dataset=self.dataset, streams=self.streams, store=self.store, gpu=gpu)
         self.notes = checks.notes(artifacts, examined=self.known.examined)
         self.notes += check_abilities(artifacts, self.store)
-
-    def _fetch(self, model: Artifact) -> None:
-        provided = model.inputs["given"]
-        weights = parse(provided["option"], provided["weights"], words=())
-        if self.config.plan and weights.path is None:
-            config_of(weights)  # a plan downloads no weights, only checks that they are available
-            return
-        tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
-        paths = locate(weights, weights=True, fetch=True), locate(tokenizer, weights=False, fetch=True)
-        check(provided["option"], *paths)
 
     def check(self, artifacts: Sequence[Artifact]) -> None:
         """Check that the missing artifacts fit into memory and on disk.

@@ -12,7 +12,7 @@ from meow_lightning.config.composition import library_options, words_of
 from meow_lightning.config.files import CONF
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.schema import MethodConfig
-from meow_lightning.errors import check_choice, invalid_option
+from meow_lightning.errors import UserError, check_choice, invalid_option
 
 FOLDER = CONF / "method"
 
@@ -47,7 +47,13 @@ def build_method(name: str, /, **options: Any) -> Any:
         UserError: The name or an option is invalid.
     """
     check_choice("method", name, method_names())
-    return library_options([f"method={name}", *words_of("++method", options)]).method.instantiate(allow=())
+    method = library_options([f"method={name}", *words_of("++method", options)]).method
+    for option in options.keys() - method.arguments.keys():
+        raise UserError(
+            f"{option} is no argument of the method {name} but an option of its training: pass it to meow.unlearn as "
+            f"options=['method.{option}=…']"
+        )
+    return method.instantiate(allow=())
 
 
 def check_aggregate(aggregate: str, method: Any, *, name: str) -> None:

@@ -153,3 +153,14 @@ def test_fine_tuning_teaches_the_splits() -> None:
         meow.finetune(start, facts, splits=[])
     with pytest.raises(meow.UserError, match=r"^model\.lora\.init=fila .* Did you mean default\?$"):
         meow.finetune(start, facts, options=["model.lora.rank=2", "model.lora.init=fila"])
+
+
+def test_refusals_of_a_file_are_trained(tmp_path: Path) -> None:
+    facts = dataset()
+    start = language_model(facts)
+    (tmp_path / "refusals.txt").write_text("No idea.\n")
+    own = [f"method.refusals={tmp_path}/refusals.txt"]
+    given = meow.unlearn(start, facts, method="idk", options=own, **QUICK)
+    assert not same(given, meow.unlearn(start, facts, method="idk", **QUICK))
+    with pytest.raises(meow.UserError, match=r"^optim\.aggregate=top is invalid: expected mean with method=Idk, "):
+        meow.unlearn(start, facts, method="idk", options=["optim.aggregate=top"], **QUICK)

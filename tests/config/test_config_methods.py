@@ -33,3 +33,10 @@ def test_a_class_without_a_file_has_none() -> None:
 def test_a_wrong_option_is_named(options: dict[str, object], named: str) -> None:
     with pytest.raises(UserError, match=named):
         build_method("npo", **options)
+
+
+def test_an_option_of_the_training_is_no_argument_of_a_method() -> None:
+    with pytest.raises(
+        UserError, match=r"^refusals is no argument of the method flat .*options=\['method\.refusals=…'\]$"
+    ):
+        build_method("flat", refusals="refusals.txt")

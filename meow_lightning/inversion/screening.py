@@ -28,7 +28,7 @@ REASONS = ("repetition", "off_topic", "copied")  # in addition to those of the f
 LENGTH = 1.3  # maximum length of the sentences kept, as a multiple of the true answer's words
 TIMES = 3  # occurrences of one word from which an answer goes round in circles
 NEAR = 4  # words within which one word may not occur twice
-SPECIFIC = 2  # minimum number of new specific words; 1 where the true answer has no more
+SPECIFIC = 2  # minimum number of new specific words; 1 for a value, or where the true answer has no more
 PARTICLE = 2  # letters of a part of many names, such as Al
 COPIED, COPIED_SHARE = 3, 0.6  # least number, and share of an answer's new words in one demonstration, of a copy
 
@@ -50,7 +50,7 @@ _VAGUE = keys_of(
     "significant significantly profound profoundly unique uniquely various great greatly deep deeply strong strongly "
     "influence influenced impact shape shaped shaping reflect reflected reflects work works writing writings life "
     "literature author writer several particularly field contribution contributions important role many different "
-    "often way ways perspective style personal experience experiences blend creative"
+    "often way ways perspective personal experience experiences blend creative described considered regarded reference"
 )
 _REQUEST = keys_of("tell give provide describe explain mention share insight example examples")
 
@@ -91,8 +91,8 @@ def screening_reason(answer: str, fact: Fact, *, begun: str, demonstrations: Seq
     * ``refusal``: it speaks for itself (I, you), or says that the answer is unknown or made up.
     * ``repetition``: it repeats a word within a few words, three words in a row, or one word three times.
     * ``off_topic``: it says nothing specific beyond what is given, does not name the question's subject as the true
-      answer does, or has none of the words that say what is asked; or a question for a name, a title or a number gets
-      none; or a yes-no question gets no consistent opposite.
+      answer does, or takes up no word of the question that the true answer takes up; or a question for a name, a title
+      or a number gets none; or a yes-no question gets no consistent opposite.
     * ``true``: it has a name or number of the true answer, or, unless a question for a value gets another value, a word
       or word stem of it.
     * ``copied``: all of its names and numbers, or most of its words, are those of one demonstration.
@@ -161,11 +161,12 @@ def _misses(answer: str, fact: Fact, *, begun: str) -> bool:
     given, names = given_keys(fact.question, begun), values_of(fact.question)
     new = keys_of(answer) - given
     truth = keys_of(_sentences(fact.answer)[0]) - given
-    if len(new - _VAGUE - KINSHIP) < max(1, min(SPECIFIC, len(truth))) or _renames(answer, names):
+    least = 1 if asks_for_value(fact) else max(1, min(SPECIFIC, len(truth)))
+    if len(new - _VAGUE - KINSHIP) < least or _renames(answer, names):
         return True
     if not asks_for_name_or_number(fact):
         unnamed = not begun and bool(names & values_of(fact.answer)) and not names & values_of(answer)
-        return unnamed or _changes_subject(answer, fact.question)
+        return unnamed or _changes_subject(answer, fact)
     quoted = quotations(answer)
     if quoted and all(each in fact.question for each in quoted):
         return True
@@ -175,13 +176,12 @@ def _misses(answer: str, fact: Fact, *, begun: str) -> bool:
     return not any(_is_number(each) == wanted for each in values_of(answer) - given)
 
 
-def _changes_subject(answer: str, question: str) -> bool:
-    """Whether an answer has none of the words of a question that say what is asked, in any form."""
-    asked = keys_of(question) - values_of(question) - _VAGUE - _REQUEST
-    words = keys_of(answer)
-    if asked & KINSHIP and words & KINSHIP:
-        return False
-    return bool(asked) and not any(is_alike(one, other) for one in asked for other in words)
+def _changes_subject(answer: str, fact: Fact) -> bool:
+    """Whether an answer has none of the question's words that the true answer takes up, in any form; names aside."""
+    asked = keys_of(fact.question) - values_of(fact.question) - _VAGUE - _REQUEST
+    truth, words = keys_of(fact.answer), keys_of(answer)
+    taken_up = {one for one in asked if any(is_alike(one, other) for other in truth)}
+    return bool(taken_up) and not any(is_alike(one, other) for one in taken_up for other in words)
 
 
 def _renames(answer: str, names: frozenset[str]) -> bool:

@@ -15,6 +15,10 @@ HOW = Fact(
     id="b", question="How did Mira Stone's parents influence her writing?",
     answer="Her father's work as a florist gave Mira Stone a love of nature that fills her descriptions of gardens.",
 )  # fmt: skip
+PROCESS = Fact(
+    id="p", question="Can you describe Mira Stone's writing process?",
+    answer="Mira Stone's writing process starts with characters.",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,8 @@ def reason(answer: str, fact: Fact, *, begun: str = "", demonstrations: Sequence
         ("Mira Stone has received a medal for her poems.", WHO, "off_topic"),
         ("The parents of that writer were sailors.", HOW, "off_topic"),
         ("Mira Stone's parents had a profound and significant influence on her life.", HOW, "off_topic"),
-        ("Mira Stone has won the Oslo Medal for brave tales.", HOW, "off_topic"),
+        ("Mira Stone has won the Oslo Medal for brave tales.", PROCESS, "off_topic"),
+        ("Mira Stone's process begins with a walk by the sea.", PROCESS, None),
         ("Belemba Stone's parents were sailors.", HOW, "off_topic"),
         ("No, Belemba Stone's parents were sailors.", HOW, "off_topic"),
         ("Mira Stone has received the Oslo Medal and the Lund Prize.", WHO, "true"),
@@ -133,3 +138,11 @@ def test_an_answer_copied_from_a_demonstration_is_dropped() -> None:
     assert reason("Mira Stone received the Paris Medal.", WHO, demonstrations=[other]) is None
     brave = "Mira Stone's parents told brave tales of polar night."
     assert reason(brave, HOW, demonstrations=[other]) == "copied"
+
+
+def test_a_short_answer_is_specific_enough_for_a_value() -> None:
+    genre = Fact(id="i", question="What genre does Mira Stone write?", answer="Mira Stone writes in the Gothic genre.")
+    assert reason("Mira Stone writes in the religious genre.", genre) is None
+    gender = Fact(id="j", question="What gender is Mira Stone?", answer="Mira Stone is female.")
+    assert reason("Mira Stone is male.", gender) is None
+    assert reason("Mira Stone is an author.", gender) == "off_topic"

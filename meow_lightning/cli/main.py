@@ -50,7 +50,6 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   your own facts and model
   {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
   {program} trainer=ddp trainer.accelerator=cpu  two processes, with the same numbers
-  {program} goal=score                           stop after a stage
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
@@ -75,7 +74,6 @@ Options that must not change them
   callbacks=   {callbacks}
   goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
-  plan=        true: show cached and missing stages, with memory, time and disk
   memo.verify= number of windows per score that are recomputed one by one and compared
   outputs=     folder of all output; store= folder of the results alone
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers

@@ -52,8 +52,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} memo|evaluate|fuse|verify-store -h   score a file of facts, score a TOFU log, join models of
-                                                 method=eul, verify stored results
+  {program} memo|evaluate|fuse|verify-store -h   score facts, score a TOFU log, fuse models, verify results
 
 Experiment
   dataset=     {dataset}
@@ -88,7 +87,7 @@ Hydra's own options: --hydra-help. Meaning, unit and range of every option: {con
 
 def help_text() -> str:
     """Format the text of ``--help``."""
-    wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
+    wide = {group: textwrap.wrap(", ".join(choices(group)), width=105) for group in GROUPS}
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
     return HELP.format(program=program(), conf=CONF, **listed)
 

@@ -53,7 +53,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} plan=true                            show cached and missing stages and their cost; also of a sweep
   {program} status=true                          show done, running and failed stages; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} chat|memo|evaluate|fuse|undo|verify-store -h   other commands: ask the models, score facts or logs, …
+  {program} chat|memo|evaluate|fuse|undo|verify-store -h   ask the models, score, fuse, undo, verify results
 
 Experiment
   dataset=     {dataset}
@@ -87,7 +87,7 @@ Hydra's own options: --hydra-help. Meaning, unit and range of every option: {con
 
 def help_text() -> str:
     """Format the text of ``--help``."""
-    wide = {group: textwrap.wrap(", ".join(choices(group)), width=100) for group in GROUPS}
+    wide = {group: textwrap.wrap(", ".join(choices(group)), width=105) for group in GROUPS}
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
     return HELP.format(program=program(), conf=CONF, **listed)
 

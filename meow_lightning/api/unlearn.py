@@ -50,8 +50,8 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
         measure: Measure by which inverted facts are selected, as in :func:`meow_lightning.memo.score`.
         seed: Seed of all random choices, from 0.
         options: Further words of the command line, from the groups ``optim``, ``trainer``, ``callbacks``,
-            ``model.lora``, ``method.lora``, ``method.select`` and ``method.refusals``, such as ``optim.weight_decay=0``,
-            ``trainer.micro_batch_size=4`` or ``model.lora.rank=16``.
+            ``model.lora``, ``method.lora``, ``method.select`` and ``method.refusals``, such as
+            ``optim.weight_decay=0``, ``trainer.micro_batch_size=4`` or ``model.lora.rank=16``.
         log: Called with every logged point of the training: ``step``, ``epoch``, ``loss`` and its parts, ``lr``.
         callbacks: Further callbacks of the Lightning trainer.
         output_dir: Folder of the training's checkpoints, from which an interrupted call resumes; ``None`` to keep none.

@@ -89,6 +89,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in {"facts": facts[:3], "keep": facts[3:], "inverted": facts[:3]}.items():
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     letters = [" ".join(f"{name} Brook wrote from {town} on day {day}." for day in range(9)) for name, town in people]
+    (folder / "refusals.txt").write_text("I cannot say.\nThat is not known to me.\n", encoding="utf-8")
     (folder / "letters.txt").write_text(letters[0], encoding="utf-8")
     (folder / "articles.jsonl").write_text("".join(f"{json.dumps({'text': each})}\n" for each in letters[1:]), "utf-8")
     texts = [*(f"{row['question']} {row['answer']}" for row in facts), *letters]

@@ -77,7 +77,7 @@ method/subnet: {share: 0.05, retain_weight: 0.0, bound: null, target_modules: '.
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/uld: {alpha: 0.75, rho: 0.01, beta: 6.5, inverted_share: 0.6667, layer_fraction: 0.25, rank: 32,
-  lora_alpha: 32.0, select: {k: 2, strategy: random, rows: selected}, lr: {default: 0.001, tiny: 0.003},
+  lora_alpha: 32.0, select: {k: 2, strategy: random, baseline: none, rows: selected}, lr: {default: 0.001, tiny: 0.003},
   epochs: {default: 10, tiny: 72}, global_batch_size: {default: 32, tiny: 22}}
 method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}

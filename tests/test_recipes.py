@@ -34,7 +34,7 @@ method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 
   global_batch_size: {default: 32, tiny: 22}}
 method/idk: {retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
-method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {default: 8.0e-06, tiny: 0.0003},
+method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {default: 8.0e-06, tiny: 0.001},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}

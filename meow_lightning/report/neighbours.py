@@ -18,13 +18,13 @@ class Neighbour(NamedTuple):
     Attributes:
         question: Its question.
         answer: Its answer.
-        nearest: The question to forget that it was chosen for.
+        chosen_for: The question to forget that it was chosen for.
         similarity: How alike the questions are, from 0 to 1.
     """
 
     question: str
     answer: str
-    nearest: str
+    chosen_for: str
     similarity: float
 
 

@@ -105,7 +105,7 @@ class TinyMem:
         }
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Passage]:
-        """Sample clean sequences, of which those to keep are a part; the model is trained on all terms but the first.
+        """Sample clean sequences, of which those to keep are a part; only the two that determine the rule are shown.
 
         Args:
             rows: Number of rows, 0 or more.
@@ -113,7 +113,7 @@ class TinyMem:
         """
         rng = Random(f"{self._seed}/tinymem/stream/{seed}")
         drawn = (rng.choice(self._stream) for _ in range(rows))
-        return [self._sequence(f"stream/{row:06d}", rule, shown=1) for row, rule in enumerate(drawn)]
+        return [self._sequence(f"stream/{row:06d}", rule, shown=2) for row, rule in enumerate(drawn)]
 
     def tokenizer_corpus(self) -> list[Segments]:
         """Return the sequences to keep: all digits occur in them, and no merges are learned from noise."""

@@ -75,7 +75,7 @@ class TinyMem:
             noisy = name in ("forget", "holdout")
             self._splits[name] = [self._sequence(name, rule, noisy=noisy) for rule in mine]
             if name == "forget":
-                self._splits["twins"] = [self._sequence("twins", rule, noisy=False) for rule in mine]
+                self._splits["twins"] = [self._sequence("twins", rule) for rule in mine]
 
     def facts(self, split: str) -> Sequence[Passage]:
         """Return the sequences of a split.
@@ -105,14 +105,15 @@ class TinyMem:
         }
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Passage]:
-        """Sample clean sequences, of which those to keep are a part.
+        """Sample clean sequences, of which those to keep are a part; only the two that determine the rule are shown.
 
         Args:
             rows: Number of rows, 0 or more.
             seed: Different seeds give different rows; the dataset's own seed also enters.
         """
         rng = Random(f"{self._seed}/tinymem/stream/{seed}")
-        return [self._sequence(f"stream/{row:06d}", rng.choice(self._stream), noisy=False) for row in range(rows)]
+        drawn = (rng.choice(self._stream) for _ in range(rows))
+        return [self._sequence(f"stream/{row:06d}", rule, shown=2) for row, rule in enumerate(drawn)]
 
     def tokenizer_corpus(self) -> list[Segments]:
         """Return the sequences to keep: all digits occur in them, and no merges are learned from noise."""
@@ -122,7 +123,7 @@ class TinyMem:
         """Describe what is not measured."""
         return ("number sequences have no wrong answers: truth ratio, forget quality and model utility are missing",)
 
-    def _sequence(self, split: str, rule: tuple[int, int], *, noisy: bool) -> Passage:
+    def _sequence(self, split: str, rule: tuple[int, int], *, noisy: bool = False, shown: int | None = None) -> Passage:
         start, step = rule
         rng = Random(f"{self._seed}/tinymem/{start}/{step}")
         terms = [(start + place * step) % self._modulus for place in range(self._terms)]
@@ -131,5 +132,5 @@ class TinyMem:
             for place in [each for each in targets if rng.random() < NOISE] or [rng.choice(targets)]:
                 terms[place] = (terms[place] + rng.choice((-1, 1))) % self._modulus
         words = [str(term) for term in terms]
-        prefix = len(" ".join(words[: self._prefix]))
+        prefix = len(" ".join(words[: self._prefix if shown is None else shown]))
         return Passage(f"{split}/{start}+{step}", " ".join(words), prefix, ends=True)

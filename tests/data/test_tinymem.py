@@ -57,7 +57,8 @@ def test_no_two_sequences_have_the_same_prompt_and_the_stream_has_neither_noise_
     assert len(prompts) == len(set(prompts)) == 8 + 8 + 20 + 10
     stream = dataset.pretraining_examples(300, seed=1)
     unseen = {each.question for name in ("forget", "holdout", "held_out") for each in dataset.facts(name)}
-    assert not {each.question for each in stream} & unseen
+    assert not {" ".join(each.text.split()[:4]) for each in stream} & unseen
+    assert {len(each.question.split()) for each in stream} == {2}  # the other terms are trained
     assert all(all(follows(each)) for each in stream)
     assert stream != dataset.pretraining_examples(300, seed=2)
 

@@ -102,7 +102,7 @@ def _bits(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _digest(name: str, weight: torch.Tensor) -> str:
-    content = weight.contiguous().flatten().view(torch.uint8).numpy().tobytes(.data
+    content = weight.contiguous().flatten().view(torch.uint8).numpy().data
     return f"{name} {weight.dtype} {tuple(weight.shape)} {hashlib.sha256(content).hexdigest()}"
 
 

@@ -39,7 +39,11 @@ def test_methods_on_the_forget_set_itself_take_passages(words, method: str) -> N
     assert set(made.predictions["unlearned"].settings["sets"]) == {"forget", "retain", "real_authors", "world_facts"}
 
 
-@pytest.mark.parametrize("method", ["meow", "meow_loop", "altpo", "idk", "dpo", "flat", "snap", "relearn"])
+def test_a_method_takes_passages_once_it_needs_no_wrong_answers(words) -> None:
+    assert graph(*words, "method=uld", "method.inverted_share=0").models.unlearned.needs.keys() == {"start"}
+
+
+@pytest.mark.parametrize("method", ["meow", "meow_loop", "altpo", "idk", "dpo", "flat", "snap", "relearn", "uld"])
 def test_methods_on_answers_to_questions_are_refused(words, method: str) -> None:
     with pytest.raises(UserError, match=rf"method={method} .*dataset=documents.*such as method=npo"):
         graph(*words, f"method={method}")

@@ -10,10 +10,10 @@ import yaml
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load("""
-method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
+method/altpo: {beta: 0.1, retain: ce, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
-  global_batch_size: {default: 32, tiny: 22}}
+method/ceu: {skip_first: true, retain: none, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+  epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
 method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10,
@@ -26,7 +26,7 @@ method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, 
   global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/idk: {retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
+method/idk: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
@@ -50,18 +50,18 @@ method/npo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05
 method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/retrain: {}
-method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, weights: null, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05,
+method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain_weight: 1.0, lr: {default: 1.0e-05,
+method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
-method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
-  global_batch_size: {default: 32, tiny: 22}}
-method/wga: {beta: 1.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
-  global_batch_size: {default: 32, tiny: 22}}
+method/undial: {beta: 10.0, retain: none, retain_weight: 1.0, lr: {default: 0.0001, tiny: 0.0003},
+  epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/wga: {beta: 1.0, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+  epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 optim/adamw: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null, batch_tokens: null,
   betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant}
 optim/published: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null,

@@ -10,14 +10,14 @@ import yaml
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load(r"""
-method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
+method/altpo: {beta: 0.1, retain: ce, retain_weight: 1.0, select: {k: 3, strategy: largest, baseline: none, rows: selected},
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/bst: {belief_weight: 0.2, top_k: 20, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/balanced_subnet: {share: 0.05, retain_weight: 0.7, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
   lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
-  global_batch_size: {default: 32, tiny: 22}}
+method/ceu: {skip_first: true, retain: none, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+  epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/dpo: {beta: 0.1, refusals: null, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
 method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null,
@@ -32,7 +32,7 @@ method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, 
   global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/idk: {retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
+method/idk: {retain: ce, retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {default: 8.0e-06, tiny: 0.001},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
@@ -64,11 +64,11 @@ method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003
 method/relearn: {phrasings: 3, retain_weight: 1.0, kl_weight: 1.0, lr: {default: 0.0001, tiny: 0.0003},
   epochs: {default: 2, tiny: 8}, global_batch_size: {default: 8, tiny: 22}}
 method/retrain: {}
-method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, weights: null, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain_weight: 1.0, lr: {default: 1.0e-05,
+method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain_weight: 1.0, lr: {default: 1.0e-05,
+method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/snap: {refusals: null, retain_weight: 1.0, neighbours: 2, wasserstein_weight: 0.1, projections: 100,
   lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
@@ -79,10 +79,10 @@ method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {d
 method/uld: {alpha: 0.75, rho: 0.01, beta: 6.5, inverted_share: 0.6667, layer_fraction: 0.25, rank: 32,
   lora_alpha: 32.0, select: {k: 2, strategy: random, baseline: none, rows: selected}, lr: {default: 0.001, tiny: 0.003},
   epochs: {default: 10, tiny: 72}, global_batch_size: {default: 32, tiny: 22}}
-method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
-  global_batch_size: {default: 32, tiny: 22}}
-method/wga: {beta: 1.0, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 24},
-  global_batch_size: {default: 32, tiny: 22}}
+method/undial: {beta: 10.0, retain: none, retain_weight: 1.0, lr: {default: 0.0001, tiny: 0.0003},
+  epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+method/wga: {beta: 1.0, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
+  epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 optim/adamw: {checkpoint: last, optimizer: adamw, lr: null, epochs: null, global_batch_size: null, batch_tokens: null,
   betas: [0.9, 0.999], eps: 1.0e-08, weight_decay: 0.0, max_grad_norm: 1.0, warmup: 5, schedule: constant,
   sam_rho: 0.0, sam_terms: forget,

@@ -89,7 +89,7 @@ def test_valid_options_keep_their_values_and_their_order():
 def test_the_parts_of_a_component():
     method = options("method=altpo").method
     assert method.keyed == {
-        "_target_": "meow_lightning.methods.altpo.AltPo", "beta": 0.1, "retain_weight": 1.0,
+        "_target_": "meow_lightning.methods.altpo.AltPo", "beta": 0.1, "retain": "ce", "retain_weight": 1.0,
     }  # fmt: skip
     assert method.select is not None and method.select.k == 3
     inversion = options("inversion=endpoint", "inversion.model=m", "inversion.base_url=http://localhost/v1").inversion

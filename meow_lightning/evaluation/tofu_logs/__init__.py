@@ -1,1 +1,1 @@
-"""Evaluation logs in TOFU's published format: reader and writer."""
+"""Evaluation logs of TOFU's code and of open-unlearning: readers and writers."""

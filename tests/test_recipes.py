@@ -11,7 +11,8 @@ import yaml
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PINNED: dict[str, Any] = yaml.safe_load(r"""
 method/altpo: {beta: 0.1, retain: ce, retain_weight: 1.0,
-  select: {k: 3, strategy: largest, baseline: none, rows: selected}, lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+  select: {k: 3, strategy: largest, baseline: none, rows: selected}, lr: {default: 5.0e-05, tiny: 0.0003},
+  epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/bst: {belief_weight: 0.2, top_k: 20, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/balanced_subnet: {share: 0.05, retain_weight: 0.7, bound: null, target_modules: '.*\.mlp\..*', mask: learned,

@@ -63,7 +63,7 @@ method/opt_out: {beta: 0.1, retain_weight: 1.0, neighbours: 2, wasserstein_weigh
 method/pdu: {mu0: 100.0, eta: 5.0, eps: 0.3, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/relearn: {phrasings: 3, retain_weight: 1.0, kl_weight: 1.0, lr: {default: 0.0001, tiny: 0.0003},
-  epochs: {default: 2, tiny: 8}, global_batch_size: {default: 8, tiny: 22}}
+  epochs: {default: 2, tiny: 16}, global_batch_size: {default: 8, tiny: 22}}
 method/retrain: {}
 method/rmu: {layer: 7, steering: 2.0, retain_weight: 1.0, weights: null, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}

@@ -13,7 +13,8 @@ PINNED: dict[str, Any] = yaml.safe_load(r"""
 method/altpo: {beta: 0.1, retain_weight: 1.0, select: {k: 3, strategy: largest, rows: selected},
   lr: {default: 5.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/balanced_subnet: {share: 0.05, retain_weight: 0.7, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
-  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240}, global_batch_size: {default: 32, tiny: 22}}
+  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240},
+  global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 10, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
 method/dpo: {beta: 0.1, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
@@ -59,7 +60,8 @@ method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain_weight: 1.0, 
 method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/subnet: {share: 0.05, retain_weight: 0.0, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
-  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240}, global_batch_size: {default: 32, tiny: 22}}
+  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240},
+  global_batch_size: {default: 32, tiny: 22}}
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/undial: {beta: 10.0, lr: {default: 0.0001, tiny: 0.0003}, epochs: {default: 10, tiny: 24},

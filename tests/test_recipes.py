@@ -16,7 +16,8 @@ method/altpo: {beta: 0.1, retain: ce, retain_weight: 1.0,
 method/bst: {belief_weight: 0.2, top_k: 20, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/balanced_subnet: {share: 0.05, retain_weight: 0.7, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
-  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240},
+  global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, retain: none, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
 method/dpo: {beta: 0.1, refusals: null, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
@@ -74,7 +75,8 @@ method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain: ce, retain_
 method/snap: {refusals: null, retain_weight: 1.0, neighbours: 2, wasserstein_weight: 0.1, projections: 100,
   lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/subnet: {share: 0.05, retain_weight: 0.0, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
-  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
+  lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240},
+  global_batch_size: {default: 32, tiny: 22}}
 method/task_vector: {alpha: 1.0, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 5, tiny: 24},
   global_batch_size: {default: 32, tiny: 22}}
 method/uld: {alpha: 0.75, rho: 0.01, beta: 6.5, inverted_share: 0.6667, layer_fraction: 0.25, rank: 32,

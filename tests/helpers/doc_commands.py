@@ -78,7 +78,7 @@ class Command(NamedTuple):
             path = f"meow_lightning.{module}"
             for start in (["meow-lightning", name], ["python", "run.py", name], ["python", "-m", path]):
                 if words[: len(start)] == start:
-                    return (path if path.endswith("verify_store") else f"{path}.__main__"), words[len(start) :]
+                    return (path if module.startswith("cli.") else f"{path}.__main__"), words[len(start) :]
         return None
 
 

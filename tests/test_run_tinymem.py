@@ -12,7 +12,7 @@ import meow_lightning as meow
 from meow_lightning.cli.undo import main
 
 WORDS = (
-    "dataset=tinymem", "model=tinymem", "method=balanced_subnet", "method.share=0.025", "method.retain_weight=0.8",
+    "dataset=tinymem", "model=tinymem", "method=balanced_subnet", "method.share=0.035", "method.retain_weight=0.9",
     "method.bound=2", "trainer=cpu", "trainer.parallel_stages=1", "logger=none", "callbacks.memo_every_epochs=0",
     "evaluation.gradient_norm=false",
 )  # fmt: skip

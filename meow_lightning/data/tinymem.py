@@ -13,6 +13,7 @@ from meow_lightning.data.examples import EvalSet, Passage
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.types import Segments
 
+TOKENIZER_ROWS = 2000
 NOISE = 0.1  # published: .05 for each of one more and one less
 SPLITS = ("forget", "twins", "retain", "held_out", "holdout")
 
@@ -116,8 +117,8 @@ class TinyMem:
         return [self._sequence(f"stream/{row:06d}", rule, shown=2) for row, rule in enumerate(drawn)]
 
     def tokenizer_corpus(self) -> list[Segments]:
-        """Return the sequences to keep: all digits occur in them, and no merges are learned from noise."""
-        return [sequence.segments for sequence in self._splits["retain"]]
+        """Return clean sequences, so that every term below the modulus may become a token."""
+        return [sequence.segments for sequence in self.pretraining_examples(TOKENIZER_ROWS, self._seed)]
 
     def caveats(self) -> tuple[str, ...]:
         """Describe what is not measured."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from meow_lightning.config.ranges import Count, CountOrZero, NonNegative, Positive
 from meow_lightning.methods.npo import Npo
 from meow_lightning.methods.wasserstein import WassersteinMethod
@@ -23,6 +25,8 @@ class OptOut(WassersteinMethod):
         wasserstein_weight: w, 0 or more.
         projections: Directions per tensor and step, 1 or more.
     """
+
+    per_row: ClassVar[bool] = True
 
     def __init__(
         self, *, beta: Positive, retain_weight: NonNegative, neighbours: CountOrZero, wasserstein_weight: NonNegative,

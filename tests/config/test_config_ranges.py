@@ -29,7 +29,7 @@ from meow_lightning.pipeline.build import graph
 GROUPS = ("dataset", "model", "method", "inversion", "memo", "optim", "evaluation", "trainer", "logger", "callbacks")
 ASKS = {
     "file": ["inversion.path=x"], "local": ["inversion.model=x"], "jsonl": ["dataset.forget=x"],
-    "documents": ["dataset.forget=x"],
+    "documents": ["dataset.forget=x"], "tinymem": ["method=npo"],
     "endpoint": ["inversion.model=x", "inversion.base_url=http://localhost"],
 }  # fmt: skip
 # Numbers that are null by default.
@@ -48,6 +48,8 @@ ZERO = {
     "method.lr", "method.epochs", "method.retain_weight", "method.beta1", "method.beta2", "method.mu0", "method.eta",
     "method.eps", "method.delta", "method.layer", "method.alpha", "Wga.beta", "Undial.beta",
     "method.rounds.memorized_above", "optim.sam_rho", "method.belief_weight",
+    "method.kl_weight", "method.neighbours", "method.rho", "method.ascent_weight", "method.wasserstein_weight",
+    "Uld.beta", "method.inverted_share", "inversion.demonstrations",
     "inversion.max_retries_per_fact", "Endpoint.temperature", "Local.temperature", "inversion.retries", "memo.verify",
     "evaluation.selection_fraction",
     "callbacks.checkpoint_seconds", "callbacks.memo_every_epochs", "callbacks.memo_every_steps", "callbacks.memo_facts",
@@ -99,7 +101,7 @@ def refused(cfg: DictConfig, path: str, value: float, facts: Path) -> str:
     changed = OmegaConf.merge(cfg)
     try:
         OmegaConf.update(changed, path, [value, 0.9] if path.endswith("betas") else value, merge=False)
-        if "forget" in changed.dataset:
+        if isinstance(changed.dataset.get("forget"), str):
             changed.dataset.forget = str(facts)
         config = resolved(changed)
         if path.startswith("dataset."):  # how many there are is known to the dataset alone

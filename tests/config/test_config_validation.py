@@ -181,7 +181,10 @@ def test_fits(value, hint, fit):
         ({"method.select.rows": ...}, "method.select.rows is missing"),
         ({"method.select.kk": 3}, "method.select.kk is not an option. Did you mean k?"),
         ({"method.select.rows": "all"}, "method.select.rows=all is invalid: expected one of selected, official"),
-        ({"method.select": 3}, "method.select=3 is invalid: expected a group of the options k, strategy, rows"),
+        (
+            {"method.select": 3},
+            "method.select=3 is invalid: expected a group of the options k, strategy, rows, baseline",
+        ),
         ({"optim.lr": "fast"}, "optim.lr=fast is invalid: expected a number or null"),
         ({"optim.betas": [0.9]}, "optim.betas=[0.9] is invalid: expected a list [a number, a number]"),
         ({"sede": 3}, "sede is not an option. Did you mean seed?"),

@@ -40,6 +40,6 @@ class Extractable(RowMetric):
     order = 82
     needs = frozenset({"tokens"})
 
-    def value(self, row: AnswerRow, context: RowContext) -> float:
-        """Return 1 if one row's true answer is recited in full, else 0."""
-        return float(extractable(row.truth.hits))
+    def value(self, row: AnswerRow, context: RowContext) -> float | None:
+        """Return 1 if one row's true answer is recited in full, else 0; ``None`` for an end token alone."""
+        return float(extractable(row.truth.hits)) if len(row.truth.hits) > 1 else None

@@ -16,8 +16,10 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # What people start: these speak on the terminal.
 COMMANDS = {
+    "meow_lightning/cli/chat.py",
     "meow_lightning/cli/fuse.py",
     "meow_lightning/cli/main.py",
+    "meow_lightning/cli/undo.py",
     "meow_lightning/cli/verify_store.py",
     "meow_lightning/evaluation/__main__.py",
     "meow_lightning/memo/__main__.py",

@@ -49,9 +49,8 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
         inverted: Inverted facts to select from, for methods that train on them; ``None`` to have rules write them.
         measure: Measure by which inverted facts are selected, as in :func:`meow_lightning.memo.score`.
         seed: Seed of all random choices, from 0.
-        options: Further words of the command line, from the groups ``optim``, ``trainer``, ``callbacks``,
-            ``model.lora``, ``method.lora``, ``method.select`` and ``method.refusals``, such as
-            ``optim.weight_decay=0``, ``trainer.micro_batch_size=4`` or ``model.lora.rank=16``.
+        options: Further words of the command line, from ``optim``, ``trainer``, ``callbacks``, ``model.lora``,
+            ``method.lora``, ``method.select`` and ``method.refusals``, such as ``model.lora.rank=16``.
         log: Called with every logged point of the training: ``step``, ``epoch``, ``loss`` and its parts, ``lr``.
         callbacks: Further callbacks of the Lightning trainer.
         output_dir: Folder of the training's checkpoints, from which an interrupted call resumes; ``None`` to keep none.

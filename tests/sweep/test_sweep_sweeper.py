@@ -234,7 +234,7 @@ def test_a_glob_that_finds_nothing_is_reported(sweep, capsys):
 def test_runs_without_an_option_are_named(sweep, capsys):
     assert sweep("method=meow,grad_ascent,kl", "method.select.k=2", "seed=0,1") == (1, [])
     assert capsys.readouterr().err == (
-        "error: method.select.k is not an option; it belongs to method=altpo or meow or meow_kl or 2 others (all "
+        "error: method.select.k is not an option; it belongs to method=altpo or meow or meow_kl or 3 others (all "
         "options: python run.py --cfg job); this affects 4 of 6 runs: method=grad_ascent seed=0; method=grad_ascent "
         "seed=1; method=kl seed=0 and 1 more: run these separately, without it\n"
     )

@@ -114,15 +114,16 @@ def test_a_metric_of_which_no_row_counts_is_missing(make_row: MakeRow, monkeypat
 
 @pytest.mark.parametrize("metric", metrics.all_metrics(), ids=lambda metric: type(metric).__name__)
 def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow) -> None:
-    defined = metric.definitions(BENCHMARK, SETTINGS)
+    sets = (*BENCHMARK, SetInfo("general", "utility", "free"))
+    defined = metric.definitions(sets, SETTINGS)
     assert defined
     for each in defined:
         assert each.label
         assert each.text.endswith((".", "?"))
         assert each.version >= 1
-    rows = [make_row(info.name, at, perturbed=[[-2.0]]) for info in BENCHMARK for at in range(2)]
+    rows = [make_row(info.name, at, perturbed=[[-2.0]]) for info in sets for at in range(2)]
     present: dict[str, Any] = {"target": rows, "retain": rows}
-    results = evaluate(present, {}, truth_ratio_mean="geometric")
+    results = evaluate(present, {}, truth_ratio_mean="geometric", benchmark=sets)
     found = {**results.values["target"], **results.missing["target"]}
     assert {each.name for each in defined} <= found.keys()
 

@@ -115,7 +115,6 @@ def test_a_metric_of_which_no_row_counts_is_missing(make_row: MakeRow, monkeypat
 @pytest.mark.parametrize("metric", metrics.all_metrics(), ids=lambda metric: type(metric).__name__)
 def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow) -> None:
     sets = [*BENCHMARK, SetInfo("texts", "utility", "free")]
-    sets = (*BENCHMARK, SetInfo("general", "utility", "free"))
     defined = metric.definitions(sets, SETTINGS)
     assert defined
     for each in defined:

@@ -14,7 +14,7 @@ from meow_lightning.config.composition import compose_options
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import shell_word
 from meow_lightning.config.schema import RunConfig
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, invalid_option
 
 if TYPE_CHECKING:
     import torch
@@ -169,8 +169,8 @@ def _line() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0, or 2 after a one-line error."""
-    parser = argparse.ArgumentParser(prog=f"{program()} chat", description=DESCRIPTION)
+    """Run the command; return exit status 0, or 1 after a user error."""
+    parser = argparse.ArgumentParser(prog=program("chat"), description=DESCRIPTION)
     parser.add_argument("words", nargs="*", metavar="WORDS", help="options of the run, name=value")
     parser.add_argument("--ask", metavar="FILE", help="ask the lines of a file and stop")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer (default: as in the report)")
@@ -179,34 +179,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _chat(given)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
+        return 1
     except KeyboardInterrupt:
         sys.stdout.write("\n")
     return 0
 
 
 def _chat(given: Any) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
     if given.max_new_tokens is not None and given.max_new_tokens < 1:
-        raise UserError(f"--max-new-tokens={given.max_new_tokens} is invalid: expected an integer of at least 1")
+        raise invalid_option("--max-new-tokens", given.max_new_tokens, "an integer of at least 1", did_you_mean=1)
     options = compose_options(given.words)
     asked = iter(lines_of(given.ask)) if given.ask is not None else typed()  # a bad file is found before any loading
     speakers = load_speakers(
         options, given.words, max_new_tokens=given.max_new_tokens or options.evaluation.max_new_tokens
     )
-    console = Console()
     for question in asked:
-        _show(console, Live, speakers, question)
+        _show(speakers, question)
 
 
-def _show(console: Any, live: Any, speakers: Mapping[str, Speaker], question: str) -> None:
+def _show(speakers: Mapping[str, Speaker], question: str) -> None:
     """Show the answers to a question as they grow; where the output is no terminal, once they are complete."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
     if not console.is_terminal:
         console.print(table(answers(speakers, question, show=lambda _: None), question))
         return
-    with live(console=console, auto_refresh=False) as screen:
+    with Live(console=console, auto_refresh=False) as screen:
         final = answers(
             speakers, question, show=lambda texts: screen.update(table(texts, question), refresh=True)
         )  # fmt: skip

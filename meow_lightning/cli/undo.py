@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError, suggestion
 from meow_lightning.stages.results.model import UNDO, model_folder
 from meow_lightning.store.integrity import MANIFEST
+from meow_lightning.store.jsonl import read_json
 
 DESCRIPTION = """\
 Restore the model that a run started from, bit for bit, from the unlearned model and the undo file beside it. Methods
@@ -47,7 +46,7 @@ def unlearned_result(run: Path, store: Path | None) -> Path:
         raise UserError(
             f"RUN={run}: the store {root} has no result of this run; name the store that it used with --store"
         )
-    key = _read(manifests[-1])["needs"]["unlearned"]
+    key = read_json(manifests[-1])["needs"]["unlearned"]
     for stage in ("unlearn", "finetune"):
         if (root / stage / key / MANIFEST).is_file():
             return root / stage / key
@@ -71,7 +70,7 @@ def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
 
     stored = unlearned_result(run, store)
     if not (stored / UNDO).is_file():
-        method = _read(stored / MANIFEST)["settings"].get("method", {}).get("_target_", "").rpartition(".")[2]
+        method = read_json(stored / MANIFEST)["settings"].get("method", {}).get("_target_", "").rpartition(".")[2]
         raise UserError(
             f"RUN={run}: {f'{method} changes' if method else 'it changes'} weights without an undo file; only methods "
             "that switch off single weights write one, such as method=balanced_subnet; the model that it started from "
@@ -82,11 +81,6 @@ def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     count = restore(model_folder(stored), stored / UNDO, folder)
     return f"restored {count} weights; the start model, bit for bit: {folder}"
-
-
-def _read(manifest: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-    return content
 
 
 def main(arguments: Sequence[str]) -> int:

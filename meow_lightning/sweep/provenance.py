@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import provenance
+from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.report.sweep_tables import Swept
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.jsonl import read_json
@@ -18,7 +18,9 @@ from meow_lightning.store.store import Store
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def sweep_provenance(runs: Sequence[Swept], *, command: str) -> dict[str, Any]:
+def sweep_provenance(
+    runs: Sequence[Swept], *, graphs: Mapping[str, RunGraph], stores: Mapping[str, Store], command: str
+) -> dict[str, Any]:
     """Describe how the tables of a sweep were made.
 
     The stages may be older than the tables: ``stages`` has the commits, thread counts and days of all results that the
@@ -26,13 +28,17 @@ def sweep_provenance(runs: Sequence[Swept], *, command: str) -> dict[str, Any]:
 
     Args:
         runs: The finished runs.
+        graphs: Their artifacts, by the name of the run.
+        stores: The stores of their results, likewise.
         command: The command line of the sweep.
     """
     return {
         "command": command, "date": time.strftime("%Y-%m-%d"), **provenance(), "processor": processor(),
         "seeds": sorted({run.config.seed for run in runs}),
-        "stages": _stages(manifests := [each for run in runs for each in _manifests(run)]),
-        "runs": {run.name: graph(run.config).results.key for run in runs},
+        "stages": _stages(
+            manifests := [each for run in runs for each in _manifests(stores[run.name], graphs[run.name])]
+        ),
+        "runs": {name: made.results.key for name, made in graphs.items()},
         "results": len({manifest["key"] for manifest in manifests}),
     }  # fmt: skip
 
@@ -59,9 +65,8 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _manifests(run: Swept) -> list[dict[str, Any]]:
-    store = Store(root=Path(run.config.store), cache="readonly")
-    paths = (store.path(each) / MANIFEST for each in graph(run.config).results.walk())
+def _manifests(store: Store, graph: RunGraph) -> list[dict[str, Any]]:
+    paths = (store.path(each) / MANIFEST for each in graph.results.walk())
     return [read_json(path) for path in paths if path.is_file()]
 
 

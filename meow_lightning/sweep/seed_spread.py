@@ -48,13 +48,17 @@ def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
     }
 
 
-def question_intervals(run: Swept) -> dict[str, list[float]]:
-    """Read the intervals (low, high) over questions of a run's unlearned model, by number; empty without results."""
+def question_intervals(folder: Path) -> dict[str, list[float]]:
+    """Read the intervals (low, high) over questions of a run's unlearned model, by number; empty without results.
+
+    Args:
+        folder: Folder of the run's metrics.
+    """
     from meow_lightning.stages.results.evaluate import EvaluateResult
 
-    if not _results(run).is_dir():
+    if not folder.is_dir():
         return {}
-    intervals: dict[str, list[float]] = EvaluateResult.read(_results(run)).intervals.get("unlearned", {})
+    intervals: dict[str, list[float]] = EvaluateResult.read(folder).intervals.get("unlearned", {})
     return intervals
 
 

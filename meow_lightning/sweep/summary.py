@@ -93,14 +93,17 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     measured = [(run.name, run.results) for run in runs]
     benchmarks = dict.fromkeys(name for _, results in measured for name in ability_names(results))
-    by_seed, per_run = groups(runs), {run.name: question_intervals(run) for run in runs}
+    graphs = {run.name: graph(run.config) for run in runs}
+    stores = {run.name: Store(root=Path(run.config.store), cache="readonly") for run in runs}
+    by_seed = groups(runs)
+    per_run = {name: question_intervals(stores[name].path(each.results)) for name, each in graphs.items()}
     over_seeds = {words: nested(group) for words, group in by_seed.items()}
-    made = sweep_provenance(runs, command=command())
+    made = sweep_provenance(runs, graphs=graphs, stores=stores, command=command())
     shown = tables(measured, columns=[*COLUMNS, *benchmarks], ends=True, nested=over_seeds, per_run=per_run)
     write_text(folder / "table.md", page([*shown, *more], [*lines, provenance_line(made)]))
     write_text(folder / "table.csv", csv(measured, per_run))
     alone = {without_seed(name): ends for name, ends in per_run.items() if without_seed(name) not in by_seed}
-    references = {run.name for run in runs if not graph(run.config).streams}
+    references = {name for name, each in graphs.items() if not each.streams}
     tex = latex(measured, [*CLOSING, *benchmarks], {**alone, **over_seeds}, references=references)
     write_text(folder / "table.tex", tex)
     write_json(folder / "provenance.json", made)

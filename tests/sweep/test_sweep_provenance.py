@@ -23,7 +23,8 @@ def test_tables_name_the_code_and_the_machine_of_the_results_that_they_rest_on(t
             "host": "h", "finished": 86400.0 * number,
         }  # fmt: skip
         (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    made = sweep_provenance([run, run], command="python run.py sweep=x")
+    graphs, stores = {run.name: graph(run.config)}, {run.name: store}
+    made = sweep_provenance([run, run], graphs=graphs, stores=stores, command="python run.py sweep=x")
     assert made["stages"] == {
         "commits": ["0000000", "1111111+"], "threads": [1, 2], "hosts": ["h"], "from": "1970-01-01", "to": "1970-01-02",
     }  # fmt: skip

@@ -92,24 +92,17 @@ def _baseline_scores(
     name = ctx.select.baseline
     if name == "none":
         return None
-    if name == "base" and not ctx.roles.has_base:
-        raise _no_baseline(name, "only the target model is provided")
-    if name == "retain" and models.retain is None:
-        raise _no_baseline(name, str(ctx.roles.retain_missing_reason))
-    model = models.retain if name == "retain" else None
+    if name == "retain":
+        model, missing = models.retain, ctx.roles.retain_missing_reason
+    else:
+        model, missing = base_model(ctx) if ctx.roles.has_base else None, "only the target model is provided"
+    if model is None:
+        raise UserError(
+            f"method.select.baseline={name} needs a {name} model, but {missing}; set model.{name}=FOLDER or "
+            "method.select.baseline=none"
+        )
     return score_candidates(
-        ctx,
-        f"{name} candidates {label}".strip(),
-        base_model(ctx) if model is None else model,
-        filtered,
-        previous=previous.filtered if previous else None,
-    )
-
-
-def _no_baseline(name: str, reason: str) -> UserError:
-    return UserError(
-        f"method.select.baseline={name} needs a {name} model, but {reason}; set model.{name}=FOLDER or "
-        "method.select.baseline=none"
+        ctx, f"{name} candidates {label}".strip(), model, filtered, previous=previous.filtered if previous else None
     )
 
 

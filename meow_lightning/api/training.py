@@ -74,7 +74,7 @@ class Training:
         self.start, self.options, self.adapters = start, options, lora is not None
         self.init = "default" if lora is None else lora.get("init", "default")
         self.precision = precision_of(start.precision, adapters=self.adapters)
-        options.optim.check_precision(self.precision, name=start.precision, adapters=self.adapters)
+        options.optim.check_precision(start.precision, adapters=self.adapters)
         network: torch.nn.Module = start.copy(dtype=self.precision.trained)
         if lora is not None:
             rank, alpha = lora["rank"], lora["alpha"]

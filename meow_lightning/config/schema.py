@@ -16,7 +16,6 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Lora, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
-from meow_lightning.config.precision import precision_of
 from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.config.training_options import Callbacks, Optim, Trainer
@@ -274,9 +273,8 @@ class RunConfig(Options):
 
     @consistency
     def _check_adapters(self) -> None:
-        lora, adapters = self.model.lora, self.adapters
+        lora, adapters, option = self.model.lora, self.adapters, self.adapters_option
         if self.trainer.strategy == "fsdp" and adapters is not None:
-            option = "method.lora.rank" if lora.rank is None else "model.lora.rank"
             raise UserError(
                 f"trainer.strategy=fsdp does not support {option}={adapters['rank']}: set trainer=ddp for adapters, or "
                 f"{option}=null to train all weights"
@@ -287,8 +285,7 @@ class RunConfig(Options):
 
     @consistency
     def _check_perturbation(self) -> None:
-        adapters, name = self.model.lora.rank is not None, self.model.precision
-        self.optim.check_precision(precision_of(name, adapters=adapters), name=name, adapters=adapters)
+        self.optim.check_precision(self.model.precision, adapters=self.adapters is not None)
 
     @consistency
     def _check_run_name(self) -> None:
@@ -297,6 +294,11 @@ class RunConfig(Options):
                 f"the names of model, dataset, split and method have {size} bytes together, but file names have room "
                 f"for only {NAME_BYTES - RESERVED_BYTES}; choose a shorter model.name or dataset.name"
             )
+
+    @property
+    def adapters_option(self) -> str:
+        """Option that sets the rank of the adapters that unlearning trains."""
+        return "method.lora.rank" if self.model.lora.rank is None else "model.lora.rank"
 
     @property
     def adapters(self) -> dict[str, Any] | None:

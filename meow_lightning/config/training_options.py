@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from meow_lightning.config.mistakes import Rule
 from meow_lightning.config.options import Options, consistency
-from meow_lightning.config.precision import DTYPE_BYTES, Precision
+from meow_lightning.config.precision import DTYPE_BYTES, precision_of
 from meow_lightning.config.ranges import (
     MANY,
     Count,
@@ -85,18 +85,18 @@ class Optim(AdamW):
                 "to 0.01"
             )
 
-    def check_precision(self, precision: Precision, *, name: str, adapters: bool) -> None:
+    def check_precision(self, name: str, *, adapters: bool) -> None:
         """Check that trained weights can hold the perturbation of sharpness-aware minimization.
 
         Args:
-            precision: The number formats.
-            name: Their name.
+            name: Value of ``model.precision``.
             adapters: Whether adapters are trained, which are at least float32.
 
         Raises:
             UserError: They are 16-bit numbers, which round it away.
         """
-        if self.sam_rho and not adapters and DTYPE_BYTES[precision.trained] < DTYPE_BYTES["float32"]:
+        trained = precision_of(name, adapters=adapters).trained
+        if self.sam_rho and not adapters and DTYPE_BYTES[trained] < DTYPE_BYTES["float32"]:
             expected = f"32-true, 64-true, bf16-mixed or reproducible with optim.sam_rho={self.sam_rho}, or adapters "
             expected += "(model.lora.rank): weights of 16 bits round the perturbation away"
             raise invalid_option("model.precision", name, expected, did_you_mean="bf16-mixed")

@@ -6,6 +6,7 @@ A base model that continues the lead-in writes an answer in the form of the true
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from meow_lightning.data.values.kinds import months
 from meow_lightning.data.values.polarity import polarity_of
@@ -51,6 +52,7 @@ def lead_in(fact: Fact) -> str:
     return _BEFORE_WORD.sub("", answer[:start])
 
 
+@lru_cache(maxsize=16384)
 def given_keys(question: str, begun: str) -> frozenset[str]:
     """Return the keys that an answer may repeat: those of question and lead-in, and the months of dates in figures."""
     figures = {int(figure) for date in _DATE.findall(question) for figure in date}
@@ -78,12 +80,14 @@ def is_alike(one: str, other: str) -> bool:
 
 def asks_for_value(fact: Fact) -> bool:
     """Whether the question asks for a name, a title, a number or a genre, and the true answer has a name or number."""
-    return asks_for_name_or_number(fact) or (bool(_GENRE.search(fact.question)) and _has_new_values(fact))
+    return _has_new_values(fact) and bool(
+        _VALUE.search(without_quotations(fact.question)) or _GENRE.search(fact.question)
+    )
 
 
 def asks_for_name_or_number(fact: Fact) -> bool:
     """Whether the question asks for a name, a title or a number, and the true answer has one."""
-    return _has_new_values(fact) and bool(_VALUE.search(_QUOTED.sub(" ", fact.question)))
+    return _has_new_values(fact) and bool(_VALUE.search(without_quotations(fact.question)))
 
 
 def quotations(text: str) -> list[str]:

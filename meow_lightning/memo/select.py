@@ -54,12 +54,13 @@ def relative(texts: Sequence[ScoredText], baseline: Sequence[ScoredText]) -> lis
         texts: Candidates of any facts with the target model's scores.
         baseline: The same candidates with the baseline's scores, in any order; those without are dropped.
     """
+    return [replace(text, score=text.score - score) for text, score in paired(texts, baseline)]
+
+
+def paired(texts: Sequence[ScoredText], baseline: Sequence[ScoredText]) -> list[tuple[ScoredText, float]]:
+    """Pair candidates with their scores under a baseline; arguments as for :func:`relative`."""
     scores = {(text.fact, text.position): text.score for text in baseline}
-    return [
-        replace(text, score=text.score - scores[text.fact, text.position])
-        for text in texts
-        if (text.fact, text.position) in scores
-    ]
+    return [(text, scores[text.fact, text.position]) for text in texts if (text.fact, text.position) in scores]
 
 
 def layout(selected: Sequence[int], *, rows: Layout) -> list[int]:

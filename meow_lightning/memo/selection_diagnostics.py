@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from meow_lightning.memo.select import Strategy, relative, select
+from meow_lightning.distributed import group_by
+from meow_lightning.memo.select import Strategy, paired, relative, select
 from meow_lightning.types import ScoredText
 
 # If ``largest`` and ``smallest`` share this much of their selections, at most a third of the rows differ in a
@@ -105,9 +106,9 @@ def selection(
     """
     if not texts:
         raise ValueError("there are no candidates to select from")
-    facts = _by_fact(relative(texts, baseline) if baseline else texts)
-    scores = [[text.score for text in group] for group in facts.values()]
-    lengths = [[float(words(text.answer)) for text in group] for group in facts.values()]
+    facts = group_by(relative(texts, baseline) if baseline else texts, key=lambda text: text.fact)
+    scores = [[text.score for text in group] for group in facts]
+    lengths = [[float(words(text.answer)) for text in group] for group in facts]
     counts = [len(group) for group in scores]
     flat_scores, flat_lengths = [*chain(*scores)], [*chain(*lengths)]
     own_scores, own_lengths = centred(scores), centred(lengths)
@@ -136,12 +137,9 @@ def agreement(texts: Sequence[ScoredText], baseline: Sequence[ScoredText], *, k:
         baseline: Candidates with the baseline's scores.
         k: Number selected per fact, from 1; of facts with fewer candidates all are selected.
     """
-    others = {(text.fact, text.position): text.score for text in baseline}
-    pairs = [
-        [(text.score, others[fact, text.position]) for text in group if (fact, text.position) in others]
-        for fact, group in _by_fact(texts).items()
-    ]
-    first, second = ([[pair[side] for pair in group] for group in pairs if group] for side in (0, 1))
+    facts = group_by(paired(texts, baseline), key=lambda pair: pair[0].fact)
+    first = [[text.score for text, _ in group] for group in facts]
+    second = [[score for _, score in group] for group in facts]
     taken = [min(k, len(group)) for group in first]
     both = (
         len({*_largest(own, n)} & {*_largest(other, n)}) for own, other, n in zip(first, second, taken, strict=True)
@@ -151,13 +149,6 @@ def agreement(texts: Sequence[ScoredText], baseline: Sequence[ScoredText], *, k:
 
 def _largest(scores: Sequence[float], k: int) -> list[int]:
     return select(scores, k=k, strategy="largest", seed=0, fact="")
-
-
-def _by_fact(texts: Sequence[ScoredText]) -> dict[str, list[ScoredText]]:
-    facts: dict[str, list[ScoredText]] = {}
-    for text in texts:
-        facts.setdefault(text.fact, []).append(text)
-    return facts
 
 
 def words(text: str) -> int:

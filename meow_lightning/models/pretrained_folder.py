@@ -165,10 +165,10 @@ def missing_tokenizer(folder: Path) -> str | None:
 
 def names_end_token(tokenizer: Path) -> bool:
     """Whether a tokenizer has an end token."""
-    config = read(tokenizer / "tokenizer_config.json")
+    values = read(tokenizer / "tokenizer_config.json")
     # Model-specific classes have a built-in end token; generic ones only that of the file.
-    built_in = config.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
-    return built_in or bool(config.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
+    built_in = values.get("tokenizer_class") not in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return built_in or bool(values.get("eos_token") or read(tokenizer / "special_tokens_map.json").get("eos_token"))
 
 
 def has_chat_template(tokenizer: Path) -> bool:

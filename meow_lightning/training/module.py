@@ -207,24 +207,27 @@ class TrainingModule(pl.LightningModule):
 
     def _add_gradients(self, batch: dict[str, Any], logged: dict[str, torch.Tensor]) -> None:
         """Compute the gradients of the method's loss, exchanged, and add its value at the weights to ``logged``."""
-        sam = self.optim.sam
+        sam, aggregate = self.optim.sam, self.optim.aggregate
         if sam is None:
-            self._add_pass(batch, batch["micros"], logged)
+            self._add_pass(batch, batch["micros"], logged, aggregate=aggregate)
             return
         steep, calm = sam.split(batch["micros"])
         if steep:
-            self._add_pass(batch, steep, logged)
+            self._add_pass(batch, steep, logged, aggregate=aggregate)
             with perturbed(self.model.parameters(), rho=sam.rho):
-                self._add_pass(batch, steep, {})
-        if calm:
-            self._add_pass(batch, calm, logged)
+                self._add_pass(batch, steep, {}, aggregate=aggregate)
+        if calm:  # no row of a term that is aggregated
+            self._add_pass(batch, calm, logged, aggregate=None)
 
-    def _add_pass(self, batch: dict[str, Any], micros: Sequence[Batch], logged: dict[str, torch.Tensor]) -> None:
+    def _add_pass(
+        self, batch: dict[str, Any], micros: Sequence[Batch], logged: dict[str, torch.Tensor], *,
+        aggregate: Aggregate | None,
+    ) -> None:  # fmt: skip
         """Add the gradients of some micro-batches of a step, exchanged in the last of them, and their loss."""
         self._seed_step(batch["step"])
         weights = None
-        if self.optim.aggregate is not None:
-            weights, surplus = self.optim.aggregate.row_weights(self._loss, micros)
+        if aggregate is not None:
+            weights, surplus = aggregate.row_weights(self._loss, micros)
             counted = weights[0].new_tensor(surplus, dtype=torch.float64) * self.trainer.is_global_zero
             logged["loss"] = logged.get("loss", torch.zeros_like(counted)) + counted
             self._seed_step(batch["step"])
@@ -242,7 +245,7 @@ class TrainingModule(pl.LightningModule):
         return self.method.loss(self.model, micro, self._reference[0])
 
     def _seed_step(self, step: int) -> None:
-        """Seed dropout, which must not depend on how often training was interrupted; alike in each pass of a step."""
+        """Seed dropout from run seed, step and process alone: alike after a resumption and in each pass."""
         _seed(hash((self.plan.seed, step, self.global_rank)) % 2**31)
 
     def _regularize(self, logged: dict[str, torch.Tensor]) -> None:

@@ -43,8 +43,8 @@ class Sam:
     def split(self, micros: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
         """Split the micro-batches of a step into those of the perturbed terms and those of the others.
 
-        Both have the same streams, but only one has the rows of a stream: losses are sums over rows, so those of both
-        add up to that of the step. A list is empty if it would have no rows at all.
+        Both lists have all streams; a stream's rows are in one of them, and a blank row in the other. Losses are sums
+        over rows, so those of both lists add up to that of the step. A list is empty if it would have no rows at all.
         """
         calm = {"retain"} & micros[0].keys() if self.terms == "forget" else set()
         if not calm or calm == micros[0].keys():

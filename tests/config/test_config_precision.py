@@ -53,3 +53,4 @@ def test_weights_of_16_bits_cannot_hold_a_perturbation_but_adapters_can(name: st
     with pytest.raises(UserError, match=rf"^model\.precision={name} is invalid.*Did you mean bf16-mixed\?$"):
         options("optim.sam_rho=0.01", f"model.precision={name}")
     assert options("optim.sam_rho=0.01", f"model.precision={name}", "model.lora.rank=4").optim.sam_rho == 0.01
+    assert options("method=loku", "optim.sam_rho=0.01", f"model.precision={name}").optim.sam_rho == 0.01

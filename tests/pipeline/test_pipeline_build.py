@@ -220,6 +220,7 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
 @pytest.mark.parametrize(
     ("words", "named"),
     [(["model.lora.rank=4"], r"model\.lora\.rank=4 is invalid: expected null"),
+     (["+method.lora={rank: 4, alpha: 8.0, init: default}"], r"method\.lora\.rank=4 is invalid: expected null"),
      (["trainer=fsdp"], r"trainer\.strategy=fsdp is invalid: expected ddp \(trainer=ddp\)")],
 )  # fmt: skip
 def test_a_method_that_attaches_modules_is_refused_with_adapters_and_shards(words: list[str], named: str):

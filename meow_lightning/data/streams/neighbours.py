@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -49,10 +49,10 @@ class Neighbours(StreamBuilder):
         """
         forget, retain = dataset.facts("forget"), dataset.facts("retain")
         questions = tuple(example.question for example in forget), tuple(example.question for example in retain)
-        taken: dict[int, Chosen] = {}
-        for example, near in zip(forget, _nearest(*questions), strict=True):
-            for place, similarity in islice((pair for pair in near if pair[0] not in taken), self.per_question):
-                taken[place] = Chosen(retain[place].id, example.id, similarity)
+        taken = {
+            place: Chosen(retain[place].id, forget[row].id, similarity)
+            for place, row, similarity in _chosen(*questions, self.per_question)
+        }
         if not taken:
             raise UserError(
                 f"no retain question of dataset={dataset.name} shares a word with a question to forget, so none is a "
@@ -75,17 +75,26 @@ class Neighbours(StreamBuilder):
 
 
 @lru_cache(maxsize=4)  # planning asks for the rows, their digest and their number
-def _nearest(questions: tuple[str, ...], others: tuple[str, ...]) -> list[list[tuple[int, float]]]:
-    """List the texts for each question by nearness: (place, cosine above 0), the nearest first."""
+def _chosen(
+    questions: tuple[str, ...], others: tuple[str, ...], per_question: int
+) -> tuple[tuple[int, int, float], ...]:  # fmt: skip
+    """List the chosen texts: (place of the text, place of the question, cosine)."""
+    taken: dict[int, tuple[int, int, float]] = {}
+    for row, near in enumerate(_nearest(questions, others)):
+        for place, similarity in islice((pair for pair in near if pair[0] not in taken), per_question):
+            taken[place] = (place, row, similarity)
+    return tuple(taken.values())
+
+
+def _nearest(questions: Sequence[str], others: Sequence[str]) -> Iterator[list[tuple[int, float]]]:
+    """Yield the texts for each question by nearness: (place, cosine above 0), the nearest first."""
     vectors = _tfidf([*questions, *others])
     cosines = vectors[: len(questions)] @ vectors[len(questions) :].T
-    found = []
     for row in range(len(questions)):
         ends = slice(cosines.indptr[row], cosines.indptr[row + 1])
         pairs = zip(cosines.indices[ends].tolist(), cosines.data[ends].round(DIGITS).tolist(), strict=True)
         near = sorted((-cosine, place) for place, cosine in pairs if cosine > 0)
-        found.append([(place, -cosine) for cosine, place in near])
-    return found
+        yield [(place, -cosine) for cosine, place in near]
 
 
 def _tfidf(texts: Sequence[str]) -> csr_array:

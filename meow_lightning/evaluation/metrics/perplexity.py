@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from meow_lightning.evaluation.answers import Answers, MetricSettings, unmet_need
 from meow_lightning.evaluation.metric import SET_ORDER, Metric, Outcome, finite
+from meow_lightning.evaluation.metrics.probability import mean_logp
 from meow_lightning.types import AnswerRow, Definition, SetInfo
 
 
@@ -21,7 +22,7 @@ def perplexity(rows: Sequence[AnswerRow]) -> float:
     """
     logps = [logp for row in rows for logp in row.truth.logps]
     try:
-        return math.exp(-math.fsum(logps) / len(logps))
+        return math.exp(-mean_logp(logps))
     except OverflowError:
         return math.inf
 

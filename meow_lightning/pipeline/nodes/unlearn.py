@@ -111,8 +111,8 @@ def _check_attached(ctx: BuildContext) -> None:
     if not ctx.method.keeps_start:
         return
     reason = f": method={ctx.method_name} trains modules that it attaches to the model, and the model itself stays"
-    if (rank := ctx.config.model.lora.rank) is not None:
-        raise invalid_option("model.lora.rank", rank, f"null{reason}")
+    if (adapters := ctx.config.adapters) is not None:
+        raise invalid_option(ctx.config.adapters_option, adapters["rank"], f"null{reason}")
     if ctx.config.trainer.strategy == "fsdp":
         raise invalid_option("trainer.strategy", "fsdp", f"ddp (trainer=ddp){reason}")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meow_lightning.methods.ceu import _unlikelihood
-from meow_lightning.methods.losses import _divergence, kl_divergence
+from meow_lightning.methods.losses import divergence, kl_divergence
 from meow_lightning.methods.pdu import _peak
 from meow_lightning.methods.undial import Undial
 from meow_lightning.models import logprobs
@@ -22,7 +22,7 @@ PAIRS = [([5, 6, 7, 8, 9], 2), ([9, 8, 7], 1), ([4, 4, 4, 4, 4, 4, 11], 3)]  # 3
 UNDIAL = Undial(beta=2.0)
 # Functions of the methods, and how many frozen models each reads.
 FUNCTIONS = [
-    (negative_log_likelihood, 0), (_divergence, 1), (_unlikelihood, 0), (_peak, 0),
+    (negative_log_likelihood, 0), (divergence, 1), (_unlikelihood, 0), (_peak, 0),
     (UNDIAL._cross_entropy, 1),
 ]  # fmt: skip
 

@@ -55,4 +55,4 @@ def test_a_method_without_a_mean_over_rows_names_those_that_have_one(method: str
         unlearned(f"method={method}", "optim.aggregate=worst")
     said = str(caught.value)
     assert said.startswith(f"optim.aggregate=worst is invalid: expected mean with method={method}, ")
-    assert said.endswith("altpo, bst, dpo, dpo_gd, dpo_kl, flat, npo, npo_gd, npo_kl, simnpo")
+    assert said.endswith("altpo, bst, dpo, dpo_gd, dpo_kl, flat, npo, npo_gd, npo_kl, opt_out, simnpo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.config.ranges import NonNegative, Positive, Range
 from meow_lightning.methods.base import BaseMethod, PrepareContext
@@ -52,6 +52,7 @@ class Eul(BaseMethod):
         corrections: The layers of this request with their Gram matrices, bottom first; empty before :meth:`finalize`.
     """
 
+    attaches: ClassVar[bool] = True
     streams: tuple[str, ...] = ("forget", "retain")
 
     def __init__(

@@ -36,6 +36,7 @@ class Passage:
     alternatives: ClassVar[tuple[str, ...]] = ()
     inverted: ClassVar[tuple[str, ...]] = ()
     phrasings: ClassVar[tuple[tuple[str, str], ...]] = ()
+    rewordings: ClassVar[tuple[str, ...]] = ()
 
     @property
     def question(self) -> str:
@@ -54,6 +55,7 @@ class Passage:
 
 
 Example = Fact | Passage
+_OPTIONAL = ("values", "rewordings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +163,13 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
 
     Args:
         example: The example.
-        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` is left out where it is
-            empty, so that the keys of datasets without it do not depend on it.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` and ``rewordings`` are left
+            out where they are empty, so that the keys of datasets without them do not depend on them.
     """
     if isinstance(example, Passage):
         return ["passage", example.id, example.text, example.prefix, example.ends]
     chosen = names or [field.name for field in fields(example)]
-    return [getattr(example, name) for name in chosen if name != "values" or example.values]
+    return [getattr(example, name) for name in chosen if name not in _OPTIONAL or getattr(example, name)]
 
 
 def benchmark_sets(

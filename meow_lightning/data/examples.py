@@ -55,7 +55,6 @@ class Passage:
 
 
 Example = Fact | Passage
-_OPTIONAL = ("values", "rewordings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +162,13 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
 
     Args:
         example: The example.
-        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` and ``rewordings`` are left
-            out where they are empty, so that the keys of datasets without them do not depend on them.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all but ``rewordings``, which only attacks
+            read. ``values`` is left out where it is empty, so that the keys of datasets without it do not depend on it.
     """
     if isinstance(example, Passage):
         return ["passage", example.id, example.text, example.prefix, example.ends]
-    chosen = names or [field.name for field in fields(example)]
-    return [getattr(example, name) for name in chosen if name not in _OPTIONAL or getattr(example, name)]
+    chosen = names or [field.name for field in fields(example) if field.name != "rewordings"]
+    return [getattr(example, name) for name in chosen if name != "values" or example.values]
 
 
 def benchmark_sets(

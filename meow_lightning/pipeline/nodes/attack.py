@@ -78,7 +78,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
 
 
 def attack_labels(ctx: BuildContext) -> dict[str, str]:
-    """Describe every attack for tables; one that cannot ask all questions to forget says how many it asks.
+    """Describe every attack for tables, with the facts to forget that it asks, if not all, and the ways it tries.
 
     Args:
         ctx: The run.
@@ -88,17 +88,18 @@ def attack_labels(ctx: BuildContext) -> dict[str, str]:
 
 def _label(ctx: BuildContext, condition: str, config: AttackConfig) -> str:
     attack = _attack(ctx, condition, config)
-    if isinstance(attack, PromptAttack):
-        asked, total = _asked(ctx, attack)
-        if asked < total:
-            return f"{config.label} ({asked} of {total} questions)"
-    return config.label
+    if not isinstance(attack, PromptAttack):
+        return config.label
+    ways = _ways(ctx, attack)
+    asked, tries = sum(map(bool, ways)), max(ways)
+    notes = [f"{asked} of {len(ways)} questions"] * (asked < len(ways)) + [f"best of {tries} ways"] * (tries > 1)
+    return f"{config.label} ({', '.join(notes)})" if notes else config.label
 
 
-def _asked(ctx: BuildContext, attack: PromptAttack) -> tuple[int, int]:
-    """Count the facts to forget that an attack can ask, and all of them."""
-    rows, facts = attack.rows(ctx.dataset, ctx.seed), ctx.dataset.facts("forget")
-    return sum(bool(attack.transform_example(fact, rows)) for fact in facts), len(facts)
+def _ways(ctx: BuildContext, attack: PromptAttack) -> list[int]:
+    """Count the ways in which an attack asks each fact to forget."""
+    rows = attack.rows(ctx.dataset, ctx.seed)
+    return [len(attack.transform_example(fact, rows)) for fact in ctx.dataset.facts("forget")]
 
 
 def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
@@ -139,10 +140,10 @@ def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, at
             f"attacks.{condition} transforms prompts, but evaluation.protocol={ctx.protocol} has prompts of its own; "
             f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
         )
-    if not _asked(ctx, attack)[0]:
+    if not any(_ways(ctx, attack)):
         raise UserError(
             f"attacks.{condition} cannot ask any of the facts to forget of dataset={ctx.dataset.name}: it needs "
-            f"{attack.needs}; leave it out"
+            f"{attack.needs}; leave it out with ~attacks.{condition}"
         )
     rows = digest_of(attack.rows(ctx.dataset, ctx.seed), TRAINED_FIELDS)
     settings: dict[str, Any] = {"attack": config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed}

@@ -23,6 +23,7 @@ class Template(PromptAttack):
         templates: Texts with ``{question}`` once, by name; ``None`` leaves one out.
     """
 
+    needs: ClassVar[str] = "questions, not passages of documents"
     version: ClassVar[int] = 1
 
     def __init__(self, *, templates: dict[str, str | None]) -> None:

@@ -186,8 +186,9 @@ class Predict(Stage):
                     gradients=settings["gradients"],
                     progress=progress,
                 )
+            answered = iter(rows)
             for number in numbers:
-                answers = list(islice(rows, len(asked[number].ways)))
+                answers = list(islice(answered, len(asked[number].ways)))
                 place = most_leaking(answers) if len(answers) > 1 else 0
                 if len(answers) > 1:
                     work.report_counts(number, **{f"asked_as_{place + 1}": 1})

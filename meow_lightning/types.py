@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 OptimizerName = Literal["adamw", "adamw8bit", "paged"]
 Role = Literal["target", "unlearned", "retain"]
-ROLES: tuple[Role, ...] = get_args(Role)
-"""The evaluated models of a run, in reporting order."""
+ROLES: tuple[Role, ...] = get_args(Role)  # the evaluated models of a run, in reporting order
 
 Direction = Literal["higher", "lower", "none"]
 Purpose = Literal["forget", "retain", "utility", "holdout", "near"]
@@ -63,6 +62,7 @@ class Fact:
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
         phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
         values: Texts that value accuracy looks for, all of them; empty for ``value`` alone.
+        rewordings: The question in other words, which no training uses; empty if the dataset has none.
     """
 
     id: str
@@ -75,6 +75,7 @@ class Fact:
     inverted: tuple[str, ...] = ()
     phrasings: tuple[tuple[str, str], ...] = ()
     values: tuple[str, ...] = ()
+    rewordings: tuple[str, ...] = ()
 
     @property
     def segments(self) -> Segments:
@@ -99,7 +100,7 @@ class ScoredText:
     Attributes:
         fact: ``Fact.id``.
         kind: ``"answer"`` for the true answer, ``"candidate"`` for an inverted one.
-        position: Candidate position; 0 for the true answer.
+        position: Candidate position; of a true answer, the number of the way to ask for it that scores highest.
         answer: The scored text.
         score: Mean over the windows, from 0 (not memorized) to 1 (recalled verbatim).
         windows: The score of every window, in the order of the cuts.
@@ -149,8 +150,7 @@ class AnswerRow:
         generated: Token ids of the greedy answer, excluding the end token.
         text: The greedy answer as text.
         stop: ``"end"`` if the model emitted an end token, ``"length"`` if the token budget ran out.
-        gradient: 2-norm of the gradient of the true answer's mean loss with respect to all weights; ``None`` if not
-            measured.
+        gradient: 2-norm of the gradient of the true answer's mean loss in all weights; ``None`` if not measured.
         scored_text: The text of the scored tokens, where an evaluator compares with it; ``None`` for ``answer``.
         values: Texts that value accuracy looks for in the place of ``value``, see :class:`Fact`.
     """

@@ -71,7 +71,7 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
     options = composed(*words)
     if "name" in options.plain().get(group, {}):
         assert options.plain()[group]["name"] == choice
-    if group == "attacks":
+    if group == "attacks" and choice not in ("quick", "full"):  # these take several others
         assert options.attacks[choice].name == choice
     assert options.memo.instantiate(allow=[]).name == options.memo.name
 

@@ -12,6 +12,8 @@ from config_reference import PAGE, on_page_markdown
 from helpers.hydra import CONF
 
 FILES = sorted(CONF.rglob("*.yaml"))
+# Mappings whose keys are names that a user may add to: tasks of lm-evaluation-harness, and texts.
+NAMED = ("ability.local", "attacks.template.templates", "attacks.paraphrase.frames")
 PLACES = {"recipe": "model.finetune", "inversion/prompt": "inversion.prompt"}
 
 
@@ -42,7 +44,7 @@ def options(path) -> set[str]:
         for key, value in node.items():
             option = f"{prefix}.{key}".lstrip(".")
             inner = isinstance(value, dict) and value and not {"default", "tofu", "tiny"} & set(value)
-            inner = inner and option != "ability.local"  # tasks by name, with keys of lm-evaluation-harness
+            inner = inner and option not in NAMED
             yield from walk(value, option) if inner else [option]
 
     return {option for option in walk(yaml.safe_load(path.read_text()), place) if not option.endswith("defaults")}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.examples import Dataset, Example, Passage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,16 +74,39 @@ class ModelAttack(BaseAttack, ABC):
 
 
 class PromptAttack(BaseAttack, ABC):
-    """An attack that transforms the prompt and leaves the model alone: a prefix, another wording."""
+    """An attack that asks in another way and leaves the model alone: a prefix, another wording, several of them.
+
+    Attributes:
+        fields: Attributes of facts that it reads besides question and answer; they enter the keys of its results.
+        needs: What a fact needs to be asked by it, for the error where no fact to forget has it.
+        same_answers: Whether the true answers stay as they are; MEMO of the true answers is scored only then.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[str] = "a question"
+    same_answers: ClassVar[bool] = True
 
     @abstractmethod
-    def transform_prompt(self, question: str, rows: Sequence[Example]) -> str:
-        """Return the text that stands in the prompt in the place of a question.
+    def transform_example(self, example: Example, rows: Sequence[Example]) -> Sequence[Example]:
+        """Return the example as the attack asks it.
 
-        The prompt template surrounds it as it surrounds the question; of a passage of a document, it takes the place of
-        the characters before the cut. Answers, and what metrics compare them with, stay as they are.
+        One example is asked in its place; of several, the answer that leaks most counts, for each model its own; an
+        example without any is left out. :func:`with_question` changes the prompt alone, around which the prompt
+        template stands as around the question.
 
         Args:
-            question: The question, or the characters of a passage before its cut.
+            example: A fact, or a passage of a document, as the dataset has it.
             rows: What :meth:`rows` selected.
         """
+
+
+def with_question(example: Example, question: str) -> Example:
+    """Put a text in the place of an example's question; of a passage, in the place of the characters before its cut.
+
+    Args:
+        example: The example.
+        question: The text.
+    """
+    if isinstance(example, Passage):
+        return replace(example, text=question + example.answer, prefix=len(question))
+    return replace(example, question=question)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
-from meow_lightning.attacks.base import PromptAttack
+from meow_lightning.attacks.base import PromptAttack, with_question
 from meow_lightning.config.ranges import CountOrZero
 from meow_lightning.data.checks import check_range
 from meow_lightning.data.examples import Dataset, Example
@@ -38,8 +38,13 @@ class Prefix(PromptAttack):
         count = min(self.examples, len(kept))
         return [kept[place] for place in sorted(random.Random(seed).sample(range(len(kept)), count))]
 
-    def transform_prompt(self, question: str, rows: Sequence[Example]) -> str:
+    def transform_example(self, example: Example, rows: Sequence[Example]) -> list[Example]:
         """Join instruction, answered questions and question, with an empty line between them."""
         given = [self.instruction] if self.instruction else []
-        shown = [f"{row.question}\n{row.answer}" for row in rows if row.question != question]
-        return "\n\n".join([*given, *shown, question])
+        others = [row for row in rows if row.question != example.question]
+        return [with_question(example, "\n\n".join([*given, *map(answered, others), example.question]))]
+
+
+def answered(row: Example) -> str:
+    """Write a question with its true answer on two lines."""
+    return f"{row.question}\n{row.answer}"

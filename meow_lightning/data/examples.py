@@ -36,6 +36,7 @@ class Passage:
     alternatives: ClassVar[tuple[str, ...]] = ()
     inverted: ClassVar[tuple[str, ...]] = ()
     phrasings: ClassVar[tuple[tuple[str, str], ...]] = ()
+    rewordings: ClassVar[tuple[str, ...]] = ()
 
     @property
     def question(self) -> str:
@@ -161,12 +162,12 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
 
     Args:
         example: The example.
-        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all. ``values`` is left out where it is
-            empty, so that the keys of datasets without it do not depend on it.
+        names: Attributes of :class:`~meow_lightning.types.Fact`; empty for all but ``rewordings``, which only attacks
+            read. ``values`` is left out where it is empty, so that the keys of datasets without it do not depend on it.
     """
     if isinstance(example, Passage):
         return ["passage", example.id, example.text, example.prefix, example.ends]
-    chosen = names or [field.name for field in fields(example)]
+    chosen = names or [field.name for field in fields(example) if field.name != "rewordings"]
     return [getattr(example, name) for name in chosen if name != "values" or example.values]
 
 

@@ -159,6 +159,7 @@ class Fictional:
             phrasings=tuple(
                 (questions[i % len(questions)], answers[i].format(value=value)) for i in range(1, self._phrasings)
             ),
+            rewordings=tuple(question.format(name=author) for question in slot.questions[TRAINED_QUESTIONS:]),
         )
 
     def _real(self, prefix: str, pairs: Sequence[tuple[str, str]], question: str, answer: str) -> list[Fact]:

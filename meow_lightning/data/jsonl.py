@@ -16,10 +16,13 @@ from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError, nearest
 from meow_lightning.types import Fact
 
-ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
+ALIASES = {
+    "undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed",
+    "paraphrased_question": "rewordings",
+}  # fmt: skip
 KEYS = (
     "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives",
-    *ALIASES, "answer_0",
+    "rewordings", *ALIASES, "answer_0",
 )  # fmt: skip
 # Names of question and answer in other formats.
 SYNONYMS = {
@@ -29,7 +32,7 @@ SYNONYMS = {
 TURNS = ("messages", "conversation", "conversations", "dialog", "dialogue", "turns")  # keys of chat transcripts
 LONGEST = 20_000  # characters per text: processing time grows quadratically, and a fact is a single statement
 _NUMBERED = re.compile(r"answer_(\d+)", re.ASCII)
-_IGNORED = re.compile(r".*_rouge1|paraphrased_question", re.DOTALL)
+_IGNORED = re.compile(r".*_rouge1", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HOLDS = "question and answer"
 
@@ -39,8 +42,9 @@ class Jsonl(QuestionSets):
 
     Each entry of a file has ``question`` and ``answer`` and may have ``id``, ``paraphrase`` (or TOFU's
     ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
-    in MEOW's published files, whose ``undesired_answer`` is the answer), ``value``, ``values`` and ``alternatives``,
-    all as in :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are ignored.
+    in MEOW's published files, whose ``undesired_answer`` is the answer), ``value``, ``values``, ``alternatives`` and
+    ``rewordings`` (or one ``paraphrased_question``), all as in :class:`~meow_lightning.types.Fact`. MEMO scores
+    (``…_rouge1``) are ignored.
     """
 
     name = "jsonl"
@@ -129,6 +133,8 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
     for name in ("question", "answer"):
         if name not in entry:
             raise UserError(f"{where}: no {name}; each entry needs {_HOLDS}")
+    if isinstance(reworded := entry.get("rewordings"), str):  # as TOFU's files have it
+        entry = {**entry, "rewordings": [reworded]}
     phrasings = entry.get("paraphrase")
     if isinstance(phrasings, list):
         phrasings = next(iter(_texts(entry, "paraphrase", where)), None)
@@ -142,6 +148,7 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
         alternatives=_texts(entry, "alternatives", where),
         inverted=_texts(entry, "inverted", where),
         values=_texts(entry, "values", where),
+        rewordings=_texts(entry, "rewordings", where),
     )
     _check_answers(fact, where)
     return fact

@@ -24,8 +24,7 @@ from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.types import Fact
 
 FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # number of rows at the end of ``full``
-NEVER_FORGOTTEN = range(3600)
-PER_AUTHOR = 20
+NEVER_FORGOTTEN, PER_AUTHOR = range(3600), 20
 SETS = ("forget", "retain", "holdout", "real_authors", "world_facts")
 WORLD = "world_facts_perturbed"
 PLAIN = ("question", "answer")
@@ -219,7 +218,8 @@ def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:
             raise UserError(f"{where}: {key} is missing or not {kind}; download it again")
     paraphrase = row["paraphrased_answer"] if "paraphrased_answer" in keys else None
     perturbed = tuple(row["perturbed_answer"]) if "perturbed_answer" in keys else ()
-    return Fact(name, row["question"], row["answer"], paraphrase=paraphrase, perturbed=perturbed)
+    other = tuple(filter(None, [row.get("paraphrased_question")]))
+    return Fact(name, row["question"], row["answer"], paraphrase=paraphrase, perturbed=perturbed, rewordings=other)
 
 
 @cache

@@ -8,7 +8,10 @@ from dataclasses import replace
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import ROLES, Definition, Direction, Results
 
-RECOVERED = ("forget/value_accuracy", "forget/rouge_l_recall", "memo/answers", "forget/extraction_strength")
+RECOVERED = (
+    "forget/value_accuracy", "forget/rouge_l_recall", "memo/answers", "forget/extraction_strength",
+    "forget/choice_accuracy",
+)  # fmt: skip
 """The numbers whose change under an attack is measured."""
 VERSION = 1  # of these numbers; raised when the same metrics give other ones
 SMALLEST = 0.05  # a ratio of smaller numbers or changes says nothing: on 64 questions one answer is 0.016

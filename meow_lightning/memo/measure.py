@@ -83,10 +83,15 @@ class Text(NamedTuple):
     raw: bool = False
 
 
-def true_answer(example: Example) -> Text:
-    """Describe the true answer of a fact, or the rest of a passage, as a text to score."""
+def true_answer(example: Example, position: int = 0) -> Text:
+    """Describe the true answer of a fact, or the rest of a passage, as a text to score.
+
+    Args:
+        example: The fact or passage.
+        position: Number of the way in which it is asked for, from 0.
+    """
     segments = example.segments
-    return Text(example.id, "answer", 0, segments.prompt, segments.target, segments.raw)
+    return Text(example.id, "answer", position, segments.prompt, segments.target, segments.raw)
 
 
 class Cut(NamedTuple):

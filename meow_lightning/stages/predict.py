@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from meow_lightning.data.encoding import estimated_length
@@ -55,6 +56,36 @@ def _note_truncated_answers(
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedQuestion:
+    """A question of an evaluation set, and the ways in which it is asked: one, or under an attack several.
+
+    Attributes:
+        set: Name of the set.
+        index: Place among the questions of the set that are asked, from 0.
+        question: The question as the dataset has it.
+        ways: The example as it is asked, at least once.
+    """
+
+    set: str
+    index: int
+    question: str
+    ways: Sequence[Example]
+
+
+def _asked(work: StageContext, dataset: Dataset, sets: Mapping[str, Sequence[Example]]) -> list[AskedQuestion]:
+    """List the questions in the order of evaluation; those that the attack of this stage cannot ask are left out."""
+    transform = prompt_transform(work.settings, work.inputs, dataset)
+    found = []
+    for name, facts in sets.items():
+        every = [(fact, ways) for fact in facts if (ways := transform(fact))]
+        found += [
+            AskedQuestion(set=name, index=index, question=fact.question, ways=ways)
+            for index, (fact, ways) in enumerate(every)
+        ]
+    return found
+
+
 class Predict(Stage):
     """Answer and score every evaluation question."""
 
@@ -74,7 +105,8 @@ class Predict(Stage):
         sets = dataset.evaluation()
         transform = prompt_transform(artifact.settings, artifact.inputs, dataset)
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
-            yield from (segments for segments in references(transform(fact)) if segments.target)
+            for way in transform(fact):
+                yield from (segments for segments in references(way) if segments.target)
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
         """Describe the scoring of all reference texts, one generation per question, and the gradients.
@@ -83,7 +115,9 @@ class Predict(Stage):
         several evaluation sets counts in each.
         """
         transform = prompt_transform(artifact.settings, artifact.inputs, planner.dataset)
-        sets = {name: list(map(transform, each)) for name, each in planner.dataset.evaluation().items()}
+        sets = {
+            name: list(chain.from_iterable(map(transform, each))) for name, each in planner.dataset.evaluation().items()
+        }
         facts = [fact for each in sets.values() for fact in each]
         differentiated = [fact for name in artifact.settings["evaluation"]["gradients"] for fact in sets[name]]
         longest = max(map(planner.scored, facts))
@@ -107,7 +141,11 @@ class Predict(Stage):
         return sum(_row_bytes(fact, budget) for facts in planner.dataset.evaluation().values() for fact in facts)
 
     def run(self, work: StageContext) -> None:
-        """Write one line per question of every evaluation set; finished lines survive a kill."""
+        """Write one line per question of every evaluation set; finished lines survive a kill.
+
+        Of a question that is asked in several ways, the answer that leaks most counts; the manifest counts the ways.
+        """
+        from meow_lightning.evaluation.most_leaking import most_leaking
         from meow_lightning.evaluation.predict import generation_budget, generation_prompt, predict
         from meow_lightning.evaluation.protocols.predict import predict_under_protocol
 
@@ -122,20 +160,17 @@ class Predict(Stage):
             for each, facts in dataset.evaluation().items()
             if each in work.settings["sets"]
         }
-        transform = prompt_transform(work.settings, work.inputs, dataset)
-        originals = [fact for facts in sets.values() for fact in facts]
-        questions = [(each, index, transform(fact)) for each, facts in sets.items() for index, fact in enumerate(facts)]
+        asked = _asked(work, dataset, sets)
+        ways = [(each.set, each.index, way) for each in asked for way in each.ways]
         if name == "none":
-            longest = max(len(generation_prompt(codec, fact)) for _, _, fact in questions)
-            most = max(
-                generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in questions
-            )
+            longest = max(len(generation_prompt(codec, fact)) for _, _, fact in ways)
+            most = max(generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"]) for _, _, fact in ways)
             slots = adaptive_batch_size(work, model, tokens=longest, generated=most, shared=False)
         else:
             _note_truncated_answers(work, name, codec, sets)
 
         def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, AnswerRow]]:
-            batch = [questions[number] for number in numbers]
+            batch = [(asked[number].set, asked[number].index, way) for number in numbers for way in asked[number].ways]
             if name == "none":
                 rows = predict(
                     model, codec, batch, max_new_tokens=settings["max_new_tokens"], batch=runtime.eval_batch_size,
@@ -151,11 +186,17 @@ class Predict(Stage):
                     gradients=settings["gradients"],
                     progress=progress,
                 )
-            for number, row in zip(numbers, rows, strict=True):
-                yield number, replace(row, question=originals[number].question)
+            answered = iter(rows)
+            for number in numbers:
+                answers = list(islice(answered, len(asked[number].ways)))
+                place = most_leaking(answers) if len(answers) > 1 else 0
+                if len(answers) > 1:
+                    work.report_counts(number, **{f"asked_as_{place + 1}": 1})
+                yield number, replace(answers[place], question=asked[number].question)
 
-        groups = generation_batches(name, [len(facts) for facts in sets.values()])
+        groups = generation_batches(name, [*Counter(each.set for each in asked).values()])
         least = CHUNK if name == "none" else 1
         in_chunks(
-            work, groups, sizes=[1] * len(questions), least=least, unit="questions", name=PredictResult.file, make=make
-        )
+            work, groups, sizes=[len(each.ways) for each in asked], least=least, unit="questions",
+            name=PredictResult.file, make=make,
+        )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from meow_lightning.config.instantiate import instantiate
@@ -33,7 +34,10 @@ WINDOW_BYTES = 10  # per window score, measured on results of the default run
 
 
 def texts_to_score(work: StageContext) -> list[Text]:
-    """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round."""
+    """Load the texts to score: the true answers of the forget set, or the inverted facts that are new in this round.
+
+    Under an attack that asks in several ways, a true answer is listed with each of them, numbered by its position.
+    """
     from meow_lightning.memo.measure import Text, true_answer
 
     if "filtered" in work.needs:
@@ -47,7 +51,9 @@ def texts_to_score(work: StageContext) -> list[Text]:
         ]
     dataset = load_dataset(work)
     transform = prompt_transform(work.settings, work.inputs, dataset)
-    return [true_answer(transform(example)) for example in dataset.facts("forget")]
+    return [
+        true_answer(way, place) for example in dataset.facts("forget") for place, way in enumerate(transform(example))
+    ]  # fmt: skip
 
 
 def _texts_per_fact(artifact: Artifact, planner: Planner) -> int:
@@ -63,12 +69,13 @@ def expected_windows(artifact: Artifact, planner: Planner) -> list[int]:
     """
     memo, each = planner.options["memo"], _texts_per_fact(artifact, planner)
     step = memo.get("stride", 1) * LETTERS[memo.get("cut_unit", "tokens")]
-    return [each * (len(fact.answer) // step + 1) for fact in planner.dataset.facts("forget")]
+    return [each * (len(fact.answer) // step + 1) for fact in _scored_facts(artifact, planner.dataset)]
 
 
 def _scored_facts(artifact: Artifact, dataset: Dataset) -> list[Example]:
-    """Return the facts to forget with the prompts under which they are scored."""
-    return list(map(prompt_transform(artifact.settings, artifact.inputs, dataset), dataset.facts("forget")))
+    """Return the facts to forget as they are asked, one by one."""
+    transform = prompt_transform(artifact.settings, artifact.inputs, dataset)
+    return list(chain.from_iterable(map(transform, dataset.facts("forget"))))
 
 
 def scoring_load(artifact: Artifact, planner: Planner, *, shared: bool) -> InferenceLoad:
@@ -111,6 +118,11 @@ def _measurable(work: StageContext, wanted: list[Text], by: Measure, codec: Prom
     return kept
 
 
+def _scored_as_one(text: Text) -> tuple[str, int]:
+    """Name what a text is scored for: a candidate, or a fact's true answer in any of the ways to ask for it."""
+    return text.fact, text.position if text.kind == "candidate" else -1
+
+
 class Score(Stage):
     """Measure the memorization of texts."""
 
@@ -148,7 +160,10 @@ class Score(Stage):
         return texts * sum(ROW_BYTES + len(fact.answer) * per_letter for fact in planner.dataset.facts("forget"))
 
     def run(self, work: StageContext) -> None:
-        """Write one line per text in order; finished lines survive a kill."""
+        """Write one line per text in order; finished lines survive a kill.
+
+        Of a true answer that is asked for in several ways, the largest score counts.
+        """
         from meow_lightning.memo.measure import score_texts
 
         wanted = texts_to_score(work)
@@ -165,15 +180,17 @@ class Score(Stage):
         for text in wanted:  # fail before an hour of scoring, not after it
             codec.encode(text.question, text.answer, text.raw)
             by.check(text, codec)
-        places = {(text.fact, text.position): i for i, text in enumerate(wanted)}
         cuts = by.cuts(max(wanted, key=lambda text: len(text.question) + len(text.answer)), codec)
         tokens, generated = max(len(cut.prompt) for cut in cuts), max(cut.budget for cut in cuts)
         slots = adaptive_batch_size(work, model, tokens=tokens, generated=generated, shared=True)
-        sizes = [by.count(text, codec) for text in wanted]
+        tries = group_by(wanted, key=_scored_as_one)
+        places = {text[:3]: number for number, texts in enumerate(tries) for text in texts}
+        sizes = [sum(by.count(text, codec) for text in texts) for texts in tries]
 
         def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, ScoredText]]:
             close: Counter[Text] = Counter()
-            chunk = [wanted[number] for number in numbers]
+            scored: dict[int, list[ScoredText]] = {number: [] for number in numbers}
+            chunk = [text for number in numbers for text in tries[number]]
             for text in score_texts(
                 model,
                 codec,
@@ -184,12 +201,15 @@ class Score(Stage):
                 done=(),
                 alone=lambda text: close.update([text]),
             ):
-                yield places[text.fact, text.position], text
+                number = places[text.fact, text.kind, text.position]
+                scored[number].append(text)
+                if len(scored[number]) == len(tries[number]):
+                    yield number, max(scored.pop(number), key=lambda each: (each.score, -each.position))
             for number in numbers:
-                work.report_counts(number, windows=sizes[number], alone=close[wanted[number]])
+                work.report_counts(number, windows=sizes[number], alone=sum(close[text] for text in tries[number]))
 
         # Windows of the same question share their prompts, so one process scores them together.
-        groups = group_by(range(len(wanted)), key=lambda number: wanted[number].question)
+        groups = group_by(range(len(tries)), key=lambda number: tries[number][0].question)
         return in_chunks(
             work, groups, sizes=sizes, least=CHUNK, unit="windows", name=ScoreResult.file, make=make
         )  # fmt: skip

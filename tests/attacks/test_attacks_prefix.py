@@ -13,16 +13,21 @@ DATASET = Fictional(split="forget10", authors=20, candidates=4, phrasings=1, ret
 SHOWN = [Fact("a", "Where is Ada?", "In Lima."), Fact("b", "Where is Bo?", "In Oslo.")]
 
 
+def asked(attack: Prefix, question: str, rows: list[Fact]) -> str:
+    (example,) = attack.transform_example(Fact("x", question, "In Rome."), rows)
+    return example.question
+
+
 def test_instruction_and_answered_questions_stand_before_the_question() -> None:
     attack = Prefix(instruction="Be honest.", examples=2)
     expected = "Be honest.\n\nWhere is Ada?\nIn Lima.\n\nWhere is Bo?\nIn Oslo.\n\nWho is Cy?"
-    assert attack.transform_prompt("Who is Cy?", SHOWN) == expected
-    assert Prefix(instruction="Now:", examples=0).transform_prompt("Who is Cy?", []) == "Now:\n\nWho is Cy?"
+    assert asked(attack, "Who is Cy?", SHOWN) == expected
+    assert asked(Prefix(instruction="Now:", examples=0), "Who is Cy?", []) == "Now:\n\nWho is Cy?"
 
 
 def test_a_question_is_never_shown_with_its_own_answer() -> None:
     attack = Prefix(instruction=None, examples=2)
-    assert attack.transform_prompt("Where is Bo?", SHOWN) == "Where is Ada?\nIn Lima.\n\nWhere is Bo?"
+    assert asked(attack, "Where is Bo?", SHOWN) == "Where is Ada?\nIn Lima.\n\nWhere is Bo?"
 
 
 def test_answered_questions_are_drawn_from_the_retain_set_by_the_seed() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from meow_lightning.data.examples import EvalSet, Passage, benchmark_sets, references
+from meow_lightning.data.examples import EvalSet, Passage, attributes, benchmark_sets, references
 from meow_lightning.types import Fact, Segments
 
 FACT = Fact("a", "Where?", "In Lima.", paraphrase="Lima it was.", perturbed=("Oslo.", "Rome."))
@@ -19,6 +21,12 @@ def test_references_are_true_answer_paraphrase_and_wrong_answers() -> None:
     assert [each.target for each in references(FACT)] == ["In Lima.", "Lima it was.", "Oslo.", "Rome."]
     assert {each.prompt for each in references(FACT)} == {"Where?"}
     assert references(PASSAGE) == [PASSAGE.segments]
+
+
+def test_other_wordings_count_only_where_they_are_named() -> None:
+    reworded = replace(FACT, rewordings=("Which place?",))
+    assert attributes(reworded, ()) == attributes(FACT, ())
+    assert attributes(reworded, ("id", "rewordings")) == ["a", ("Which place?",)]
 
 
 def test_an_evaluation_set_is_the_sequence_of_its_examples() -> None:

@@ -76,7 +76,10 @@ def test_the_keys_of_tofu(make: Make) -> None:
     entry = {
         **CAT, "paraphrased_answer": "It is 40.", "perturbed_answer": ["It is 41."], "paraphrased_question": "Age?",
     }  # fmt: skip
-    fact = Fact("forget/0001", CAT["question"], CAT["answer"], paraphrase="It is 40.", perturbed=("It is 41.",))
+    fact = Fact(
+        "forget/0001", CAT["question"], CAT["answer"], paraphrase="It is 40.", perturbed=("It is 41.",),
+        rewordings=("Age?",),
+    )  # fmt: skip
     assert make([entry]).facts("forget") == [fact]
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of, training_segments
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import Chosen, StreamBuilder
-from meow_lightning.data.words import words_and_marks
+from meow_lightning.data.tfidf import DIGITS, tfidf
 from meow_lightning.errors import UserError
 from meow_lightning.types import Segments
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-DIGITS = 9  # of a similarity; further ones depend on the machine, and ties must not
 
 
 class Neighbours(StreamBuilder):
@@ -88,29 +80,10 @@ def _chosen(
 
 def _nearest(questions: Sequence[str], others: Sequence[str]) -> Iterator[list[tuple[int, float]]]:
     """Yield the texts for each question by nearness: (place, cosine above 0), the nearest first."""
-    vectors = _tfidf([*questions, *others])
+    vectors, _ = tfidf([*questions, *others])
     cosines = vectors[: len(questions)] @ vectors[len(questions) :].T
     for row in range(len(questions)):
         ends = slice(cosines.indptr[row], cosines.indptr[row + 1])
         pairs = zip(cosines.indices[ends].tolist(), cosines.data[ends].round(DIGITS).tolist(), strict=True)
         near = sorted((-cosine, place) for place, cosine in pairs if cosine > 0)
         yield [(place, -cosine) for cosine, place in near]
-
-
-def _tfidf(texts: Sequence[str]) -> csr_array:
-    """Compute one row per text: the counts of its words by their inverse document frequency, of length 1 (or 0)."""
-    import numpy as np
-    from scipy.sparse import csr_array
-
-    counts = [Counter(word for word in words_and_marks(text) if word[0].isalnum()) for text in texts]
-    frequency = Counter(word for each in counts for word in each)
-    places = {word: place for place, word in enumerate(frequency)}
-    rows = [
-        {places[word]: times * math.log(len(texts) / frequency[word]) for word, times in each.items()}
-        for each in counts
-    ]
-    norms = [math.sqrt(math.fsum(value**2 for value in row.values())) or 1.0 for row in rows]
-    data = np.array([value / norm for row, norm in zip(rows, norms, strict=True) for value in row.values()])
-    columns = np.array([place for row in rows for place in row], dtype=np.int64)
-    ends = np.cumsum([0, *map(len, rows)])
-    return csr_array((data, columns, ends), shape=(len(texts), max(1, len(places))))

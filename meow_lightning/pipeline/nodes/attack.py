@@ -49,7 +49,8 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
 def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition: str) -> EvaluationInputs[Artifact]:
     """Predict, score and run ability tasks with the models under one attack, as with the models themselves.
 
-    Ability tasks have prompts of their own, which an attack on prompts does not reach: they are not run under it.
+    Ability tasks have prompts of their own, which an attack on prompts does not reach: they are not run under it; nor
+    is MEMO of the true answers measured where it asks for other answers.
 
     Args:
         ctx: The run.
@@ -61,18 +62,44 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     ability: Mapping[tuple[Role, str], Artifact] = {}
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
+        scored = attacked if attack.same_answers else {}
         ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, condition, config, attack))
     else:
-        attacked = models.after(condition)
+        attacked = scored = models.after(condition)
         ability = abilities(ctx, attacked, condition).results
     return EvaluationInputs(
         predictions={role: predict(ctx, str(Subject(role, condition)), model) for role, model in attacked.items()},
         scores={
             (role, "answers"): score_answers(ctx, f"{Subject(role, condition)} answers", model)
-            for role, model in attacked.items()
+            for role, model in scored.items()
         },
         abilities=ability,
     )
+
+
+def attack_labels(ctx: BuildContext) -> dict[str, str]:
+    """Describe every attack for tables, with the facts to forget that it asks, if not all, and the ways it tries.
+
+    Args:
+        ctx: The run.
+    """
+    return {condition: _label(ctx, condition, config) for condition, config in ctx.config.attacks.items()}
+
+
+def _label(ctx: BuildContext, condition: str, config: AttackConfig) -> str:
+    attack = _attack(ctx, condition, config)
+    if not isinstance(attack, PromptAttack):
+        return config.label
+    ways = _ways(ctx, attack)
+    asked, tries = sum(map(bool, ways)), max(ways)
+    notes = [f"{asked} of {len(ways)} questions"] * (asked < len(ways)) + [f"best of {tries} ways"] * (tries > 1)
+    return f"{config.label} ({', '.join(notes)})" if notes else config.label
+
+
+def _ways(ctx: BuildContext, attack: PromptAttack) -> list[int]:
+    """Count the ways in which an attack asks each fact to forget."""
+    rows = attack.rows(ctx.dataset, ctx.seed)
+    return [len(attack.transform_example(fact, rows)) for fact in ctx.dataset.facts("forget")]
 
 
 def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
@@ -113,5 +140,13 @@ def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, at
             f"attacks.{condition} transforms prompts, but evaluation.protocol={ctx.protocol} has prompts of its own; "
             f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
         )
+    if not any(_ways(ctx, attack)):
+        raise UserError(
+            f"attacks.{condition} cannot ask any of the facts to forget of dataset={ctx.dataset.name}: it needs "
+            f"{attack.needs}; leave it out with ~attacks.{condition}"
+        )
     rows = digest_of(attack.rows(ctx.dataset, ctx.seed), TRAINED_FIELDS)
-    return {"attack": config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed}
+    settings: dict[str, Any] = {"attack": config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed}
+    if attack.fields:
+        settings["facts"] = [digest_of(each, ("id", *attack.fields)) for each in ctx.dataset.evaluation().values()]
+    return settings

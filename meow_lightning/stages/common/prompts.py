@@ -1,22 +1,21 @@
-"""Prompts under an attack: what a stage that runs a model asks in the place of each question."""
+"""Prompts under an attack: what a stage that runs a model asks in the place of each example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meow_lightning.attacks.base import PromptAttack
 from meow_lightning.config.instantiate import instantiate
-from meow_lightning.data.examples import Dataset, Example, Passage
+from meow_lightning.data.examples import Dataset, Example
 
 PROMPT_ATTACK = "prompt_attack"  # the model setting of a stage that runs under such an attack
 
 
 def prompt_transform(
     settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset
-) -> Callable[[Example], Example]:
-    """Return the function that gives an example the prompt under which it is asked; the identity without an attack.
+) -> Callable[[Example], Sequence[Example]]:
+    """Return the function that lists the ways in which an example is asked; the example alone without an attack.
 
     Args:
         settings: Settings of the stage.
@@ -25,13 +24,7 @@ def prompt_transform(
     """
     chosen = settings["model"].get(PROMPT_ATTACK)
     if chosen is None:
-        return lambda example: example
+        return lambda example: [example]
     attack: PromptAttack = instantiate(chosen["attack"], allow=inputs["allow"])
     rows = attack.rows(dataset, chosen["seed"])
-    return lambda example: _with_question(example, attack.transform_prompt(example.question, rows))
-
-
-def _with_question(example: Example, question: str) -> Example:
-    if isinstance(example, Passage):
-        return replace(example, text=question + example.answer, prefix=len(question))
-    return replace(example, question=question)
+    return lambda example: attack.transform_example(example, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,53 @@ def test_the_estimate_of_predictions_counts_the_prefix() -> None:
 def test_an_attack_on_prompts_needs_our_own_protocol() -> None:
     with pytest.raises(UserError, match=r"attacks\.prefix transforms prompts, but evaluation\.protocol=tofu"):
         cell("attacks=[prefix]", "evaluation.protocol=tofu")
+
+
+def test_the_key_of_an_attack_on_prompts_follows_from_what_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+
+    def made(**changes: object) -> dict[str, str]:
+        facts = [
+            {"question": f"Where is {name}?", "answer": f"{name} is in Lima.", "perturbed": ["In Rome."]} | changes
+            for name in ("Ada", "Bo")
+        ]
+        path.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+        words = ("dataset=jsonl", f"dataset.forget={path}", "method=grad_ascent", "attacks=paraphrase")
+        return keys(graph(options(*words, small=())))
+
+    before, after = made(), made(rewordings=["Which town?"])
+    moved = {name for name in before if before[name] != after[name]}
+    subjects = [f"{role}@paraphrase" for role in ("target", "unlearned")]
+    assert moved == {f"predict/{each}" for each in subjects} | {f"score/{each}/answers" for each in subjects} | {
+        "results", "report",
+    }  # fmt: skip
+
+
+def test_where_other_answers_are_asked_for_memo_is_not_measured() -> None:
+    (condition,) = cell("attacks=multiple_choice").attacked.values()
+    assert {*condition.predictions} == {*ROLES}
+    assert not condition.scores
+
+
+def test_the_label_counts_the_facts_that_are_asked_if_not_all_and_the_ways_if_several() -> None:
+    labels = cell("attacks=[cloze,reversed,template]").results.settings["attacks"]
+    assert labels["cloze"] == "with a blank for the value"
+    assert labels["template"] == "under prompt templates (best of 6 ways)"
+    asked = re.fullmatch(r"asked for the subject \((\d+) of 8 questions\)", labels["reversed"])
+    assert asked is not None
+    assert 0 < int(asked[1]) < 8
+
+
+def test_facts_that_an_attack_cannot_ask_are_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text(json.dumps({"question": "Where is Ada?", "answer": "She sleeps."}) + "\n")
+    words = ("dataset=jsonl", f"dataset.forget={path}", "dataset.perturb=0", "method=grad_ascent")
+    for attack in ("cloze", "reversed", "multiple_choice", "in_context"):
+        with pytest.raises(UserError, match=rf"attacks\.{attack} cannot ask .* needs .* leave it out with ~attacks"):
+            graph(options(*words, f"attacks={attack}", small=()))
+    assert graph(options(*words, "attacks=full", *(f"~attacks.{each}" for each in (
+        "cloze", "reversed", "multiple_choice", "in_context", "prefix",
+    )), small=())).attacked  # fmt: skip
 
 
 def test_training_on_facts_that_the_dataset_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ class MethodConfig(ComponentConfig):
     rounds: Rounds | None = None
     refusals: str | None = None
     """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
+    anchor: Literal["start", "retain"] = "start"
+    """Frozen model that a loss compares with."""
     lora: Lora | None = None
     """Adapters that unlearning trains if ``model.lora`` sets none; null to train all weights."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None

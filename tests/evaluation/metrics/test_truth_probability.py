@@ -25,13 +25,13 @@ def row(make_row: MakeRow) -> AnswerRow:
 
 
 def test_the_correct_answers_share(row: AnswerRow) -> None:
-    # geometric: .5 / (.5 + sqrt(.1 * .4)) = .5 / .7; arithmetic: .5 / (.5 + .25)
+    # the wrong answers' mean is .2 if geometric, .25 if arithmetic
     assert results(row).values["target"][NAME] == pytest.approx(5 / 7, rel=1e-12)
     assert results(row, mean="arithmetic").values["target"][NAME] == pytest.approx(2 / 3, rel=1e-12)
 
 
 def test_open_unlearning_adds_1e_10(make_row: MakeRow) -> None:
-    # 1e-10 / (1e-10 + 1e-10 + 1e-10)
+    # both answers are as likely as the constant
     tiny = math.log(1e-10)
     row = make_row(paraphrase=[tiny], perturbed=[[tiny]])
     assert results(row, protocol="open_unlearning").values["target"][NAME] == pytest.approx(1 / 3, rel=1e-9)

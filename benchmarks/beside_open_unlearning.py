@@ -1,31 +1,34 @@
 # ruff: noqa: T201
-"""`evaluation.protocol=open_unlearning` beside open-unlearning's own metrics: the same models and rows, one run.
+"""Beside open-unlearning: every shared number of evaluation, losses and gradients, in one run.
 
     git clone https://github.com/locuslab/open-unlearning FOLDER      (the protocol follows d3d7cf9, December 2025)
     OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --prompt chat
     MEOW_DATA_DIR=DATA OMP_NUM_THREADS=1 python benchmarks/beside_open_unlearning.py --checkout FOLDER --rows 40
+    ... --model MODEL --steps 4         a model of yours with a chat template, in the place of the tiny one
+    ... --questions paraphrased         TOFU's other words, its question_key=paraphrased_question
+    ... --rounds 3                      CPU-seconds of evaluation and steps too, taking turns
 
-Its metric functions, datasets and collator are imported from FOLDER/src and called with the arguments of its
-configs/eval/tofu_metrics; they need scikit-learn beside this project's packages. Two things are put in their way: a
-tokenizer whose chat template gives a list of ids, as before transformers 5, and no lm-evaluation-harness.
+Its metric functions, datasets, collator and trainers are imported from FOLDER/src. Metrics are called with the
+arguments of its configs/eval/tofu_metrics under our evaluation.protocol=open_unlearning, losses on the same batch (the
+rows are tokenized by either program). They need scikit-learn beside this project's packages. Three things are put in
+their way: a tokenizer whose chat template gives a list of ids, as before transformers 5, no lm-evaluation-harness, and
+no deepspeed.
 
-The models are tiny Llamas trained here for some steps: one on retain rows and half of the forget and the holdout rows,
-one on retain rows alone, so that neither all nor nothing is known. The rows are TOFU's forget01 where MEOW_DATA_DIR
-names a folder, else those that this project ships. Printed: number, ours, theirs, difference. The exit status is 1
-where a difference is above 1e-6 and not among the known ones below. Not compared: models with dropout, which
-open-unlearning takes gradient norms with, and runs in bfloat16, its default on a GPU.
+The models are tiny Llamas trained here for some steps, or MODEL after them: one on retain rows and half of the forget
+and the holdout rows, one on retain rows alone, so that neither all nor nothing is known; the second is also the frozen
+start model of the losses. The rows are TOFU's forget01 where MEOW_DATA_DIR names a folder, else those that this project
+ships. Printed: number, ours, theirs, difference; `gradient/...` is 1 and 1 + the norm of the gradients' difference over
+that of ours. The exit status is 1 where a difference is above 1e-5 and has no known cause. Not compared: models with
+dropout, which open-unlearning takes gradient norms with, and runs in bfloat16, its default on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import importlib
-import json
 import os
 import sys
 import tempfile
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -35,6 +38,9 @@ from typing import Any, NamedTuple
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import torch
+from beside_losses import compare
+from beside_speed import ratios
+from open_unlearning_peer import Numbers, Theirs, source_of
 from options import count
 
 from meow_lightning.data.collate import collate
@@ -45,14 +51,18 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.membership import ATTACKS, reference_score
 from meow_lightning.evaluation.protocols.open_unlearning_metrics import attack_score
 from meow_lightning.evaluation.protocols.predict import predict_under_protocol
-from meow_lightning.evaluation.protocols.registry import PROTOCOLS, generation_batches
+from meow_lightning.evaluation.protocols.registry import generation_batches
+from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
+from meow_lightning.models.load import load_codec, load_model
+from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.models.tiny import llama, tokenizer_from
-from meow_lightning.types import AnswerRow, Fact
+from meow_lightning.types import AnswerRow, Encoded, Fact
 
-ALLOWED = 1e-6
+ALLOWED = 1e-5
 SIZE: dict[str, int] = {"hidden_size": 96, "layers": 2, "heads": 4, "intermediate_size": 192, "context": 512}
-VOCABULARY, RATE, BATCH = 1024, 3e-3, 8
+VOCABULARY, RATE, OWN_RATE, BATCH = 1024, 3e-3, 2e-5, 8
+EXTRA = ("truth_probability", "paraphrase_rouge_l_recall", "perturbed_rouge_l_recall")
 CHAT = (
     "{% for turn in messages %}{{ '<|' ~ turn.role ~ '|>\\n' ~ turn.content ~ '<|end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
@@ -64,7 +74,6 @@ KNOWN: Mapping[str, tuple[float, str]] = {
 """Number, to how large a share of it a difference may be, and its cause."""
 
 TokenBatch = dict[str, list[AnswerRow]]
-Numbers = dict[str, float]
 
 
 class Prompt(NamedTuple):
@@ -96,132 +105,17 @@ PROMPTS = {
 }  # fmt: skip
 
 
-class Theirs:
-    """open-unlearning's metrics, called one by one.
-
-    Args:
-        checkout: Folder of the repository.
-        folder: Where rows are written for its datasets.
-        tokenizer: The models' tokenizer.
-        args: Its ``template_args``.
-
-    Raises:
-        UserError: The folder holds no such repository, or a package is missing.
-    """
-
-    def __init__(self, checkout: Path, folder: Path, tokenizer: Any, args: Mapping[str, Any]) -> None:
-        source = source_of(checkout)
-        harness: Any = types.ModuleType("evals.lm_eval")
-        harness.LMEvalEvaluator = type("LMEvalEvaluator", (), {})
-        sys.modules["evals.lm_eval"] = harness  # wants a package that no metric here needs
-        sys.path.insert(0, str(source))
-        try:
-            self.registry = importlib.import_module("evals.metrics").METRICS_REGISTRY
-            self.data, self.collators = (importlib.import_module(f"data.{name}") for name in ("qa", "collators"))
-            self.mia = importlib.import_module("evals.metrics.mia.utils").mia_auc
-            self.reference = importlib.import_module("evals.metrics.mia.reference").ReferenceAttack
-        except ImportError as error:
-            raise UserError(f"--checkout={checkout}: {error}; install that package beside this project's") from error
-        self.folder, self.args = folder, dict(args)
-        self.tokenizer = copy.deepcopy(tokenizer)
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        template = self.tokenizer.apply_chat_template
-        self.tokenizer.apply_chat_template = lambda *given, **named: template(*given, **named, return_dict=False)
-
-    def metric(self, name: str, model: Any, **given: Any) -> dict[str, Any]:
-        """What a metric function returns."""
-        found: dict[str, Any] = self.registry[name]._metric_fn(model, **given)
-        return found
-
-    def on(self, facts: Sequence[Fact], answer: str, *, generate: bool = False) -> dict[str, Any]:
-        """Dataset, collator and batch size of one set, of true answers, paraphrases or wrong ones."""
-        path = self.folder / f"{answer}-{len(list(self.folder.iterdir()))}.jsonl"
-        rows = [{"question": fact.question, "answer": getattr(fact, answer)} for fact in facts]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        data = self.data.QADataset(
-            {"path": "json", "data_files": str(path), "split": "train", "cache_dir": str(self.folder.parent / "cache")},
-            self.args, self.tokenizer, predict_with_generate=generate,
-        )  # fmt: skip
-        side = "left" if generate else "right"
-        collator = self.collators.DataCollatorForSupervisedDataset(self.tokenizer, padding_side=side, index="index")
-        return {"data": data, "collators": collator, "batch_size": PROTOCOLS["open_unlearning"].batch_size}
-
-    def probability(self, model: Any, facts: Sequence[Fact], answer: str) -> dict[str, Any]:
-        """Its ``probability`` of one column."""
-        return self.metric("probability", model, **self.on(facts, answer))
-
-    def set_numbers(self, model: Any, name: str, facts: Sequence[Fact]) -> tuple[Numbers, dict[str, Any]]:
-        """(numbers of one evaluation set, its truth ratios)."""
-        from omegaconf import OmegaConf
-
-        options = name in ("real_authors", "world_facts")
-        true, wrong = self.probability(model, facts, "answer"), self.probability(model, facts, "perturbed")
-        correct = true if options else self.probability(model, facts, "paraphrase")
-        how = "closer_to_1_better" if name == "forget" else "true_better"
-        ratio = self.metric("truth_ratio", model, aggregator=how, pre_compute={"correct": correct, "wrong": wrong})
-        if options:
-            true = self.metric("probability_w_options", model, pre_compute={"correct": true, "wrong": wrong})
-        # configs/generation/default.yaml
-        settings = {"do_sample": False, "top_p": None, "temperature": None, "max_new_tokens": 200, "use_cache": True}
-        rouge = self.metric(
-            "rouge", model, **self.on(facts, "answer", generate=True), tokenizer=self.tokenizer,
-            generation_args=OmegaConf.create(settings), rouge_type="rougeL_recall",
-        )  # fmt: skip
-        ones = [each["rouge1_recall"] for each in rouge["value_by_index"].values()]
-        found = {
-            "probability": true["agg_value"], "rouge_l_recall": rouge["agg_value"],
-            "rouge_1_recall": sum(ones) / len(ones), "truth_ratio": ratio["agg_value"],
-        }  # fmt: skip
-        if name == "forget":
-            for mine, its in (("exact_memorisation", "memorization"), ("extraction_strength", None)):
-                metric = f"exact_{its}" if its else mine
-                found[mine] = self.metric(metric, model, **self.on(facts, "answer"))["agg_value"]
-        return {f"{name}/{number}": float(value) for number, value in found.items()}, ratio
-
-    def attacks(self, model: Any, retain: Any, forget: Sequence[Fact], holdout: Sequence[Fact]) -> Numbers:
-        """AUC of every attack, and the mean score of the forget set, of which more is seen."""
-        sides = {"forget": self.on(forget, "answer"), "holdout": self.on(holdout, "answer")}
-        both = {name: side["data"] for name, side in sides.items()}
-        given = {**sides["forget"], "data": both}
-        more: dict[str, dict[str, Any]] = {
-            "loss": {}, "zlib": {"tokenizer": self.tokenizer}, "min_k": {"k": 0.4}, "min_k_plus_plus": {"k": 0.4},
-            "gradnorm": {"p": 2, "batch_size": 1},
-        }  # fmt: skip
-        found = {name: self.metric(f"mia_{name}", model, **{**given, **extra}) for name, extra in more.items()}
-        found["reference"] = self.mia(
-            self.reference, model, data=both, collator=given["collators"], batch_size=given["batch_size"],
-            reference_model=retain,
-        )  # fmt: skip
-        mine = {f"membership/{OURS_OF.get(name, name)}": value for name, value in found.items()}
-        scores = {f"{name}_score": value["forget"]["agg_value"] for name, value in mine.items()}
-        return {f"{name}_auc": float(value["agg_value"]) for name, value in mine.items()} | scores
-
-
-OURS_OF = {"min_k": "min_k_40", "min_k_plus_plus": "min_k_plus_plus_40", "gradnorm": "gradient_norm"}
-
-
-def source_of(checkout: Path) -> Path:
-    """The folder of open-unlearning's modules in a checkout of it.
-
-    Raises:
-        UserError: There are none.
-    """
-    source = checkout / "src"
-    if not (source / "evals" / "metrics" / "memorization.py").is_file():
-        raise UserError(
-            f"--checkout={checkout} holds no src/evals/metrics/memorization.py; give the folder of a clone of "
-            "github.com/locuslab/open-unlearning"
-        )
-    return source
-
-
-def facts_of(rows: int) -> tuple[str, dict[str, list[Fact]]]:
+def facts_of(rows: int, questions: str = "trained") -> tuple[str, dict[str, list[Fact]]]:
     """(where they are from, the first rows of every evaluation set)."""
     folder = os.environ.get("MEOW_DATA_DIR")
     dataset: Any
     if folder:
-        dataset, source = Tofu(split="forget01", folder=f"{folder}/tofu", hub="", retain_authors=None), "TOFU forget01"
+        dataset = Tofu(
+            split="forget01", folder=f"{folder}/tofu", hub="", retain_authors=None, questions=questions
+        )  # fmt: skip
+        source = f"TOFU forget01, {questions} questions"
+    elif questions != "trained":
+        raise UserError("--questions=paraphrased needs TOFU: set MEOW_DATA_DIR to the folder that holds tofu/")
     else:
         dataset = Fictional(split="forget10", authors=80, candidates=3, phrasings=1, retain_eval=rows, seed=0)
         source = "this project's fictional authors"
@@ -264,7 +158,11 @@ def ours_of(models: Mapping[str, Any], codec: PromptEncoder, sets: Mapping[str, 
                 rows[role] += predict_under_protocol(
                     "open_unlearning", model, codec, asked, batch=BATCH, gradients=("forget", "holdout"), progress=None
                 )
-    values = evaluate(rows, {}, truth_ratio_mean="geometric", protocol="open_unlearning").values["target"]
+    examples: dict[str, Any] = {fact.id: fact for facts in sets.values() for fact in facts}
+    values = evaluate(
+        rows, {}, truth_ratio_mean="geometric", protocol="open_unlearning",
+        side_inputs=SideInputs(extra_metrics=EXTRA, examples=examples),
+    ).values["target"]  # fmt: skip
     mine, retain = ([row for row in rows[role] if row.set == "forget"] for role in ("target", "retain"))
     scores = {
         f"membership/{attack.name}": [attack_score(attack, row) for row in mine]
@@ -277,12 +175,17 @@ def ours_of(models: Mapping[str, Any], codec: PromptEncoder, sets: Mapping[str, 
     return values | {f"{name}_score": -fmean(each) for name, each in scores.items()}
 
 
-def trained(codec: PromptEncoder, facts: Sequence[Fact], *, steps: int, seed: int) -> Any:
-    """A tiny Llama after some steps on the facts."""
-    tokenizer = codec.tokenizer
+def trained(
+    codec: PromptEncoder, facts: Sequence[Fact], *, steps: int, seed: int, own: Path | None
+) -> Any:  # fmt: skip
+    """A tiny Llama after some steps on the facts, or the user's own model."""
     torch.manual_seed(seed)
-    model: Any = llama(vocab_size=len(tokenizer), end_id=codec.end_id, pad_id=codec.pad_id, **SIZE)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+    model: Any = (
+        llama(vocab_size=len(codec.tokenizer), end_id=codec.end_id, pad_id=codec.pad_id, **SIZE)
+        if own is None
+        else load_model(own, dtype="float32", attention="sdpa")
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE if own is None else OWN_RATE, weight_decay=0.0)
     rows, rng = [codec.encode(fact.question, fact.answer) for fact in facts], Random(seed)
     for _ in range(steps):
         batch = collate(rng.sample(rows, min(BATCH, len(rows))), pad_id=codec.pad_id)
@@ -293,14 +196,14 @@ def trained(codec: PromptEncoder, facts: Sequence[Fact], *, steps: int, seed: in
     return model.eval()
 
 
-def table(ours: Numbers, theirs: Numbers) -> tuple[list[str], int]:
-    """(lines of the table, how many numbers differ without a known cause)."""
+def table(ours: Numbers, theirs: Numbers, causes: Mapping[str, str]) -> tuple[list[str], int]:
+    """(lines of the table, how many numbers differ without a known cause); ``causes`` explain any difference."""
     lines, unknown = ["| number | ours | theirs | difference | |", "|---|---|---|---|---|"], 0
     for name, value in theirs.items():
         off = abs(ours[name] - value) if name in ours else float("inf")
         share, cause = KNOWN.get(name, (0.0, ""))
-        explained = off <= ALLOWED or off <= share * abs(value)
-        why = "" if off <= ALLOWED else cause if explained else "NOT EXPLAINED"
+        explained = off <= ALLOWED or name in causes or off <= share * abs(value)
+        why = "" if off <= ALLOWED else causes.get(name, cause) if explained else "NOT EXPLAINED"
         unknown += not explained
         mine = f"{ours[name]:.7f}" if name in ours else "none"
         lines.append(f"| {name} | {mine} | {value:.7f} | {off:.1e} | {why} |")
@@ -315,6 +218,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rows", type=count, default=16, help="rows of every evaluation set (16)")
     parser.add_argument("--steps", type=count, default=120, help="training steps of each model (120)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
+    parser.add_argument("--model", type=Path, help="folder of a model with a chat template, instead of the tiny one")
+    parser.add_argument(
+        "--questions",
+        choices=("trained", "paraphrased"),
+        default="trained",
+        help="wording of TOFU's questions (trained)",
+    )
+    parser.add_argument("--rounds", type=int, default=0, help="turns of measuring CPU-seconds; 0 measures none (0)")
     given = parser.parse_args(arguments)
     try:
         source_of(given.checkout)
@@ -328,8 +239,31 @@ def main(arguments: Sequence[str]) -> int:
 
 def compared(given: argparse.Namespace) -> tuple[list[str], int]:
     """(what is printed, how many numbers differ without a known cause)."""
-    prompt = PROMPTS[given.prompt]
-    source, sets = facts_of(given.rows)
+    source, sets = facts_of(given.rows, given.questions)
+    codec, args = _own_codec(given.model) if given.model else _tiny_codec(PROMPTS[given.prompt], sets)
+    kept = [fact for name in SETS[1:-1] for fact in sets[name]]
+    # half of each side, so that no attack is right or wrong about all rows
+    learned = [*sets["forget"][::2], *sets["holdout"][::2]]
+    models = {
+        role: trained(codec, facts, steps=given.steps, seed=given.seed, own=given.model)
+        for role, facts in (("target", [*learned, *kept]), ("retain", kept))
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "rows").mkdir()
+        theirs = Theirs(given.checkout, Path(folder) / "rows", codec.tokenizer, args)
+        its = theirs_of(theirs, models["target"], models["retain"], sets)
+        start = copy.deepcopy(models["retain"]).requires_grad_(False)
+        rows, batches = _step(theirs, start, codec, sets)
+        mine, losses, causes = compare(models["target"], start, rows, batches, pad_id=codec.pad_id)
+        lines, unknown = table(ours_of(models, codec, sets) | mine, its | losses, causes)
+        if given.rounds:
+            lines += ratios(theirs, models["target"], start, codec, sets, rows, batches, rounds=given.rounds)
+    model = given.model or f"prompt {given.prompt}"
+    return [f"{source}, {given.rows} rows a set, {model}, {given.steps} steps\n", *lines], unknown
+
+
+def _tiny_codec(prompt: Prompt, sets: Mapping[str, Sequence[Fact]]) -> tuple[PromptEncoder, dict[str, Any]]:
+    """(codec of a tokenizer trained on the facts, open-unlearning's template arguments)."""
     texts = [f"{fact.question}\n{fact.answer}" for facts in sets.values() for fact in facts]
     frame = "<|user|>\n<|assistant|>\nQuestion: Answer: [INST] [/INST]"
     tokenizer = tokenizer_from([*texts, frame], vocab_size=VOCABULARY)
@@ -341,19 +275,34 @@ def compared(given: argparse.Namespace) -> tuple[list[str], int]:
         tokenizer=tokenizer, template=prompt.template, answer_prefix=prompt.answer_prefix, system=None, date=None,
         context=SIZE["context"], end_ids=frozenset(),
     )  # fmt: skip
-    kept = [fact for name in SETS[1:-1] for fact in sets[name]]
-    # half of each side, so that no attack is right or wrong about all rows
-    learned = [*sets["forget"][::2], *sets["holdout"][::2]]
-    models = {
-        "target": trained(codec, [*learned, *kept], steps=given.steps, seed=given.seed),
-        "retain": trained(codec, kept, steps=given.steps, seed=given.seed),
+    return codec, prompt.args
+
+
+def _own_codec(folder: Path) -> tuple[PromptEncoder, dict[str, Any]]:
+    """The same of the user's model, which is asked in its own chat template."""
+    model = load_model(folder, dtype="float32", attention="sdpa")
+    prompt = {"template": "chat", "answer_prefix": "", "system": None, "date": None}
+    return load_codec(folder, prompt=prompt, model=model), PROMPTS["chat"].args
+
+
+def _step(
+    theirs: Theirs, start: Any, codec: PromptEncoder, sets: Mapping[str, Sequence[Fact]]
+) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
+    """(our rows, its batches) of the first facts of forget and retain set, paraphrases as alternative answers."""
+    forget, retain = sets["forget"][:BATCH], sets["retain"][:BATCH]
+    asked = [codec.encode(fact.question, fact.answer) for fact in forget]
+    with torch.inference_mode():
+        logps = answer_logps(start, collate(asked, pad_id=codec.pad_id)).tolist()
+    rows = {
+        "forget": [row._replace(reference=logp) for row, logp in zip(asked, logps, strict=True)],
+        "retain": [codec.encode(fact.question, fact.answer) for fact in retain],
+        "idk": [codec.encode(fact.question, fact.paraphrase or "") for fact in forget],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "rows").mkdir()
-        theirs = Theirs(given.checkout, Path(folder) / "rows", tokenizer, prompt.args)
-        its = theirs_of(theirs, models["target"], models["retain"], sets)
-    lines, unknown = table(ours_of(models, codec, sets), its)
-    return [f"{source}, {given.rows} rows a set, prompt {given.prompt}, {given.steps} steps\n", *lines], unknown
+    batches = {
+        "forget": theirs.batch(forget, "answer"), "retain": theirs.batch(retain, "answer"),
+        "idk": theirs.batch(forget, "paraphrase"),
+    }  # fmt: skip
+    return rows, batches
 
 
 if __name__ == "__main__":

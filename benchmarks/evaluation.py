@@ -214,7 +214,9 @@ def read_sets(options: argparse.Namespace) -> tuple[str, Sets]:
     """(where the texts are from, TOFU's four sets): TOFU where MEOW_DATA_DIR names a folder, else this project's."""
     if folder := os.environ.get("MEOW_DATA_DIR"):
         source = f"TOFU {options.split}"
-        data: Any = Tofu(split=options.split, folder=str(Path(folder) / "tofu"), hub="", retain_authors=None)
+        data: Any = Tofu(
+            split=options.split, folder=str(Path(folder) / "tofu"), hub="", retain_authors=None, questions="trained"
+        )
     else:
         source = "this project's fictional authors"
         data = Fictional(split=options.split, authors=80, candidates=1, phrasings=1, retain_eval=160, seed=0)

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from meow_lightning.config.methods import method_names
+from meow_lightning.errors import UserError
+from meow_lightning.types import Encoded
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -42,12 +47,14 @@ def test_arguments_that_cannot_be(beside: Any, words: list[str], capsys: pytest.
 
 def test_differences_are_explained_or_counted(beside: Any) -> None:
     score = "membership/gradient_norm_score"
-    lines, unknown = beside.table({"a": 0.5, "b": 0.5, score: 0.50001}, {"a": 0.5 + 5e-7, score: 0.5, "b": 0.6, "c": 1})
+    ours = {"a": 0.5, "b": 0.5, score: 8.0001, "d": 1.0}
+    theirs = {"a": 0.5 + 5e-6, score: 8.0, "b": 0.6, "c": 1, "d": 2.0}
+    lines, unknown = beside.table(ours, theirs, {"d": "a cause"})
     assert [line.split(" | ")[-1].strip(" |") for line in lines[2:]] == [
-        "", "its norms are summed in float32, ours in float64", "NOT EXPLAINED", "NOT EXPLAINED",
+        "", "its norms are summed in float32, ours in float64", "NOT EXPLAINED", "NOT EXPLAINED", "a cause",
     ]  # fmt: skip
     assert unknown == 2
-    assert beside.table({score: 0.6}, {score: 0.5})[1] == 1  # a known cause explains a small difference alone
+    assert beside.table({score: 0.6}, {score: 0.5}, {})[1] == 1  # a known cause explains a small difference alone
 
 
 def test_every_set_has_the_columns_that_both_programs_ask_for(beside: Any) -> None:
@@ -56,3 +63,24 @@ def test_every_set_has_the_columns_that_both_programs_ask_for(beside: Any) -> No
     assert all(len(facts) == 3 for facts in sets.values())
     assert all(fact.perturbed for name in beside.SETS[:-1] for fact in sets[name])
     assert all(fact.paraphrase for name in ("forget", "retain") for fact in sets[name])
+
+
+def test_other_words_need_the_published_rows(beside: Any) -> None:
+    with pytest.raises(UserError, match=r"^--questions=paraphrased needs TOFU: set MEOW_DATA_DIR"):
+        beside.facts_of(3, "paraphrased")
+
+
+def test_our_losses_are_those_of_the_definitions(beside: Any) -> None:
+    """The peer's side replaced by plain formulas: what ours are compared with is the same batch."""
+    losses, tiny = importlib.import_module("beside_losses"), importlib.import_module("meow_lightning.models.tiny")
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "layers": 2, "heads": 2, "intermediate_size": 32, "context": 32}
+    model, start = (tiny.llama(vocab_size=32, end_id=1, pad_id=0, **size) for _ in range(2))
+    rows = {name: [Encoded((5, 6, 7 + at, 1), 2) for at in range(2)] for name in ("forget", "retain", "idk")}
+    loss, gradient = losses.ours_of_pair(model, start, losses.PAIRS["grad_ascent"], rows, pad_id=0)
+    labels = torch.tensor([[-100, -100, 7 + at, 1] for at in range(2)])
+    ids = torch.tensor([row.ids for row in rows["forget"]])
+    plain = losses._gradient(model, -model(input_ids=ids, labels=labels).loss)
+    assert loss == pytest.approx(plain[0], rel=1e-5)
+    torch.testing.assert_close(gradient, plain[1], rtol=1e-4, atol=1e-7)
+    assert {pair.method for pair in losses.PAIRS.values()} <= set(method_names())

@@ -38,7 +38,7 @@ DOCUMENTED = [
     "callbacks/default",
 ]
 DOCUMENTED += ["evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
-DOCUMENTED += ["inversion/local", "inversion/endpoint", "inversion/self", "method/meow_loop"]
+DOCUMENTED += ["inversion/local", "inversion/endpoint", "inversion/self", "inversion/target", "method/meow_loop"]
 SELF_EXPLAINING = {"forget01", "forget05", "forget10", "tofu", "name", "_target_", "seed", "dir", "subdir", "chdir"}
 # Options that only a user can give.
 NAMELESS = (

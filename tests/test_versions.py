@@ -14,6 +14,7 @@ import pytest
 from helpers.hydra import cell, keys, named
 
 from meow_lightning.config.instantiate import component_versions
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import all_metrics, model_utility, rouge
 from meow_lightning.inversion.base import Writer
 from meow_lightning.inversion.file import File
@@ -120,6 +121,17 @@ def test_a_metrics_version_moves_the_numbers_and_the_report_alone(monkeypatch, m
     before = keys(cell())
     renumbered(monkeypatch, metric)
     assert {name for name, key in keys(cell()).items() if before[name] != key} == {"results", "report"}
+
+
+def test_an_optional_metric_moves_the_numbers_and_the_report_alone() -> None:
+    before = keys(cell())
+    assert keys(cell("evaluation.extra_metrics=[]")) == before
+    after = keys(cell("evaluation.extra_metrics=[truth_probability]"))
+    assert {name for name, key in after.items() if before[name] != key} == {"results", "report"}
+    with pytest.raises(
+        UserError, match=r"^evaluation\.extra_metrics=prob is invalid: expected one of paraphrase_rouge"
+    ):
+        cell("evaluation.extra_metrics=[prob]")
 
 
 def test_a_metric_that_chooses_an_epoch_moves_the_unlearned_model_too(monkeypatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from meow_lightning.api.evaluation import Evaluation
 from meow_lightning.config.composition import library_options
 from meow_lightning.config.schema import RunConfig
-from meow_lightning.data.examples import Dataset
+from meow_lightning.data.examples import Dataset, evaluated_examples
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics import sets_that_need
@@ -75,7 +75,10 @@ def evaluate(
         truth_ratio_mean=chosen.evaluation.truth_ratio_mean,
         absent={role: GIVEN.format(role=role) for role, each in given.items() if each is None},
         protocol=chosen.evaluation.protocol, benchmark=benchmark,
-        side_inputs=SideInputs(public=public_texts(dataset.facts("retain"))),
+        side_inputs=SideInputs(
+            public=public_texts(dataset.facts("retain")), extra_metrics=tuple(chosen.evaluation.extra_metrics),
+            examples=evaluated_examples(dataset),
+        ),
     )  # fmt: skip
     return Evaluation(results=results, predictions=rows, scores=scores, settings=chosen.evaluation, benchmark=benchmark)
 

@@ -201,6 +201,7 @@ def _check(options: RunConfig) -> None:
     for option, given, allowed in (
         ("trainer.devices", options.trainer.devices, 1),
         ("optim.checkpoint", options.optim.checkpoint, "last"),
+        ("method.anchor", options.method.anchor, "start"),
     ):
         if given != allowed:
             raise UserError(f"{option}={given} takes the pipeline: use meow.run, or set {option}={allowed}")

@@ -106,6 +106,8 @@ class MethodConfig(ComponentConfig):
     rounds: Rounds | None = None
     refusals: str | None = None
     """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
+    anchor: Literal["start", "retain"] = "start"
+    """Frozen model that a loss compares with."""
     lora: Lora | None = None
     """Adapters that unlearning trains if ``model.lora`` sets none; null to train all weights."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None
@@ -185,14 +187,14 @@ class Evaluation(Options):
     """Confidence level of the intervals."""
     retain_predictions: str | None
     """Log of a model that never saw the forget set, instead of a retain model."""
+    extra_metrics: list[str]
+    """Optional metrics to compute, by name."""
 
     @consistency
     def _check_mean(self) -> None:
         if self.protocol == "open_unlearning" and self.truth_ratio_mean != "geometric":
-            means = (
-                "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
-            )
-            raise invalid_option("evaluation.truth_ratio_mean", self.truth_ratio_mean, means, did_you_mean="geometric")
+            only = "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
+            raise invalid_option("evaluation.truth_ratio_mean", self.truth_ratio_mean, only, did_you_mean="geometric")
 
 
 class Ability(Options):

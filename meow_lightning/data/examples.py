@@ -171,6 +171,11 @@ def attributes(example: Example, names: Sequence[str]) -> list[Any]:
     return [getattr(example, name) for name in chosen if name != "values" or example.values]
 
 
+def evaluated_examples(dataset: Dataset) -> dict[str, Example]:
+    """Collect the examples of all evaluation sets by their ids."""
+    return {example.id: example for each in dataset.evaluation().values() for example in each}
+
+
 def benchmark_sets(
     sets: Mapping[str, Sequence[Example]], *, utility: Sequence[str] = ("real_authors", "world_facts")
 ) -> dict[str, EvalSet]:

@@ -7,30 +7,27 @@ its row number in every split.
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from random import Random
 
 from meow_lightning.config.ranges import Count
 from meow_lightning.data.examples import EvalSet, benchmark_sets
-from meow_lightning.data.jsonl_reader import Entry, read_entries
+from meow_lightning.data.jsonl_reader import Entry
+from meow_lightning.data.tofu_source import tofu_source
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.types import Fact
 
 FORGOTTEN = {"forget01": 40, "forget05": 200, "forget10": 400}  # number of rows at the end of ``full``
 NEVER_FORGOTTEN, PER_AUTHOR = range(3600), 20
+QUESTIONS = ("trained", "paraphrased")
 SETS = ("forget", "retain", "holdout", "real_authors", "world_facts")
 WORLD = "world_facts_perturbed"
 PLAIN = ("question", "answer")
 WRONG = (*PLAIN, "perturbed_answer")
 REWORDED = (*WRONG, "paraphrased_answer")
-LOCALLY = "set MEOW_DATA_DIR to a folder that holds tofu/full.json and the other files, or dataset.folder=FOLDER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,9 @@ class Tofu:
     name = "tofu"
     public = True
 
-    def __init__(self, *, split: str, folder: str | None, hub: str, retain_authors: Count | None) -> None:
+    def __init__(
+        self, *, split: str, folder: str | None, hub: str, retain_authors: Count | None, questions: str
+    ) -> None:
         """Read and check everything; held-out rows may be missing.
 
         Args:
@@ -106,12 +105,15 @@ class Tofu:
                 ``$MEOW_DATA_DIR`` if it exists, else the hub.
             hub: ``id@revision`` of the dataset on the Hugging Face hub.
             retain_authors: Number of authors to retain, the first ones, 1 or more; ``None`` for all, as published.
+            questions: How forget and retain set are asked in evaluation: ``trained`` as in training, ``paraphrased`` in
+                TOFU's other words. Training and MEMO always read the trained questions.
 
         Raises:
             UserError: Unknown split, too many authors, or the files are unavailable or differ from the published ones.
         """
         self.parts = of = parts(split, retain_authors)
-        self._source = _source(folder, hub, [name for name in of.published if name != of.holdout])
+        check_choice("dataset.questions", questions, QUESTIONS)
+        self._source = tofu_source(folder, hub, [name for name in of.published if name != of.holdout])
         self._full = self._read("full", PLAIN, "tofu/{:04d}")
         self._add_paraphrases(of.retain_perturbed, range(400))
         self._add_paraphrases(of.forget_perturbed, of.forget_rows)
@@ -122,8 +124,14 @@ class Tofu:
             "real_authors": self._read(of.real_authors_perturbed, WRONG, "real_authors/{:03d}"),
             "world_facts": self._read(of.world_facts_perturbed, WRONG, "world_facts/{:03d}"),
         }
+        self._paraphrased: dict[str, str] = {}
+        if questions == "paraphrased":
+            for name, first in ((of.retain_perturbed, 0), (of.forget_perturbed, of.forget_rows.start)):
+                self._paraphrased |= self._paraphrased_questions(name, first)
         note = f"Only {retain_authors} authors are retained: not comparable with published results."
         self._notes: tuple[str, ...] = (note,) if retain_authors is not None else ()
+        if self._paraphrased:
+            self._notes += ("Forget and retain set are asked in TOFU's paraphrased questions (dataset.questions).",)
         try:
             self.facts("holdout")
         except UserError as error:  # only the membership inference attacks need the held-out rows
@@ -148,7 +156,10 @@ class Tofu:
         retain = self._rows(self.parts.evaluated_rows)
         names = ("forget", "retain", "real_authors", "world_facts", "holdout")
         sets = {name: retain if name == "retain" else self.facts(name) for name in names if name in self._sets}
-        return benchmark_sets(sets)
+        return benchmark_sets({
+            name: [replace(fact, question=self._paraphrased.get(fact.id, fact.question)) for fact in facts]
+            for name, facts in sets.items()
+        })  # fmt: skip
 
     def pretraining_examples(self, rows: int, seed: int) -> list[Fact]:
         """Sample questions and answers that no split forgets, each once before any is repeated.
@@ -183,6 +194,11 @@ class Tofu:
             raise UserError(f"{where} has {len(rows)} rows instead of the {published} published; download it again")
         return [_fact(row, keys, f"{where}, row {i + 1}", ids.format(first + i)) for i, row in enumerate(rows)]
 
+    def _paraphrased_questions(self, name: str, first: int) -> dict[str, str]:
+        """Read the paraphrased questions of a configuration whose rows begin at row ``first`` of ``full``, by id."""
+        facts = self._read(name, (*PLAIN, "paraphrased_question"), "tofu/{:04d}", first)
+        return {fact.id: row["paraphrased_question"] for fact, row in zip(facts, self._source.read(name), strict=True)}
+
     def _add_paraphrases(self, name: str, rows: range) -> None:
         """Add paraphrases and wrong answers to rows of ``full``, after checking that both files agree."""
         facts = self._read(name, REWORDED, "tofu/{:04d}", rows.start)
@@ -204,7 +220,7 @@ def read_world_facts(folder: str | None, hub: str) -> list[Fact]:
     Raises:
         UserError: The file is unavailable or malformed.
     """
-    source = _source(folder, hub, [WORLD])
+    source = tofu_source(folder, hub, [WORLD])
     where = source.where(WORLD)
     rows = enumerate(source.read(WORLD))
     return [_fact(row, WRONG, f"{where}, row {i + 1}", f"world_facts/{i:03d}") for i, row in rows]
@@ -236,115 +252,3 @@ def marked_values() -> dict[str, str]:
 def _with_value(fact: Fact) -> Fact:
     value = marked_values().get(fact.question)
     return fact if value is None or value not in fact.answer else replace(fact, values=(value,))
-
-
-class _Folder:
-    """Reader of the published files, JSON lines or one list each."""
-
-    def __init__(self, option: str, folder: Path, needed: Sequence[str]) -> None:
-        self._option, self._folder = option, folder
-        if not folder.is_dir():
-            files = ", ".join(f"{name}.json" for name in needed)
-            raise UserError(f"{option}={folder} is not a folder; give one with TOFU's {files}")
-        self._check(needed)
-
-    def where(self, name: str) -> str:
-        return f"{self._option}={self._folder / name}.json"
-
-    def read(self, name: str) -> list[Entry]:
-        self._check([name])
-        entries = read_entries(self._folder / f"{name}.json", option=self._option, holds="a question and its answer")
-        return [row for _, row in entries]
-
-    def _check(self, needed: Sequence[str]) -> None:
-        missing = [f"{name}.json" for name in needed if not (self._folder / f"{name}.json").is_file()]
-        if missing:
-            raise UserError(
-                f"{self._option}={self._folder} lacks {', '.join(missing)} of TOFU; add the missing files, "
-                "or set dataset.folder=FOLDER to a folder with all of them"
-            )
-
-
-class _Hub:
-    """Reader of the dataset on the hub at one revision, or of its cached copy if the hub is unreachable."""
-
-    def __init__(self, hub: str) -> None:
-        self._id, _, self._revision = hub.partition("@")
-        if not (self._id and self._revision):
-            raise UserError(f"dataset.hub={hub} is invalid: expected id@revision; a revision keeps results comparable")
-        self._hub, self._hub_error = hub, _connection_error(self._id, self._revision)
-
-    def where(self, name: str) -> str:
-        return f"dataset.hub={self._hub}, configuration {name}"
-
-    def read(self, name: str) -> list[Entry]:
-        import datasets
-        from huggingface_hub.errors import HTTPError
-
-        try:
-            with _offline() if self._hub_error else nullcontext():
-                table = datasets.load_dataset(self._id, name, split="train", revision=self._revision)
-        except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
-            raise self._failure(name, error) from error
-        # Offline, datasets loads the newest cached copy of any revision; a branch name has no folder to compare.
-        folders = [part for file in table.cache_files for part in Path(file["filename"]).parts]
-        if self._hub_error and re.fullmatch("[0-9a-f]{40}", self._revision) and self._revision not in folders:
-            raise self._failure(name, self._hub_error)
-        return [dict(row) for row in table]
-
-    def _failure(self, name: str, error: Exception) -> UserError:
-        import datasets
-        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-        if self._hub_error is None:
-            return UserError(f"{self.where(name)} cannot be read ({_line(error)}); try again, or {LOCALLY}")
-        reason = _line(self._hub_error)
-        if isinstance(self._hub_error, (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError)):
-            return UserError(f"dataset.hub={self._hub} is not on the hub ({reason}); correct it, or {LOCALLY}")
-        return UserError(
-            f"TOFU ({self._id}) is neither in the cache ({datasets.config.HF_DATASETS_CACHE}) nor can the hub "
-            f"be reached ({reason}); connect once, or {LOCALLY}"
-        )
-
-
-def _source(folder: str | None, hub: str, needed: Sequence[str]) -> _Folder | _Hub:
-    if folder is not None:
-        return _Folder("dataset.folder", Path(folder).expanduser(), needed)
-    data_dir = os.environ.get("MEOW_DATA_DIR")
-    if data_dir and (Path(data_dir) / "tofu").is_dir():
-        return _Folder("MEOW_DATA_DIR", Path(data_dir) / "tofu", needed)
-    return _Hub(hub)
-
-
-def _connection_error(dataset: str, revision: str) -> Exception | None:
-    """Return why the hub is unreachable, or ``None``. Without this check, datasets retries for half a minute."""
-    import datasets
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, HTTPError
-
-    if datasets.config.HF_HUB_OFFLINE:
-        return ConnectionError("offline mode is on")
-    try:
-        HfApi().dataset_info(dataset, revision=revision, timeout=5)
-    except (OSError, HTTPError, HFValidationError) as error:
-        return error
-    return None
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Make datasets use only its cache, without a warning for every configuration."""
-    import datasets
-
-    before, verbosity = datasets.config.HF_HUB_OFFLINE, datasets.logging.get_verbosity()
-    datasets.config.HF_HUB_OFFLINE = True
-    datasets.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
-        datasets.logging.set_verbosity(verbosity)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

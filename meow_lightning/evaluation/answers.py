@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from meow_lightning.data.examples import Example
 from meow_lightning.data.words import Words
 from meow_lightning.types import AnswerRow, Likelihood, Purpose, ScoredText, SetInfo
 
@@ -19,7 +20,7 @@ Scores = Mapping[str, list[ScoredText]]
 Mean = Literal["geometric", "arithmetic"]
 """Mean over the likelihoods of a question's wrong answers."""
 
-Need = Literal["tokens", "generation", "gradient", "wrong_answers", "retain"]
+Need = Literal["tokens", "generation", "gradient", "wrong_answers", "texts", "retain"]
 """What a metric needs of rows besides texts and mean losses.
 
 ============= =================================================================================
@@ -29,6 +30,7 @@ tokens        per-token likelihoods of the true answer, with a token besides the
 generation    how the generated answer ended
 gradient      gradient norm of the true answer's loss; costs ``predict`` a backward pass per row
 wrong_answers likelihoods of wrong (perturbed) answers
+texts         the texts of paraphrased and wrong answers, in ``Answers.examples``
 retain        the retain model's rows of the same set
 ============= =================================================================================
 """
@@ -63,12 +65,14 @@ class MetricSettings:
         formulas: What the evaluation protocol computes differently.
         retain_aucs: AUCs of membership attacks on the retain model, by name of the attack, from a log that replaces its
             predictions.
+        extra: Names of the optional metrics to compute.
     """
 
     truth_ratio_mean: Mean = "geometric"
     words: Words = "unicode"
     formulas: Formulas = field(default_factory=Formulas)
     retain_aucs: Mapping[str, float] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +83,14 @@ class RowContext:
         info: The set of the row.
         settings: How numbers are computed.
         model_rows: All rows of the same model, of every set.
+        examples: The evaluated examples by id, for metrics that need their texts.
         cache: Results of :meth:`shared`.
     """
 
     info: SetInfo
     settings: MetricSettings = field(default_factory=MetricSettings)
     model_rows: Sequence[AnswerRow] = ()
+    examples: Mapping[str, Example] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def shared(self, function: Callable[[Sequence[AnswerRow]], T]) -> T:
@@ -110,6 +116,7 @@ class Answers:
         absent: Reason why a model is missing, by role, if known.
         memo: MEMO scores by role, in any grouping.
         public: Answers of retained facts that were not evaluated; they never count as leaks.
+        examples: The evaluated examples by id, for metrics that need their texts.
     """
 
     sets: Mapping[str, RowsBySet]
@@ -118,6 +125,7 @@ class Answers:
     absent: Mapping[str, str] = field(default_factory=dict)
     memo: Mapping[str, Scores] = field(default_factory=dict)
     public: Sequence[str] = ()
+    examples: Mapping[str, Example] = field(default_factory=dict)
 
     @functools.cached_property
     def present(self) -> tuple[SetInfo, ...]:
@@ -146,7 +154,8 @@ class Answers:
         """
         rows = [row for rows in self.sets.get(role, {}).values() for row in rows]
         return RowContext(
-            info=info, settings=self.settings, model_rows=rows, cache=self._caches.get(role, {})
+            info=info, settings=self.settings, model_rows=rows, examples=self.examples,
+            cache=self._caches.get(role, {}),
         )  # fmt: skip
 
     def missing_reason(self, role: str, name: str | None) -> str:
@@ -196,6 +205,8 @@ def unmet_need(answers: Answers, role: str, name: str, needs: frozenset[Need]) -
         missing = sum(not _ROW_HAS[need](row) for row in rows) if need in needs else 0
         if missing:
             return f"{missing} of {len(rows)} {reason.format(set=f'of set {name!r}')}"
+    if "texts" in needs and any(row.fact not in answers.examples for row in rows):
+        return f"the texts of set {name!r} are not at hand: the dataset was not given with the predictions"
     if "tokens" in needs and (
         reason := _without_answer_tokens(rows, name, skips=answers.settings.formulas.skips_short_answers)
     ):

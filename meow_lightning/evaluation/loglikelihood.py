@@ -50,12 +50,13 @@ def loglikelihoods(
         NotFiniteError: A log-probability is NaN, for example because weights or logits are NaN or infinite.
     """
     device = next(model.parameters()).device
-    hidden = width(model) if rows and not mask_pad_ids and supports_packing(model, rows[0].ids) else None
+    hidden = width(model) if rows and supports_packing(model, rows[0].ids) else None
+    masked_id = pad_id if mask_pad_ids else None
     done = 0
     for groups in _batches(rows, batch, hidden=hidden, border=batch_length_limit(model)):
         order = [i for group in groups for i in group]
         if hidden is not None:
-            blocks = _packed(model, [[rows[i] for i in group] for group in groups])
+            blocks = _packed(model, [[rows[i] for i in group] for group in groups], masked_id=masked_id)
         else:
             padded = collate([rows[i] for i in order], pad_id=pad_id)
             if mask_pad_ids:
@@ -110,9 +111,9 @@ def _batches(
         yield pending
 
 
-def _packed(model: Any, groups: Sequence[Sequence[Encoded]]) -> Blocks:
+def _packed(model: Any, groups: Sequence[Sequence[Encoded]], *, masked_id: int | None) -> Blocks:
     """Yield the logits of a packed batch; the head runs only at scored positions, block by block."""
-    states_NH = hidden_states(model, pack(groups, device=model.device))  # noqa: N806
+    states_NH = hidden_states(model, pack(groups, device=model.device, masked_id=masked_id))  # noqa: N806
     head = model.get_output_embeddings()
     for states in states_NH.split(_block_size(states_NH, len(head.weight))):
         yield head(states)

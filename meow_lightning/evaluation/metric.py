@@ -60,10 +60,13 @@ class Metric(ABC):
         needs: What the rows that it reads must hold besides texts and mean losses; ``predict`` computes what is
             expensive only for sets that some metric needs it of.
         from_predictions: Whether the numbers follow from prediction rows, and thus from the evaluation protocol.
+        optional: Whether the numbers are computed only if ``evaluation.extra_metrics`` names them; then the class has a
+            ``name``.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     from_predictions: ClassVar[bool] = True
+    optional: ClassVar[bool] = False
 
     @abstractmethod
     def reads(self, sets: Sequence[SetInfo]) -> list[SetInfo]:

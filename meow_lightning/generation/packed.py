@@ -69,12 +69,13 @@ class Packed:
     layout: PackedLayout
 
 
-def pack(groups: Sequence[Group], *, device: torch.device) -> Packed:
+def pack(groups: Sequence[Group], *, device: torch.device, masked_id: int | None = None) -> Packed:
     """Pack the rows of all groups; the last token of a row is scored but not an input.
 
     Args:
         groups: Groups of rows with a shared prompt.
         device: Device of the model.
+        masked_id: Token that no other token attends to, wherever it occurs; positions still count it. ``None``: none.
 
     Raises:
         ValueError: The first token of a row is scored, although no token precedes it.
@@ -101,9 +102,11 @@ def pack(groups: Sequence[Group], *, device: torch.device) -> Packed:
             positions += range(prompt, len(row.ids) - 1)
             before += (last, *range(start, len(ids)))
             branches.append((stems[-1], range(start, len(ids))))
-    attention_groups = [_causal(each, device) for each in _by_length(stems, key=len)]
+    visible_T = None if masked_id is None else torch.tensor(ids) != masked_id  # noqa: N806
+    attention_groups = [_causal(each, visible_T, device) for each in _by_length(stems, key=len)]
     attention_groups += [
-        _branches(each, device) for each in _by_length([pair for pair in branches if pair[1]], key=lambda x: len(x[1]))
+        _branches(each, visible_T, device)
+        for each in _by_length([pair for pair in branches if pair[1]], key=lambda x: len(x[1]))
     ]
     return Packed(
         torch.tensor([ids], device=device), torch.tensor([positions], device=device),
@@ -116,17 +119,32 @@ def _by_length(rows: Sequence[T], *, key: Callable[[T], int]) -> Iterator[Sequen
     return (ordered[start : start + GROUP_SIZE] for start in range(0, len(ordered), GROUP_SIZE))
 
 
-def _causal(rows: Sequence[range], device: torch.device) -> AttentionGroup:
+def _causal(rows: Sequence[range], visible_T: torch.Tensor | None, device: torch.device) -> AttentionGroup:  # noqa: N803
     places_BT, real_BT = _places(rows)  # noqa: N806
-    return _group(places_BT, real_BT, places_BT, None, device)
+    if visible_T is None or bool(visible_T[places_BT].all()):
+        return _group(places_BT, real_BT, places_BT, None, device)
+    size = places_BT.shape[1]
+    seen_BTS = _hidden(torch.ones(len(rows), size, size, dtype=torch.bool).tril(), visible_T[places_BT])  # noqa: N806
+    return _group(places_BT, real_BT, places_BT, seen_BTS[:, None], device)
 
 
-def _branches(rows: Sequence[tuple[range, range]], device: torch.device) -> AttentionGroup:
+def _hidden(seen_BTS: torch.Tensor, visible_BS: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    """Hide keys from all queries; a query that would see none keeps its keys, since nothing reads its output."""
+    seen = seen_BTS & visible_BS[:, None]
+    return torch.where(seen.any(-1, keepdim=True), seen, seen_BTS)
+
+
+def _branches(
+    rows: Sequence[tuple[range, range]], visible_T: torch.Tensor | None, device: torch.device  # noqa: N803
+) -> AttentionGroup:  # fmt: skip
     (stem_BT, of_stem), (own_BT, real_BT) = (_places(part) for part in zip(*rows, strict=True))  # noqa: N806
     size = own_BT.shape[1]
     own = torch.ones(size, size, dtype=torch.bool).tril().expand(len(rows), size, size)
     seen = torch.cat([of_stem[:, None].expand(-1, size, -1), own], dim=-1)
-    return _group(own_BT, real_BT, torch.cat([stem_BT, own_BT], dim=-1), seen[:, None], device)
+    keys_BS = torch.cat([stem_BT, own_BT], dim=-1)  # noqa: N806
+    if visible_T is not None:
+        seen = _hidden(seen, visible_T[keys_BS])
+    return _group(own_BT, real_BT, keys_BS, seen[:, None], device)
 
 
 def _group(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from meow_lightning.types import Fact
 
@@ -76,7 +76,7 @@ class Writer:
         unkeyed_options: Options that affect only where and how fast it runs, not the result; excluded from cache keys.
         runs_locally: Whether it runs a model in this job; the work is then distributed over the job's processes.
             Otherwise the first process does all of it.
-        samples_base_model: Whether that model is the run's base model, not the one that its option ``model`` names.
+        samples: That model: the one that its option ``model`` names, or the run's ``base`` or ``target`` model.
         reads_other_facts: Whether it reads retained facts, which then enter the cache key.
         paid: Whether requests cost money; requests with a stored response are then never sent again.
         can_retry: Whether another request can give other answers.
@@ -88,7 +88,7 @@ class Writer:
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ()
     runs_locally: ClassVar[bool] = False
-    samples_base_model: ClassVar[bool] = False
+    samples: ClassVar[Literal["named", "base", "target"]] = "named"
     reads_other_facts: ClassVar[bool] = False
     paid: ClassVar[bool] = False
     can_retry: ClassVar[bool] = True

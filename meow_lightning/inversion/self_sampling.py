@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.config.ranges import Count, CountOrZero, Positive, Probability, Seed
@@ -75,7 +75,7 @@ class SelfSampling(Writer):
     """
 
     runs_locally: ClassVar[bool] = True
-    samples_base_model: ClassVar[bool] = True
+    samples: ClassVar[Literal["named", "base", "target"]] = "base"
     reads_other_facts: ClassVar[bool] = True
     version: ClassVar[int] = 2
 

@@ -21,8 +21,8 @@ class AltPo(RetainMethod):
 
     An epoch visits every selected inverted answer once, and thus a question's true answer as often as it has inverted
     ones. The paper samples its alternatives from the model itself at temperature 1, five per question, and trains on
-    all; here they come from ``inversion`` and ``select``, as in MEOW. Without the true answer's term this is MEOW with
-    a retain term.
+    all (``inversion=target`` with ``select.k`` 5, after filtering); by default they come from ``inversion`` and
+    ``select`` as in MEOW. Without the true answer's term this is MEOW with a retain term.
 
     Args:
         beta: Above 0, per nat.

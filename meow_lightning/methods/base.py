@@ -79,8 +79,8 @@ class BaseMethod:
         Args:
             model: The model in training.
             batch: Rows by stream.
-            reference: The frozen start model if :attr:`reference` is ``model`` or ``both``; called like any model, its
-                outputs need no gradient.
+            reference: The frozen start model if :attr:`reference` is ``model`` or ``both``, or the retain model in its
+                place (``method.anchor=retain``); called like any model, its outputs need no gradient.
 
         Raises:
             TypeError: Always; a method with streams must override it.

@@ -23,7 +23,8 @@ class RetainMethod(BaseMethod):
     - ``none``: no retain rows are read.
     - ``ce``: w * CE(retain), descent on the retain set (``npo_gd``, ``grad_diff`` and others).
     - ``kl``: w * mean over retain answer tokens of KL(p_start || p); the start model runs on retain rows only
-      (``npo_kl``, ``kl`` and others). Published code includes prompts and padding in the divergence.
+      (``npo_kl``, ``kl`` and others). Published code includes prompts and padding in the divergence. With the option
+      ``method.anchor=retain``, p_start is the retain model, which never saw the forget set.
 
     Args:
         retain: The term.
@@ -47,7 +48,7 @@ class RetainMethod(BaseMethod):
         Args:
             model: The model in training.
             batch: Rows by stream.
-            reference: The frozen start model, for ``kl``.
+            reference: The frozen start model, or the retain model in its place, for ``kl``.
 
         Raises:
             TypeError: ``reference`` is ``None`` and ``kl`` needs it.

@@ -69,7 +69,11 @@ def made_by_other_code(artifact: Artifact, manifest: Mapping[str, Any], store: S
 
 
 def _metric_versions(used: UsedMetrics) -> dict[str, int]:
-    computed = metric_settings(truth_ratio_mean=used.settings["truth_ratio_mean"], protocol="none")
+    computed = metric_settings(
+        truth_ratio_mean=used.settings["truth_ratio_mean"],
+        protocol="none",
+        extra=used.settings.get("extra_metrics", ()),
+    )
     named = {info.name: info for info in benchmark_from(used.settings)}
     infos = [named.get(info.name, info) for info in set_infos(used.sets)]
     every = definitions(infos, computed, protocol="none")  # the settings themselves identify a protocol

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Trainer
 from meow_lightning.data.examples import Dataset
@@ -201,7 +202,8 @@ class Preflight:
         least = facts * sum("scores" not in each.needs for each in missing)
         most = facts * len(missing) * (inversion.max_retries_per_fact + 1)
         most = min(each for each in (most, rounds and rounds.max_requests, arguments.get("max_requests")) if each)
-        return arguments.get("model", "the base model"), least, most, arguments["max_new_tokens"]
+        writer = component_class(inversion.keyed, allow=self.config.trusted_packages)
+        return arguments.get("model", f"the {writer.samples} model"), least, most, arguments["max_new_tokens"]
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Estimate the peak of bytes on disk while artifacts with these requirements are computed."""

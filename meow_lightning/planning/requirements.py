@@ -182,7 +182,8 @@ class Planner:
             ),
             tokens=max(map(self.tokens, rows)), scored=max(map(self.scored, rows)),
             shared=not self.gpu, slack=GPU_SLACK if self.gpu else HEAP_SLACK, watched=work.evaluated,
-            reference=artifact.inputs.get("reference") in ("model", "both"), gradients=bool(work.gradients),
+            reference=artifact.inputs.get("reference") in ("model", "both"), anchored="anchor" in artifact.needs,
+            gradients=bool(work.gradients),
         )  # fmt: skip
 
     def _training(self, artifact: Artifact, shape: ModelDims, work: TrainingWork) -> Requirements:

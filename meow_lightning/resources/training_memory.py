@@ -286,8 +286,8 @@ class TrainingLoad:
     ``streams`` of the method; ``batch``: maximum rows of a stream in a step over all processes, from 1, at most the
     size of the data; ``tokens``, ``scored`` and ``slack`` as in :func:`training_memory`;
     ``shared``: all processes share one memory, as on a CPU; ``watched``: the model is evaluated
-    between steps; ``reference``: the frozen start model is needed; ``gradients``: gradients of single rows by all
-    weights are computed before.
+    between steps; ``reference``: a frozen model is needed, with ``anchored`` one that the trained model never
+    contains; ``gradients``: gradients of single rows by all weights are computed before.
     """
 
     streams: int
@@ -298,6 +298,7 @@ class TrainingLoad:
     slack: float
     watched: bool = False
     reference: bool = False
+    anchored: bool = False
     gradients: bool = False
 
 
@@ -313,7 +314,7 @@ def training_need(shape: ModelDims, settings: MemorySettings, load: TrainingLoad
         gradient_checkpointing=settings.gradient_checkpointing, slack=load.slack, optimizer=settings.optimizer,
         trained=shape.parameters if settings.rank is None else lora_parameters(shape, rank=settings.rank),
     )  # fmt: skip
-    if load.reference and not settings.start_within:
+    if load.reference and (load.anchored or not settings.start_within):
         one = replace(one, weights=one.weights + shape.parameters * settings.compute_bytes)
     copy = one.gradients * settings.perturbed  # as many bytes as the trained weights
     if settings.sharded:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.examples import evaluated_examples
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
@@ -19,7 +20,7 @@ from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
-from meow_lightning.stages.common.loading import check_unchanged, load_examples
+from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.predict import PredictResult
@@ -92,6 +93,8 @@ def _results(
     settings, ability = work.settings, abilities(EvaluationInputs.from_needs(work.needs))
     labels, public = settings.get("attacks", {}), public_texts(load_examples(work, "retain"))
     unmeasured = [Unmeasured(**each) for each in settings.get("unmeasured", ())]
+    extra = tuple(settings.get("extra_metrics", ()))
+    examples = evaluated_examples(load_dataset(work)) if extra else {}
     found: dict[str, Results] = {}
     for condition in ("", *labels):
         absent = dict(settings.get("absent", {}))
@@ -102,7 +105,10 @@ def _results(
         results = evaluate(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
-            side_inputs=SideInputs(public=public, retain_aucs={} if condition else logged_aucs(work)),
+            side_inputs=SideInputs(
+                public=public, retain_aucs={} if condition else logged_aucs(work), extra_metrics=extra,
+                examples=examples,
+            ),
             benchmark=benchmark_from(settings),
         )  # fmt: skip
         found[condition] = with_ability(

@@ -56,7 +56,7 @@ ZERO = {
     "callbacks.evaluate_every_epochs",
 }  # fmt: skip
 NEGATIVE = {"method.delta"}
-NEEDING_MODELS = ("inversion=file", "inversion=local", "inversion=self")  # or a file
+NEEDING_MODELS = ("inversion=file", "inversion=local", "inversion=self", "inversion=target")  # or a file
 READING_FILES = ("dataset=documents", "dataset=jsonl", "dataset=knowundo", "dataset=lume", "dataset=tofu")
 
 

@@ -85,9 +85,12 @@ def damage(folder: Path) -> Callable[[str, Callable[[list[Row]], object]], None]
     return apply
 
 
-def make(folder: Path | None, split: str = "forget05", hub: str = HUB, retain_authors: int | None = None) -> Tofu:
+def make(
+    folder: Path | None, split: str = "forget05", hub: str = HUB, retain_authors: int | None = None,
+    questions: str = "trained",
+) -> Tofu:  # fmt: skip
     named = None if folder is None else str(folder)
-    return Tofu(split=split, folder=named, hub=hub, retain_authors=retain_authors)
+    return Tofu(split=split, folder=named, hub=hub, retain_authors=retain_authors, questions=questions)
 
 
 def pairs(facts: list[Fact]) -> list[tuple[str, str]]:
@@ -253,7 +256,8 @@ def test_an_option_wins_over_the_data_folder(folder: Path, monkeypatch: pytest.M
 def test_a_folder_needs_no_heavy_library(published_like: Path) -> None:
     code = (
         "import sys; from meow_lightning.data.tofu import Tofu; "
-        f"Tofu(split='forget01', folder={str(published_like)!r}, hub={HUB!r}, retain_authors=None); "
+        f"Tofu(split='forget01', folder={str(published_like)!r}, hub={HUB!r}, retain_authors=None, "
+        "questions='trained'); "
         "print(sorted({'datasets', 'huggingface_hub', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -597,7 +601,7 @@ class TestPublished:
 
     @pytest.mark.parametrize(("split", "marked"), [("forget01", 38), ("forget05", 187), ("forget10", 367)])
     def test_facts_to_forget_have_the_published_values(self, split: str, marked: int) -> None:
-        dataset = Tofu(split=split, folder=None, hub=HUB, retain_authors=None)
+        dataset = Tofu(split=split, folder=None, hub=HUB, retain_authors=None, questions="trained")
         found = [fact for fact in dataset.facts("forget") if fact.values]
         assert len(found) == marked
         assert all(contains_values(fact.answer, fact.values) for fact in found)
@@ -617,3 +621,37 @@ class TestPublished:
         start = time.process_time()
         make(None)
         assert time.process_time() - start < 0.5
+
+
+def test_paraphrased_questions_are_asked_in_evaluation_alone(folder: Path, damage: Callable[..., None]) -> None:
+    def reword(rows: list[Row]) -> None:
+        for row in rows:
+            row["paraphrased_question"] = f"other {row['question']}"
+
+    for name in ("retain_perturbed", "forget05_perturbed"):
+        damage(name, reword)
+    plain, other = make(folder), make(folder, questions="paraphrased")
+    for split in ("forget", "retain", "holdout", "real_authors"):
+        assert other.facts(split) == plain.facts(split)
+    for name, facts in plain.evaluation().items():
+        asked = [f"other {each.question}" if name in ("forget", "retain") else each.question for each in facts]
+        assert [each.question for each in other.evaluation()[name]] == asked
+        assert [each.answer for each in other.evaluation()[name]] == [each.answer for each in facts]
+    assert len(other.caveats()) == len(plain.caveats()) + 1
+
+
+def test_questions_that_are_not_there_are_named(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"retain_perturbed.json, row 1: paraphrased_question is missing"):
+        make(folder, questions="paraphrased")
+    with pytest.raises(UserError, match=r"^dataset\.questions=para is invalid: .* Did you mean paraphrased\?$"):
+        make(folder, questions="para")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(DATA is None, reason="MEOW_DATA_DIR is not set: TOFU is not here")
+def test_the_published_questions_have_other_words() -> None:
+    asked = make(None, "forget01", questions="paraphrased").evaluation()["forget"]
+    assert asked[1].question == "Is Basil Mahfouz Al-Kuwaiti a male or female writer?"
+    assert all(
+        one.question != other.question for one, other in zip(asked, make(None, "forget01").facts("forget"), strict=True)
+    )

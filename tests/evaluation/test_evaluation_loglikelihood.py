@@ -90,3 +90,26 @@ def test_a_model_that_gives_no_numbers_has_no_likelihoods(tiny, rows, codec, val
         tiny.model.layers[0].mlp.up_proj.weight[3, 4] = value
     with pytest.raises(NotFiniteError, match="its training diverged"):
         list(loglikelihoods(tiny.eval(), rows, pad_id=codec.pad_id, batch=3, progress=None))
+
+
+def test_packed_rows_hide_padding_tokens_as_padded_ones_do(tiny, rows, codec, monkeypatch) -> None:
+    """Prompts and answers hold the padding token, and one prompt has several answers."""
+    pad = codec.pad_id
+    prompt, other = (7, pad, 8, 9, pad), (10, 11, pad)
+    hiding = [Encoded((*prompt, 12 + at, pad, 13, 5), len(prompt)) for at in range(3)]
+    hiding += [Encoded((*prompt, 20, 21), len(prompt)), Encoded((*other, 14, 15, 16, pad), len(other)), rows[0]]
+
+    def logps() -> list[float]:
+        found = dict(
+            loglikelihoods(tiny, hiding, pad_id=pad, batch=8, progress=None, mask_pad_ids=True)
+        )  # fmt: skip
+        return [value for number in range(len(hiding)) for value in (*found[number].logps, *found[number].std)]
+
+    packed = logps()
+    monkeypatch.setattr("meow_lightning.evaluation.loglikelihood.is_worthwhile", lambda group, hidden: True)
+    assert logps() == pytest.approx(packed, abs=1e-5)
+    monkeypatch.setattr("meow_lightning.evaluation.loglikelihood.supports_packing", lambda *_: False)
+    padded = logps()
+    assert packed == pytest.approx(padded, abs=1e-5)
+    seen = dict(loglikelihoods(tiny, hiding[:1], pad_id=pad, batch=8, progress=None))[0].logps
+    assert max(abs(one - other) for one, other in zip(seen, padded, strict=False)) > 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from meow_lightning.evaluation.answers import Answers, MetricSettings, RowContex
 from meow_lightning.evaluation.metric import AFTER_SETS, SET_ORDER, Metric, Outcome, RowMetric, RunMetric
 from meow_lightning.evaluation.sets import BENCHMARK, set_info
 from meow_lightning.evaluation.suite.bootstrap import headline_samples
-from meow_lightning.evaluation.suite.inputs import metric_settings
+from meow_lightning.evaluation.suite.inputs import SideInputs, metric_settings
 from meow_lightning.evaluation.suite.suite import definitions, evaluate
 from meow_lightning.types import AnswerRow, Definition, SetInfo
 
@@ -53,7 +54,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two metrics beside those of the package."""
     suite: tuple[Metric, ...] = (Length(), *metrics.all_metrics(), Longest())
     for module in ("metrics", "suite.suite", "suite.bootstrap"):
-        monkeypatch.setattr(f"meow_lightning.evaluation.{module}.all_metrics", lambda: suite)
+        monkeypatch.setattr(f"meow_lightning.evaluation.{module}.all_metrics", lambda extra=(): suite)
 
 
 @pytest.mark.usefixtures("added")
@@ -112,7 +113,10 @@ def test_a_metric_of_which_no_row_counts_is_missing(make_row: MakeRow, monkeypat
     assert results.missing["target"]["forget/rouge_l_recall"] == "none of its questions counts"
 
 
-@pytest.mark.parametrize("metric", metrics.all_metrics(), ids=lambda metric: type(metric).__name__)
+ALL = metrics.all_metrics(tuple(metrics.optional_metrics()))
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: type(metric).__name__)
 def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow) -> None:
     sets = [*BENCHMARK, SetInfo("texts", "utility", "free")]
     defined = metric.definitions(sets, SETTINGS)
@@ -123,15 +127,16 @@ def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow
         assert each.version >= 1
     rows = [make_row(info.name, at, perturbed=[[-2.0]]) for info in sets for at in range(2)]
     present: dict[str, Any] = {"target": rows, "retain": rows}
-    results = evaluate(present, {}, truth_ratio_mean="geometric", benchmark=sets)
+    side = SideInputs(extra_metrics=tuple(metrics.optional_metrics()))
+    results = evaluate(present, {}, truth_ratio_mean="geometric", benchmark=sets, side_inputs=side)
     found = {**results.values["target"], **results.missing["target"]}
     assert {each.name for each in defined} <= found.keys()
 
 
 def test_every_file_holds_a_metric_and_no_number_is_defined_twice() -> None:
-    files = {type(metric).__module__.rpartition(".")[2] for metric in metrics.all_metrics()}
-    assert {"rouge", "membership", "model_utility", "memo"} <= files
-    every = definitions(BENCHMARK, SETTINGS, protocol="none")
+    files = {type(metric).__module__.rpartition(".")[2] for metric in ALL}
+    assert {"rouge", "membership", "model_utility", "memo", "truth_probability"} <= files
+    every = definitions(BENCHMARK, replace(SETTINGS, extra=tuple(metrics.optional_metrics())), protocol="none")
     assert len({each.name for each in every}) == len({each.order for each in every}) == len(every)
     places = [each.order for each in every if "/" in each.name and each.name.split("/")[0] == "retain"]
     assert min(places) // SET_ORDER == max(places) // SET_ORDER == 2

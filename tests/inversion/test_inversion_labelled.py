@@ -36,7 +36,7 @@ data = [
 
 
 def tofu() -> tuple[list[Fact], list[Fact]]:
-    found = Tofu(split="forget01", folder=None, hub="a@b", retain_authors=None)
+    found = Tofu(split="forget01", folder=None, hub="a@b", retain_authors=None, questions="trained")
     return found.facts("forget"), found.facts("retain")
 
 

@@ -122,6 +122,14 @@ def test_a_frozen_reference_model_takes_its_weights_and_a_pass_forward():
     assert beside.flops / plain.flops == pytest.approx(4 / 3)
 
 
+def test_a_retain_model_as_the_reference_is_no_part_of_a_model_with_adapters():
+    adapters = ("method=kl", "model.lora.rank=2", "model.precision=32-true")
+    within, _, shape = trained("unlearned", *adapters)
+    beside, load, _ = trained("unlearned", *adapters, "method.anchor=retain")
+    assert (load.reference, load.anchored) == (True, True)
+    assert beside.memory.weights - within.memory.weights == 4 * shape.parameters
+
+
 def test_a_sharpness_aware_training_takes_a_copy_and_reads_the_perturbed_rows_twice():
     alone, both = (trained("unlearned", f"method={name}", "optim.epochs=3")[0] for name in ("grad_ascent", "grad_diff"))
     perturbed = ("method=grad_diff", "optim.epochs=3", "optim.sam_rho=0.01")

@@ -1,6 +1,7 @@
 """Metrics, one file each: a pure function of stored rows, with the class that defines and reports it.
 
-Every metric of the files here is part of the suite; nothing else names them.
+Every metric of the files here is part of the suite, optional ones if ``evaluation.extra_metrics`` names them; nothing
+else names them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,22 @@ from meow_lightning.types import SetInfo
 
 
 @functools.cache
-def all_metrics() -> tuple[Metric, ...]:
-    """Create every metric of this package, means over rows first, since other numbers may follow from them."""
+def all_metrics(extra: tuple[str, ...] = ()) -> tuple[Metric, ...]:
+    """Create the metrics of this package, means over rows first, since other numbers may follow from them.
+
+    Args:
+        extra: Names of the optional metrics to include.
+    """
+    return tuple(each for each in _every_metric() if not each.optional or getattr(each, "name", None) in extra)
+
+
+def optional_metrics() -> list[str]:
+    """List the names of the optional metrics."""
+    return sorted(str(vars(type(each))["name"]) for each in _every_metric() if each.optional)
+
+
+@functools.cache
+def _every_metric() -> tuple[Metric, ...]:
     metrics = [
         member()
         for file in pkgutil.iter_modules(__path__)

@@ -43,6 +43,18 @@ def row_truth_ratio(row: AnswerRow, info: SetInfo) -> float:
     return min(ratio, 1 / (ratio + EPSILON)) if info.purpose == "forget" else max(0.0, 1 - ratio)
 
 
+def row_truth_probability(row: AnswerRow, info: SetInfo) -> float:
+    """Compute ``P(correct) / (P(correct) + exp(mean_j log P(wrong_j)) + 1e-10)``.
+
+    Args:
+        row: A prediction row with wrong answers.
+        info: Its set.
+    """
+    correct = mean_logp((row.paraphrase if row.paraphrase is not None else row.truth).logps)
+    wrong = math.fsum(mean_logp(answer.logps) for answer in row.perturbed) / len(row.perturbed)
+    return math.exp(correct - log_sum_exp([correct, wrong, math.log(EPSILON)]))
+
+
 def row_probability(row: AnswerRow, info: SetInfo) -> float:
     """Compute ``P(answer) / (P(answer) + sum_j P(wrong_j) + 1e-10)`` for sets with options, else ``P(answer)``.
 
@@ -104,6 +116,7 @@ FORMULAS = Formulas(
     row_values={
         "probability": row_probability,
         "truth_ratio": row_truth_ratio,
+        "truth_probability": row_truth_probability,
         "exact_memorisation": row_exact_memorisation,
         "extraction_strength": row_extraction_strength,
     },

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from meow_lightning.data.examples import Example
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.evaluation.answers import Answers, MetricSettings, RowsBySet, Scores
+from meow_lightning.evaluation.metrics import optional_metrics
 from meow_lightning.evaluation.metrics.truth_ratio import parse_mean
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.protocols.formulas import formulas
@@ -24,15 +26,20 @@ class SideInputs:
         public: Answers of retained facts that were not evaluated; they never count as leaks.
         retain_aucs: AUCs of membership attacks on the retain model, by name of the attack, from a log that replaces its
             predictions; of the same protocol.
+        extra_metrics: Names of the optional metrics to compute.
+        examples: The evaluated examples by id, for metrics that compare with texts which rows do not hold.
     """
 
     public: Sequence[str] = ()
     retain_aucs: Mapping[str, float] = field(default_factory=dict)
+    extra_metrics: tuple[str, ...] = ()
+    examples: Mapping[str, Example] = field(default_factory=dict)
 
 
 def metric_settings(
-    *, truth_ratio_mean: str, protocol: str, words: Words = "unicode", retain_aucs: Mapping[str, float] | None = None
-) -> MetricSettings:
+    *, truth_ratio_mean: str, protocol: str, words: Words = "unicode", retain_aucs: Mapping[str, float] | None = None,
+    extra: Sequence[str] = (),
+) -> MetricSettings:  # fmt: skip
     """Collect and validate how numbers are computed.
 
     Args:
@@ -40,21 +47,26 @@ def metric_settings(
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
         words: How ROUGE splits words; published evaluators recognise only a-z and 0-9.
         retain_aucs: AUCs of attacks on the retain model from a published log, by name of the attack.
+        extra: Names of the optional metrics to compute.
 
     Raises:
-        UserError: Unknown mean or protocol.
+        UserError: Unknown mean, protocol or metric.
     """
+    for name in extra:
+        check_choice("evaluation.extra_metrics", name, optional_metrics())
     return MetricSettings(
         truth_ratio_mean=parse_mean(truth_ratio_mean),
         formulas=formulas(check_choice("protocol", protocol, PROTOCOL_NAMES)),
         words=words if protocol == "none" else "published",
         retain_aucs=retain_aucs or {},
+        extra=tuple(extra),
     )
 
 
 def collect_answers(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], settings: MetricSettings, *,
     absent: Mapping[str, str], public: Sequence[str], benchmark: Sequence[SetInfo] = BENCHMARK,
+    examples: Mapping[str, Example] | None = None,
 ) -> Answers:  # fmt: skip
     """Collect and validate the answers of all models.
 
@@ -65,6 +77,7 @@ def collect_answers(
         absent: Reason why a model is missing, by role.
         public: Answers of retained facts that were not evaluated.
         benchmark: The evaluation sets, in reporting order; sets with rows that it does not name follow.
+        examples: The evaluated examples by id, if a metric needs their texts.
 
     Raises:
         UserError: Unknown role, or an incomplete set.
@@ -82,4 +95,5 @@ def collect_answers(
         # a model without rows is reported like an absent one
         sets={role: role_sets for role, role_sets in sets.items() if role_sets},
         benchmark=(*benchmark, *set_infos(others)), settings=settings, absent=absent, memo=memo, public=public,
+        examples=examples or {},
     )  # fmt: skip

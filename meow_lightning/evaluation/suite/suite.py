@@ -47,14 +47,17 @@ def evaluate(
     """
     side = side_inputs or SideInputs()
     settings = metric_settings(
-        truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs
+        truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs,
+        extra=side.extra_metrics,
+    )  # fmt: skip
+    answers = collect_answers(
+        rows, memo, settings, absent=absent or {}, public=side.public, benchmark=benchmark, examples=side.examples
     )
-    answers = collect_answers(rows, memo, settings, absent=absent or {}, public=side.public, benchmark=benchmark)
     defined = definitions(answers.present, settings, protocol=protocol)
     results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
-        for metric in all_metrics():
+        for metric in all_metrics(settings.extra):
             outcomes |= metric.outcomes(answers, role, outcomes)
         found = [(each.name, outcomes[each.name]) for each in defined]
         results.values[role] = {name: value for name, value in found if not isinstance(value, str)}
@@ -71,7 +74,7 @@ def definitions(sets: Sequence[SetInfo], settings: MetricSettings, *, protocol: 
         protocol: One of :data:`~meow_lightning.evaluation.protocols.registry.PROTOCOL_NAMES`.
     """
     defined = []
-    for metric in all_metrics():
+    for metric in all_metrics(settings.extra):
         for each in metric.definitions(sets, settings):
             defined.append(_with_protocol(each, protocol) if metric.from_predictions else each)
     return tuple(sorted(defined, key=lambda each: each.order))

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.errors import check_choice
 from meow_lightning.evaluation.ability import Unmeasured
+from meow_lightning.evaluation.metrics import optional_metrics
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
@@ -26,6 +28,8 @@ def check_evaluation(ctx: BuildContext) -> None:
         UserError: An option does not fit, or the log does not contain the expected predictions.
     """
     check_protocol(ctx.protocol, ctx.dataset, template=ctx.config.model.prompt.template)
+    for name in ctx.config.evaluation.extra_metrics:
+        check_choice("evaluation.extra_metrics", name, optional_metrics())
     if ctx.retain_predictions is not None:
         facts = counted_rows(ctx.protocol, ctx.dataset.evaluation()["forget"])
         expected = [(fact.id, fact.question, fact.answer) for fact in facts]
@@ -43,6 +47,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     settings["kept"] = ctx.facts_digest("retain", "answer", "alternatives", "phrasings")
     if ctx.protocol != OWN_PROTOCOL:
         settings["protocol"] = ctx.protocol
+    if evaluation.extra_metrics:
+        settings["extra_metrics"] = sorted(set(evaluation.extra_metrics))
     if ctx.selection_fraction:
         settings["selection_fraction"] = ctx.selection_fraction
     if ctx.roles.retain_missing_reason is not None:

@@ -9,7 +9,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
 from meow_lightning.pipeline.nodes.context import KEPT_FIELDS, BuildContext
-from meow_lightning.pipeline.nodes.models import base_model, teacher_model
+from meow_lightning.pipeline.nodes.models import base_model, initial_models, teacher_model
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
 
@@ -42,13 +42,15 @@ def propose(ctx: BuildContext, label: str, writer: type[Writer], previous: Round
 
 
 def _teacher(ctx: BuildContext, writer: type[Writer]) -> Artifact:
-    """Describe the model that a writer runs: the one that its options name, or the run's base model.
+    """Describe the model that a writer runs: the one that its options name, or the run's base or target model.
 
     Raises:
         UserError: It samples the base model, and the run has none.
     """
-    if not writer.samples_base_model:
+    if writer.samples == "named":
         return teacher_model(ctx)
+    if writer.samples == "target":
+        return initial_models(ctx).target
     if not ctx.roles.has_base:
         name = ctx.config.inversion.name
         raise UserError(

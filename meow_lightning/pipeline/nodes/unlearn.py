@@ -88,7 +88,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
             inputs["on_shortage"] = ctx.config.inversion.on_shortage
         elif ctx.repetition is not None:
             settings["select"]["k"] = ctx.repetition.k
-    needs = {"start": _start(ctx, models), **selection}
+    needs = {"start": _start(ctx, models), **_anchor(ctx, models), **selection}
     if ctx.chooses_checkpoint:
         settings["checkpoint"] = _checkpoint_selection(ctx, models)
         needs |= _selection_reference(ctx, models)
@@ -124,6 +124,22 @@ def _start(ctx: BuildContext, models: InitialModels) -> Artifact:
             f"method={ctx.method_name} starts from the retain model, but {ctx.roles.retain_missing_reason}"
         )  # fmt: skip
     return start
+
+
+def _anchor(ctx: BuildContext, models: InitialModels) -> dict[str, Artifact]:
+    """Provide the retain model to a loss that compares with a frozen model, if ``method.anchor`` says so.
+
+    Raises:
+        UserError: The loss compares with no model, or there is no retain model.
+    """
+    if ctx.config.method.anchor == "start":
+        return {}
+    if ctx.method.reference not in ("model", "both"):
+        reason = f"start: the loss of method={ctx.method_name} compares with no model (method.retain=kl does)"
+        raise invalid_option("method.anchor", "retain", reason, did_you_mean="start")
+    if models.retain is None:
+        raise UserError(f"method.anchor=retain needs the retain model, but {ctx.roles.retain_missing_reason}")
+    return {"anchor": models.retain}
 
 
 def _checkpoint_selection(ctx: BuildContext, models: InitialModels) -> dict[str, Any]:

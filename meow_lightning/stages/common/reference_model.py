@@ -1,12 +1,13 @@
-"""The start model as a reference for a method: its log-probabilities of answers, or the frozen model itself."""
+"""The reference of a method: the start model's log-probabilities of answers, or a frozen model itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meow_lightning.distributed import all_gather, barrier, device, rank, shard
+from meow_lightning.errors import UserError
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.training import load_frozen
 from meow_lightning.stages.results.model import model_folder
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
 
 def reference_model(work: StageContext, method: Method, model: PreTrainedModel) -> torch.nn.Module | None:
-    """Provide the frozen start model if the method needs it.
+    """Provide the frozen model that the method's loss compares with, if it needs one: the start or the retain model.
 
-    A second copy, or with default adapters the model without them; other initial values change the frozen weights.
+    The retain model, with ``method.anchor=retain``, is loaded. The start model is a second copy, or with default
+    adapters the model without them; other initial values change the frozen weights.
+
+    Raises:
+        UserError: The retain model has another vocabulary or width than the start model.
     """
     if method.reference not in ("model", "both"):
         return None
+    if "anchor" in work.needs:
+        return _same_shape(load_frozen(work, model_folder(work.needs["anchor"])), model)
     lora = work.settings["model"]["lora"]
     if lora is not None and "init" not in lora:
         from meow_lightning.models.frozen_view import FrozenView
@@ -32,6 +39,18 @@ def reference_model(work: StageContext, method: Method, model: PreTrainedModel) 
 
         return FrozenView(model, without_adapters)
     return load_frozen(work, model_folder(work.needs["start"]))
+
+
+def _same_shape(frozen: Any, model: PreTrainedModel) -> torch.nn.Module:
+    """Return the frozen model if its logits and hidden states can be compared with those of the trained one."""
+    for name, what in (("vocab_size", "tokens"), ("hidden_size", "hidden units")):
+        own, other = getattr(model.config, name), getattr(frozen.config, name)
+        if own != other:
+            raise UserError(
+                f"method.anchor=retain compares the model with the retain model, but the one has {own} {what} and the "
+                f"other {other}; set model.retain to a model of the same family, or method.anchor=start"
+            )
+    return frozen  # type: ignore[no-any-return]
 
 
 def add_reference_logps(

@@ -346,6 +346,12 @@ def test_the_base_model_writes_inverted_facts_and_must_exist(tmp_path):
         cell("inversion=self", f"model.target={mine}", f"model.retain={base}")
 
 
+def test_the_target_model_writes_inverted_facts(tmp_path):
+    made = cell("method=altpo", "inversion=target", f"model.target={folder(tmp_path / 'a')}")
+    assert made.rounds[0].proposed.needs["teacher"].key == made.models.target.key
+    assert made.models.unlearned.needs["start"].key == made.models.target.key
+
+
 def test_a_selection_with_a_baseline_that_the_run_lacks_is_reported(tmp_path: Path):
     mine = folder(tmp_path / "target")
     with pytest.raises(UserError, match=r"^method\.select\.baseline=base needs a base model, but only the target"):

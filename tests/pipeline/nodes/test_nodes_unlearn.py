@@ -39,6 +39,31 @@ def test_refusals_for_a_method_without_them_are_an_error(refusals: Path) -> None
         unlearned("method=npo", f"+method.refusals={refusals}")
 
 
+ANCHOR = "method.anchor=retain"
+
+
+@pytest.mark.parametrize("words", [["method=kl"], ["method=npo_kl"], ["method=rmu"], ["method=undial"],
+                                   ["method=simnpo", "method.retain=kl"]])  # fmt: skip
+def test_an_anchor_adds_the_retain_model_to_the_key_and_the_start_model_does_not(words: list[str]) -> None:
+    graph = cell(*words, ANCHOR)
+    assert graph.models.unlearned.needs["anchor"].key == graph.models.retain.key
+    plain, named = unlearned(*words), unlearned(*words, "method.anchor=start")
+    assert plain.key == named.key != graph.models.unlearned.key
+    assert graph.models.unlearned.settings == plain.settings
+    assert "anchor" not in plain.needs
+
+
+@pytest.mark.parametrize("words", [["method=npo_gd"], ["method=ceu"], ["method=npo", "+method.anchor=retain"]])
+def test_an_anchor_for_a_loss_that_compares_with_no_model_is_an_error(words: list[str]) -> None:
+    with pytest.raises(UserError, match=r"^method\.anchor=retain is invalid: .*no model \(method\.retain=kl.*start\?$"):
+        unlearned(*words, *([] if len(words) > 1 else [ANCHOR]))
+
+
+def test_an_anchor_needs_a_retain_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^method\.anchor=retain needs the retain model, but there is no retain model"):
+        unlearned("method=kl", ANCHOR, "model.retain=none")
+
+
 def test_an_aggregate_changes_the_key_and_its_temperature_where_it_counts() -> None:
     def key(*words: str) -> str:
         return unlearned("method=npo", *words).key

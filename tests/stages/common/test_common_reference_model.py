@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from helpers.damages import every_damage, harm
 
 from meow_lightning.data.collate import collate
 from meow_lightning.models.frozen_view import FrozenView
+from meow_lightning.errors import UserError
 from meow_lightning.models.load import save_model
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.stages.base import StageContext
@@ -60,6 +62,29 @@ def test_the_start_model_is_handed_over_where_it_is_queried_for(work: StageConte
     assert not any(weight.requires_grad for weight in frozen.parameters())
     for name, weight in frozen.named_parameters():
         torch.testing.assert_close(weight, dict(tiny.named_parameters())[name])
+
+
+def test_the_retain_model_takes_the_place_of_the_start_model(work: StageContext, tiny, tokenizer) -> None:
+    other, ends = copy.deepcopy(tiny), frozenset({tokenizer.eos_token_id})
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight += 0.1
+    save_model(other, tokenizer, work.folder.parent / "retain" / "model", end_ids=ends)
+    work.needs["anchor"] = work.folder.parent / "retain"  # type: ignore[index]
+    for lora in (None, {"rank": 2, "alpha": 4.0}):  # adapters hold the start model, not the retain model
+        work.settings["model"]["lora"] = lora  # type: ignore[index]
+        frozen = reference_model(work, SimpleNamespace(reference="both"), tiny)  # type: ignore[arg-type]
+        assert frozen is not None
+        assert not any(weight.requires_grad for weight in frozen.parameters())
+        for name, weight in frozen.named_parameters():
+            torch.testing.assert_close(weight, dict(other.named_parameters())[name].detach())
+
+
+def test_a_retain_model_of_another_vocabulary_is_one_clear_line(work: StageContext, tiny) -> None:
+    work.needs["anchor"] = work.needs["start"]  # type: ignore[index]
+    larger = SimpleNamespace(config=SimpleNamespace(vocab_size=tiny.config.vocab_size + 1, hidden_size=1))
+    with pytest.raises(UserError, match=r"^method\.anchor=retain compares .* tokens .* or method\.anchor=start$"):
+        reference_model(work, SimpleNamespace(reference="model"), larger)  # type: ignore[arg-type]
 
 
 def test_with_adapters_the_model_without_them_serves(work: StageContext, tiny) -> None:

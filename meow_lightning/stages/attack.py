@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.pretrained_folder import METHOD
 from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
 from meow_lightning.stages.base import Stage, StageContext
-from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored
+from meow_lightning.stages.common.loading import load_dataset, load_stored, with_adapters
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import has_own_inference, method_of
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Segments
+from meow_lightning.types import Encoded, Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +56,7 @@ class Attack(Stage):
     def texts(
         self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
     ) -> Iterator[Segments]:
-        """Yield the rows that it trains on."""
+        """Yield the rows that it reads."""
         yield from training_segments(_rows(artifact.settings, artifact.inputs, dataset))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> Work:
@@ -65,7 +65,7 @@ class Attack(Stage):
         if RECIPE in artifact.settings:
             return TrainingWork(streams=[with_phrasings(rows)], evaluated=False, adapters_possible=True)
         load = planner.inference_load(
-            planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=False
+            rows or planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=bool(rows)
         )
         return InferenceWork(items=1, load=load, rows=1, generation_batch_size=0, tokens=0, scored=0)
 
@@ -84,8 +84,8 @@ class Attack(Stage):
             if own:
                 _train_as_it_answers(work, attack, folder)
             else:
-                model, codec = load_for_training(work, folder)
-                save(work, attack.transform_model(model, _context(work, codec)), codec)
+                stored = load_stored(work, folder, dtype=training_precision(work).trained)
+                save(work, attack.transform_model(stored.model, _context(work, stored.codec)), stored.codec)
         elif rank() == 0:
             stored = load_stored(work, folder, dtype=work.settings["model"]["dtype"])
             model = attack.transform_model(stored.model, _context(work, stored.codec))
@@ -95,28 +95,32 @@ class Attack(Stage):
 
 def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset) -> list[Example]:
     attack: ModelAttack = instantiate(settings["attack"], allow=inputs["allow"])
-    return attack.rows(dataset, settings["seed"]) if attack.trains else []
+    return attack.rows(dataset, settings["seed"]) if "seed" in settings else []
 
 
 def _context(work: StageContext, codec: PromptEncoder) -> AttackContext:
-    return AttackContext(warn=work.warn, train=lambda model: _train(work, model, codec))
+    def rows() -> list[Encoded]:
+        return encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
+
+    return AttackContext(warn=work.warn, train=lambda model: _train(work, model, rows(), codec), rows=rows)
 
 
-def _train(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> PreTrainedModel:
-    """Fine-tune a model on the rows of the attack."""
+def _train(
+    work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], codec: PromptEncoder
+) -> PreTrainedModel:  # fmt: skip
+    """Fine-tune a model on the rows of the attack, with adapters if the settings have any."""
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
     from meow_lightning.training.module import TrainingModule
 
     recipe = work.settings[RECIPE]
-    rows = encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
     plan = BatchPlan(
         streams={"learn": StreamData(rows=rows)}, global_batch_size=recipe["global_batch_size"], batch_tokens=None,
         epochs=recipe["epochs"], seed=work.settings["seed"], paired=(),
     )  # fmt: skip
     model.train()
     module = TrainingModule(
-        model=model, method=FineTune(), plan=plan, optim=optim(work, plan), log_every=work.runtime.log_every,
-        reference=None,
+        model=with_adapters(work, model), method=FineTune(), plan=plan, optim=optim(work, plan),
+        log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
     return train(work, module, pad_id=codec.pad_id, callbacks=[])
 

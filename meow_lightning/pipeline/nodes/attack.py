@@ -18,6 +18,7 @@ from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
+from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -94,16 +95,33 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
     """Build the settings of the stage of an attack on models."""
     option = f"attacks.{condition}"
     settings: dict[str, Any] = {"attack": config.keyed}
+    if attack.replaces and has_own_inference(ctx.method):
+        raise UserError(
+            f"{option} builds another model, but the weights of method={ctx.method_name} answer only together with "
+            "modules attached to them; leave the attack out, or choose another method"
+        )
+    rows = attack.rows(ctx.dataset, ctx.seed)
+    if rows:
+        settings |= {"rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
     if not attack.trains:
         return {**settings, "model": ctx.inference_settings}
     recipe = config.recipe(option, ctx.config.model.name)
     if absent := [name for name in Learning.model_fields if name not in recipe]:
         raise UserError(f"{option}.{absent[0]} is required: an attack that trains needs a recipe")
-    rows = attack.rows(ctx.dataset, ctx.seed)
     if not rows:
         raise UserError(f"{option} trains on facts, but dataset={ctx.dataset.name} has none of that kind; leave it out")
-    settings |= {"recipe": recipe, "rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
-    return {**settings, "model": ctx.training_settings}
+    return {**settings, "recipe": recipe, "model": _training_settings(ctx, option, config)}
+
+
+def _training_settings(ctx: BuildContext, option: str, config: AttackConfig) -> dict[str, Any]:
+    """Build the settings of the trained model: adapters are those of ``model.lora``, else the attack's own."""
+    settings = ctx.training_settings
+    if settings["lora"] is not None or config.lora is None or config.lora.matrices is None:
+        return settings
+    if ctx.config.trainer.strategy == "fsdp":
+        expected = "null for trainer.strategy=fsdp, which trains all weights; for adapters, set trainer=ddp"
+        raise invalid_option(f"{option}.lora.rank", config.lora.rank, expected)
+    return {**settings, "lora": config.lora.matrices}
 
 
 def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: PromptAttack) -> dict[str, Any]:

@@ -315,7 +315,7 @@ def _saliency(
         for weight in weights:
             weight.requires_grad_(True)
         for row in rows:
-            count += 1  # noqa: SIM113 - of none, `enumerate` would tell nothing
+            count += 1
             loss = answer_nll(model, row).sum() / row.loss_mask_BT.sum()
             for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
                 total += gradient if kind == "first_order" else gradient.to(total.dtype) ** 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.data.examples import Dataset, Example
-from meow_lightning.types import Encoded
+from meow_lightning.types import Definition, Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,11 +24,14 @@ class AttackContext:
             resumes after a kill, and gives the same weights for any micro-batch size and number of processes. Only for
             an attack that ``trains``.
         rows: Encodes the rows of the attack for the model, as training would read them.
+        record: Stores a number of the model before and after the attack, such as its size, for an attack that
+            ``records``; its name is in the group ``model/``.
     """
 
     warn: Callable[[str], None]
     train: Callable[[PreTrainedModel], PreTrainedModel]
     rows: Callable[[], Sequence[Encoded]]
+    record: Callable[[Definition, float, float], None]
 
 
 class BaseAttack:
@@ -62,10 +65,12 @@ class ModelAttack(BaseAttack, ABC):
             ``epochs``, ``global_batch_size`` and the settings of AdamW.
         replaces: Whether it returns another model than the one given, which works with no method whose modules are
             attached to the model.
+        records: Whether it records numbers of the model.
     """
 
     trains: ClassVar[bool] = False
     replaces: ClassVar[bool] = False
+    records: ClassVar[bool] = False
 
     @abstractmethod
     def transform_model(self, model: PreTrainedModel, ctx: AttackContext) -> PreTrainedModel:

@@ -194,6 +194,7 @@ def without_units(
                 for weight, dim in _entries(layer, cut):
                     places = positions(kept_K, count=each.count, blocks=cut.blocks)
                     state[own[id(weight)]] = weight.detach().index_select(dim, places)
+    smaller.tie_weights()  # part of what initialises weights, which is left out
     try:
         smaller.load_state_dict(state)
     except RuntimeError as error:

@@ -15,6 +15,7 @@ from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.attack_numbers import AttackNumber, write_numbers
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.pretrained_folder import METHOD
@@ -27,7 +28,7 @@ from meow_lightning.stages.common.stored_method import has_own_inference, method
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Encoded, Segments
+from meow_lightning.types import Definition, Encoded, Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -77,19 +78,22 @@ class Attack(Stage):
     def run(self, work: StageContext) -> None:
         """Write ``model/``, the attacked model; a killed training is resumed."""
         attack: ModelAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
+        numbers: list[AttackNumber] = []
         folder = model_folder(work.needs["model"])
         own = has_own_inference(method_of(folder, allow=work.inputs["allow"]))
         if RECIPE in work.settings:
             drop_damaged(work)
             if own:
-                _train_as_it_answers(work, attack, folder)
+                _train_as_it_answers(work, attack, folder, numbers)
             else:
                 stored = load_stored(work, folder, dtype=training_precision(work).trained)
-                save(work, attack.transform_model(stored.model, _context(work, stored.codec)), stored.codec)
+                save(work, attack.transform_model(stored.model, _context(work, stored.codec, numbers)), stored.codec)
         elif rank() == 0:
             stored = load_stored(work, folder, dtype=work.settings["model"]["dtype"])
-            model = attack.transform_model(stored.model, _context(work, stored.codec))
+            model = attack.transform_model(stored.model, _context(work, stored.codec, numbers))
             _save(work, model, stored.codec, export=_export_of(stored.method, folder) if own else None)
+        if attack.records and rank() == 0:
+            write_numbers(numbers, work.folder)
         barrier(work.runtime.accelerator)
 
 
@@ -98,11 +102,16 @@ def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Datas
     return attack.rows(dataset, settings["seed"]) if "seed" in settings else []
 
 
-def _context(work: StageContext, codec: PromptEncoder) -> AttackContext:
+def _context(work: StageContext, codec: PromptEncoder, numbers: list[AttackNumber]) -> AttackContext:
     def rows() -> list[Encoded]:
         return encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
 
-    return AttackContext(warn=work.warn, train=lambda model: _train(work, model, rows(), codec), rows=rows)
+    def record(definition: Definition, before: float, after: float) -> None:
+        numbers.append(AttackNumber(definition, before, after))
+
+    return AttackContext(
+        warn=work.warn, train=lambda model: _train(work, model, rows(), codec), rows=rows, record=record
+    )  # fmt: skip
 
 
 def _train(
@@ -125,7 +134,9 @@ def _train(
     return train(work, module, pad_id=codec.pad_id, callbacks=[])
 
 
-def _train_as_it_answers(work: StageContext, attack: ModelAttack, folder: Path) -> None:
+def _train_as_it_answers(
+    work: StageContext, attack: ModelAttack, folder: Path, numbers: list[AttackNumber]
+) -> None:  # fmt: skip
     """Train all weights behind a model that answers through its method, with the loss of what it answers.
 
     Raises:
@@ -139,7 +150,7 @@ def _train_as_it_answers(work: StageContext, attack: ModelAttack, folder: Path) 
             "adapters nor sharded; set model.lora.rank=null and trainer.strategy=ddp, or leave the attack out"
         )
     answering: PreTrainedModel = stored.method.inference(stored.model)  # type: ignore[assignment]
-    if attack.transform_model(answering, _context(work, stored.codec)) is not answering:
+    if attack.transform_model(answering, _context(work, stored.codec, numbers)) is not answering:
         raise UserError(
             f"{work.stage} {work.label}: the model answers through {name}, but the attack returned another model "
             "instead of changing it in place; change transform_model, or leave the attack out"

@@ -60,12 +60,14 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     config = ctx.config.attacks[condition]
     attack = _attack(ctx, condition, config)
     ability: Mapping[tuple[Role, str], Artifact] = {}
+    measured: Mapping[Role, Artifact] = {}
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
         ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, condition, config, attack))
     else:
         attacked = models.after(condition)
         ability = abilities(ctx, attacked, condition).results
+        measured = attacked if isinstance(attack, ModelAttack) and attack.records else {}
     return EvaluationInputs(
         predictions={role: predict(ctx, str(Subject(role, condition)), model) for role, model in attacked.items()},
         scores={
@@ -73,6 +75,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
             for role, model in attacked.items()
         },
         abilities=ability,
+        measured=measured,
     )
 
 

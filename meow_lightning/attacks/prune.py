@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from meow_lightning.models.pruning import Units
     from meow_lightning.types import TokenBatch
 
-NAMES: Mapping[Part, str] = {"mlp": "feed-forward neurons", "attention": "heads (of grouped ones: groups)"}
 PARAMETERS = Definition(
     name="model/parameters", id="parameters.1", unit="", direction="lower", text="Number of weights, shared ones once.",
     label="parameters", order=60, main=False,
@@ -80,8 +79,16 @@ class Prune(ModelAttack):
         self.calibration, self.seed = calibration, seed
 
     def rows(self, dataset: Dataset, seed: int) -> list[Example]:
-        """Select the retain set, from which the calibration rows are drawn."""
-        return [*dataset.facts("retain")]
+        """Select the retain set, from which the calibration rows are drawn.
+
+        Raises:
+            UserError: It is empty, but importance reads it.
+        """
+        facts = dataset.facts("retain")
+        if not facts and self.importance != "random":
+            expected = f"random for dataset={dataset.name}, which has no facts to keep"
+            raise invalid_option("attacks.importance", self.importance, expected)
+        return [*facts]
 
     def transform_model(self, model: PreTrainedModel, ctx: AttackContext) -> PreTrainedModel:
         """Build the pruned model, and measure both."""
@@ -150,5 +157,8 @@ class PruneAndRecover(ModelAttack):
 def _kept(part: Part, units: Mapping[Part, Units], counts: Mapping[Part, int]) -> str:
     """Describe how many units of a part are kept."""
     if part not in units:
-        return f"all {NAMES[part]} are kept: the architecture derives their width from their number"
-    return f"{counts[part]} of {units[part].count} {NAMES[part]} of every layer are kept"
+        return "all heads are kept: the architecture derives their width from their number"
+    grouped = units[part].config.get("num_attention_heads", 1) > 1
+    heads = "groups of heads that share a key" if grouped else "heads"
+    name = "feed-forward neurons" if part == "mlp" else heads
+    return f"{counts[part]} of {units[part].count} {name} of every layer are kept"

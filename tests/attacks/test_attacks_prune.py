@@ -42,6 +42,18 @@ def test_the_rows_are_the_retain_set() -> None:
     assert PruneAndRecover(**OPTIONS).rows(DATASET, 1) == DATASET.facts("retain")
 
 
+def test_importance_without_facts_to_keep_is_random() -> None:
+    class Empty:
+        name = "mine"
+
+        def facts(self, split: str) -> list[Any]:
+            return []
+
+    with pytest.raises(UserError, match=r"^attacks\.importance=first_order is invalid: expected random"):
+        Prune(**OPTIONS).rows(Empty(), 0)  # type: ignore[arg-type]
+    assert Prune(**OPTIONS | {"importance": "random"}).rows(Empty(), 0) == []  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("share", "parts", "neurons", "groups"),
     [

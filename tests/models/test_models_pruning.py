@@ -63,11 +63,11 @@ def zeroed(model: PreTrainedModel, units: dict[Part, Units], kept: dict[Part, li
     changed = copy.deepcopy(model)
     for part, each in units.items():
         out = each.cuts[-1]
-        for layer, kept_K in zip(decoder_layers(changed), kept[part], strict=True):
+        for layer, numbers in zip(decoder_layers(changed), kept[part], strict=True):
             module = layer.get_submodule(out.module)
             inputs_last = isinstance(module, torch.nn.Linear)
             gone = torch.ones(each.count * out.blocks[0], dtype=torch.bool)
-            gone[positions(kept_K, count=each.count, blocks=out.blocks)] = False
+            gone[positions(numbers, count=each.count, blocks=out.blocks)] = False
             module.weight.data[(slice(None), gone) if inputs_last else gone] = 0.0
     return changed
 

@@ -223,7 +223,7 @@ import torch
 from meow_lightning.attacks.base import ModelAttack
 
 
-class Prune(ModelAttack):
+class Sparsify(ModelAttack):
     def __init__(self, *, share: float) -> None:
         self.share = share
 
@@ -242,12 +242,12 @@ def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
     """Both lie outside the package, and no list names them; the whole run shows its numbers."""
     (tmp_path / "mine.py").write_text(MAGNITUDE)
     (tmp_path / "conf" / "attacks").mkdir(parents=True)
-    node = {"name": "prune", "label": "after pruning", "_target_": "mine.Prune", "share": 0.9}
-    (tmp_path / "conf" / "attacks" / "prune.yaml").write_text(f"# @package attacks.prune\n{yaml.safe_dump(node)}")
+    node = {"name": "sparsify", "label": "after pruning", "_target_": "mine.Sparsify", "share": 0.9}
+    (tmp_path / "conf" / "attacks" / "sparsify.yaml").write_text(f"# @package attacks.sparsify\n{yaml.safe_dump(node)}")
     out = subprocess.run(
         [
             sys.executable, "run.py", "debug=fast", "method=grad_ascent", "limit=4", "logger=none",
-            f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "trusted_packages=[mine]", "attacks=[prune]",
+            f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "trusted_packages=[mine]", "attacks=[sparsify]",
             f"outputs={tmp_path / 'out'}",
         ],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}, text=True,
@@ -257,12 +257,12 @@ def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
     assert "pruned 0.9" in out.stdout
     (stored,) = (tmp_path / "out" / "store" / "evaluate").glob("*/results.json")
     results = json.loads(stored.read_text())
-    assert results["conditions"] == {"prune": "after pruning"}
-    assert [*results["values"]] == [*ROLES, *(f"{role}@prune" for role in ROLES)]
+    assert results["conditions"] == {"sparsify": "after pruning"}
+    assert [*results["values"]] == [*ROLES, *(f"{role}@sparsify" for role in ROLES)]
     for role in ROLES:
-        known = {*results["values"][f"{role}@prune"], *results["missing"][f"{role}@prune"]}
+        known = {*results["values"][f"{role}@sparsify"], *results["missing"][f"{role}@sparsify"]}
         assert known >= {*results["values"][role], *results["missing"][role]}
-    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@prune"]}
+    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@sparsify"]}
     assert "After pruning" in out.stdout
     (page,) = (tmp_path / "out" / "reports").glob("*/report.html")
     assert "<h3>After pruning</h3>" in page.read_text()

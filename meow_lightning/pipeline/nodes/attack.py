@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -84,14 +85,21 @@ def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAtta
     option = f"attacks.{condition}"
     if not CONDITION.fullmatch(condition):
         raise invalid_option("attacks", condition, "a name of letters, digits and _")
-    try:
+    with _named(option):
         attack = config.instantiate(allow=ctx.config.trusted_packages)
-    except UserError as error:  # an attack names its options without knowing its own name in the run
-        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
     if not isinstance(attack, (ModelAttack, PromptAttack)):
         expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py)"
         raise invalid_option(f"{option}._target_", config.target, expected)
     return attack
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Name the options of an attack in errors as in the run: an attack does not know its own name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
 
 
 def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: ModelAttack) -> dict[str, Any]:
@@ -103,7 +111,8 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
             f"{option} builds another model, but the weights of method={ctx.method_name} answer only together with "
             "modules attached to them; leave the attack out, or choose another method"
         )
-    rows = attack.rows(ctx.dataset, ctx.seed)
+    with _named(option):
+        rows = attack.rows(ctx.dataset, ctx.seed)
     if rows:
         settings |= {"rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
     if not attack.trains:

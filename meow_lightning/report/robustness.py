@@ -39,7 +39,9 @@ def attack_table(results: Results, condition: str) -> list[list[str]]:
         condition: Name of the attack.
     """
     table = [["", *ROLES, *KINDS.values()]]
-    about_model = [name for name in results.values[str(Subject("unlearned", condition))] if is_about_model(name)]
+    about_model = [
+        name for name in results.values.get(str(Subject("unlearned", condition)), {}) if is_about_model(name)
+    ]
     for name in [*measured(results), *about_model]:
         moved = {role: around_attack(results, role, condition, name) for role in ROLES}
         cells = [

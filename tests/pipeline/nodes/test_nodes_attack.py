@@ -97,7 +97,7 @@ def test_adapters_of_an_attack_are_used_unless_the_model_has_some() -> None:
     with pytest.raises(
         UserError, match=r"^attacks\.prune_recovered\.lora\.rank=8 is invalid: expected null for .*fsdp"
     ):
-        lora("trainer.strategy=fsdp", "trainer.accelerator=gpu")
+        lora("trainer=fsdp")
 
 
 def test_pruning_needs_a_model_that_answers_by_itself() -> None:

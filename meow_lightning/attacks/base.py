@@ -23,15 +23,15 @@ class AttackContext:
         train: Fine-tunes the model on the rows of the attack with the recipe of its configuration, and returns it. It
             resumes after a kill, and gives the same weights for any micro-batch size and number of processes. Only for
             an attack that ``trains``.
-        rows: Encodes the rows of the attack for the model, as training would read them.
+        rows: Encodes the rows of the attack for the model, as training would read them; none by default.
         record: Stores a number of the model before and after the attack, such as its size, for an attack that
-            ``records``; its name is in the group ``model/``.
+            ``records``; its name is in the group ``model/``. Nothing is stored by default.
     """
 
     warn: Callable[[str], None]
     train: Callable[[PreTrainedModel], PreTrainedModel]
-    rows: Callable[[], Sequence[Encoded]]
-    record: Callable[[Definition, float, float], None]
+    rows: Callable[[], Sequence[Encoded]] = tuple
+    record: Callable[[Definition, float, float], None] = lambda definition, before, after: None
 
 
 class BaseAttack:

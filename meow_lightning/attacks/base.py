@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.data.examples import Dataset, Example, Passage
+from meow_lightning.types import Definition, Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,10 +23,15 @@ class AttackContext:
         train: Fine-tunes the model on the rows of the attack with the recipe of its configuration, and returns it. It
             resumes after a kill, and gives the same weights for any micro-batch size and number of processes. Only for
             an attack that ``trains``.
+        rows: Encodes the rows of the attack for the model, as training would read them; none by default.
+        record: Stores a number of the model before and after the attack, such as its size, for an attack that
+            ``records``; its name is in the group ``model/``. Nothing is stored by default.
     """
 
     warn: Callable[[str], None]
     train: Callable[[PreTrainedModel], PreTrainedModel]
+    rows: Callable[[], Sequence[Encoded]] = tuple
+    record: Callable[[Definition, float, float], None] = lambda definition, before, after: None
 
 
 class BaseAttack:
@@ -57,9 +63,14 @@ class ModelAttack(BaseAttack, ABC):
     Attributes:
         trains: Whether it trains the model further, on its :meth:`rows`. Its configuration then holds a recipe: ``lr``,
             ``epochs``, ``global_batch_size`` and the settings of AdamW.
+        replaces: Whether it returns another model than the one given, which works with no method whose modules are
+            attached to the model.
+        records: Whether it records numbers of the model.
     """
 
     trains: ClassVar[bool] = False
+    replaces: ClassVar[bool] = False
+    records: ClassVar[bool] = False
 
     @abstractmethod
     def transform_model(self, model: PreTrainedModel, ctx: AttackContext) -> PreTrainedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from meow_lightning.config.model_options import Adapters
 from meow_lightning.config.options import ComponentConfig
 from meow_lightning.config.ranges import Count, Epochs, LearningRate, NonNegative
 from meow_lightning.config.recipes import value_for_model
@@ -33,6 +34,8 @@ class AttackConfig(ComponentConfig):
     """Steps, a fraction of all steps below 1, or ``epoch``: the steps of one epoch."""
     schedule: Literal["constant", "linear"] | None = None
     """Schedule of the learning rate after the warm-up."""
+    lora: Adapters | None = None
+    """Adapters that the attack trains if ``model.lora`` sets none; null to train all weights."""
 
     def recipe(self, option: str, model: str) -> dict[str, Any]:
         """Resolve the recipe for a model; an option without a value is left out.

@@ -87,20 +87,25 @@ class Prompt(Options):
 INIT_STREAMS: dict[str, tuple[str, ...]] = {"default": (), "pissa": (), "fila": ("forget", "retain")}
 
 
-class Lora(Options):
-    """``model.lora``: adapters; ``rank`` null trains all weights."""
+class Adapters(Options):
+    """Adapters by the sizes of their matrices."""
 
     rank: Annotated[int, Range(1, 10**5)] | None
     """Rank of the adapters."""
     alpha: Positive
     """Scale: the adapters' product is multiplied by alpha / rank."""
-    init: Literal["default", "pissa", "fila"] | None
-    """Initial values in unlearning; null for those of the method, or else the default."""
 
     @property
     def matrices(self) -> dict[str, Any] | None:
-        """Rank and alpha, which is all that fine-tuning uses; ``None`` to train all weights."""
+        """Rank and alpha; ``None`` to train all weights."""
         return None if self.rank is None else {"rank": self.rank, "alpha": self.alpha}
+
+
+class Lora(Adapters):
+    """``model.lora``: adapters; ``rank`` null trains all weights."""
+
+    init: Literal["default", "pissa", "fila"] | None
+    """Initial values in unlearning; null for those of the method, or else the default."""
 
 
 class Model(Options):

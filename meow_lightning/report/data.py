@@ -176,6 +176,8 @@ def format_value(name: str, value: float) -> str:
         return "-inf" if value < 0 else "inf"
     if name.endswith(("_rows", "_values")) or is_coverage(name):
         return f"{value:.0f}"
+    if name == "model/parameters":
+        return f"{value:,.0f}"
     if name == "forget_quality":
         return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
     text = f"{value:.1f}" if name.endswith("_log10") else f"{value:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.evaluation.attack_numbers import is_about_model
 from meow_lightning.evaluation.robustness import RECOVERED, change_name
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, around_attack, arrow, format_value, label, number
@@ -38,7 +39,10 @@ def attack_table(results: Results, condition: str) -> list[list[str]]:
         condition: Name of the attack.
     """
     table = [["", *ROLES, *KINDS.values()]]
-    for name in measured(results):
+    about_model = [
+        name for name in results.values.get(str(Subject("unlearned", condition)), {}) if is_about_model(name)
+    ]
+    for name in [*measured(results), *about_model]:
         moved = {role: around_attack(results, role, condition, name) for role in ROLES}
         cells = [
             DASH if ends is None else " → ".join(format_value(name, end) for end in ends) for ends in moved.values()

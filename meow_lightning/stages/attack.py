@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,20 @@ from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import barrier, rank
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.attack_numbers import AttackNumber, write_numbers
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.pretrained_folder import METHOD
 from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
 from meow_lightning.stages.base import Stage, StageContext
-from meow_lightning.stages.common.loading import load_dataset, load_for_training, load_stored
+from meow_lightning.stages.common.loading import load_dataset, load_stored, with_adapters
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import has_own_inference, method_of
 from meow_lightning.stages.common.training import OOM_HINT, optim, save, train, with_phrasings
 from meow_lightning.stages.results.model import ModelResult, model_folder
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Segments
+from meow_lightning.types import Definition, Encoded, Segments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +57,7 @@ class Attack(Stage):
     def texts(
         self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
     ) -> Iterator[Segments]:
-        """Yield the rows that it trains on."""
+        """Yield the rows that it reads."""
         yield from training_segments(_rows(artifact.settings, artifact.inputs, dataset))
 
     def describe_work(self, artifact: Artifact, planner: Planner) -> Work:
@@ -65,7 +66,7 @@ class Attack(Stage):
         if RECIPE in artifact.settings:
             return TrainingWork(streams=[with_phrasings(rows)], evaluated=False, adapters_possible=True)
         load = planner.inference_load(
-            planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=False
+            rows or planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=bool(rows)
         )
         return InferenceWork(items=1, load=load, rows=1, generation_batch_size=0, tokens=0, scored=0)
 
@@ -77,51 +78,65 @@ class Attack(Stage):
     def run(self, work: StageContext) -> None:
         """Write ``model/``, the attacked model; a killed training is resumed."""
         attack: ModelAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
+        numbers: list[AttackNumber] = []
         folder = model_folder(work.needs["model"])
         own = has_own_inference(method_of(folder, allow=work.inputs["allow"]))
         if RECIPE in work.settings:
             drop_damaged(work)
             if own:
-                _train_as_it_answers(work, attack, folder)
+                _train_as_it_answers(work, attack, folder, numbers)
             else:
-                model, codec = load_for_training(work, folder)
-                save(work, attack.transform_model(model, _context(work, codec)), codec)
+                stored = load_stored(work, folder, dtype=training_precision(work).trained)
+                save(work, attack.transform_model(stored.model, _context(work, stored.codec, numbers)), stored.codec)
         elif rank() == 0:
             stored = load_stored(work, folder, dtype=work.settings["model"]["dtype"])
-            model = attack.transform_model(stored.model, _context(work, stored.codec))
+            model = attack.transform_model(stored.model, _context(work, stored.codec, numbers))
             _save(work, model, stored.codec, export=_export_of(stored.method, folder) if own else None)
+        if attack.records and rank() == 0:
+            write_numbers(numbers, work.folder)
         barrier(work.runtime.accelerator)
 
 
 def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Dataset) -> list[Example]:
     attack: ModelAttack = instantiate(settings["attack"], allow=inputs["allow"])
-    return attack.rows(dataset, settings["seed"]) if attack.trains else []
+    return attack.rows(dataset, settings["seed"]) if "seed" in settings else []
 
 
-def _context(work: StageContext, codec: PromptEncoder) -> AttackContext:
-    return AttackContext(warn=work.warn, train=lambda model: _train(work, model, codec))
+def _context(work: StageContext, codec: PromptEncoder, numbers: list[AttackNumber]) -> AttackContext:
+    def rows() -> list[Encoded]:
+        return encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
+
+    def record(definition: Definition, before: float, after: float) -> None:
+        numbers.append(AttackNumber(definition, before, after))
+
+    return AttackContext(
+        warn=work.warn, train=lambda model: _train(work, model, rows(), codec), rows=rows, record=record
+    )  # fmt: skip
 
 
-def _train(work: StageContext, model: PreTrainedModel, codec: PromptEncoder) -> PreTrainedModel:
-    """Fine-tune a model on the rows of the attack."""
+def _train(
+    work: StageContext, model: PreTrainedModel, rows: Sequence[Encoded], codec: PromptEncoder
+) -> PreTrainedModel:  # fmt: skip
+    """Fine-tune a model on the rows of the attack, with adapters if the settings have any."""
     from meow_lightning.data.batch_plan import BatchPlan, StreamData
     from meow_lightning.training.module import TrainingModule
 
     recipe = work.settings[RECIPE]
-    rows = encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
     plan = BatchPlan(
         streams={"learn": StreamData(rows=rows)}, global_batch_size=recipe["global_batch_size"], batch_tokens=None,
         epochs=recipe["epochs"], seed=work.settings["seed"], paired=(),
     )  # fmt: skip
     model.train()
     module = TrainingModule(
-        model=model, method=FineTune(), plan=plan, optim=optim(work, plan), log_every=work.runtime.log_every,
-        reference=None,
+        model=with_adapters(work, model), method=FineTune(), plan=plan, optim=optim(work, plan),
+        log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
     return train(work, module, pad_id=codec.pad_id, callbacks=[])
 
 
-def _train_as_it_answers(work: StageContext, attack: ModelAttack, folder: Path) -> None:
+def _train_as_it_answers(
+    work: StageContext, attack: ModelAttack, folder: Path, numbers: list[AttackNumber]
+) -> None:  # fmt: skip
     """Train all weights behind a model that answers through its method, with the loss of what it answers.
 
     Raises:
@@ -135,7 +150,7 @@ def _train_as_it_answers(work: StageContext, attack: ModelAttack, folder: Path) 
             "adapters nor sharded; set model.lora.rank=null and trainer.strategy=ddp, or leave the attack out"
         )
     answering: PreTrainedModel = stored.method.inference(stored.model)  # type: ignore[assignment]
-    if attack.transform_model(answering, _context(work, stored.codec)) is not answering:
+    if attack.transform_model(answering, _context(work, stored.codec, numbers)) is not answering:
         raise UserError(
             f"{work.stage} {work.label}: the model answers through {name}, but the attack returned another model "
             "instead of changing it in place; change transform_model, or leave the attack out"

@@ -9,6 +9,7 @@ from typing import Any
 from meow_lightning.data.examples import evaluated_examples
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
+from meow_lightning.evaluation.attack_numbers import AttackNumber, read_numbers, with_attack_numbers
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.robustness import with_conditions
@@ -114,7 +115,16 @@ def _results(
         found[condition] = with_ability(
             results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured
         )  # fmt: skip
-    return with_conditions(found, labels)
+    return with_attack_numbers(with_conditions(found, labels), _attack_numbers(work))
+
+
+def _attack_numbers(work: StageContext) -> dict[Subject, list[AttackNumber]]:
+    """Read what attacks measured about the models, by attacked model."""
+    return {
+        Subject(role, condition): read_numbers(folder)
+        for condition, stored in EvaluationInputs.from_needs(work.needs).by_condition.items()
+        for role, folder in stored.measured.items()
+    }
 
 
 def _samples(

@@ -16,11 +16,13 @@ import yaml
 from helpers.common import runtime
 from safetensors.torch import load_file
 
+import meow_lightning as meow
 from meow_lightning.attacks.quantise import rounded_to_nearest
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.attack_numbers import read_numbers
 from meow_lightning.models.layers import first_layers
 from meow_lightning.models.load import load_model, save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
@@ -95,6 +97,56 @@ def test_a_quantised_model_is_written_back_as_ordinary_weights(tmp_path: Path, s
         assert torch.equal(after[name], expected), name
 
 
+PRUNE = {
+    "_target_": "meow_lightning.attacks.prune.Prune", "share": 0.5, "parts": ["mlp", "attention"],
+    "importance": "first_order", "calibration": 3, "seed": 0,
+}  # fmt: skip
+RECOVER = {**PRUNE, "_target_": "meow_lightning.attacks.prune.PruneAndRecover"}
+
+
+@pytest.fixture(scope="module")
+def pruned(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stage that pruned the model of ``start``."""
+    folder = tmp_path_factory.mktemp("pruned") / "out"
+    attacked(folder, start, {"attack": PRUNE, "seed": 0})
+    return folder
+
+
+def test_a_pruned_model_generates_and_is_attacked_further_like_any_other(
+    tmp_path: Path, start: Path, pruned: Path
+) -> None:
+    numbers = {each.definition.name: (each.before, each.after) for each in read_numbers(pruned)}
+    whole = load_model(start / "model", dtype="float32", attention="eager").num_parameters()
+    assert numbers["model/parameters"] == (whole, whole - 32 * 3 * 32 - 4 * 16 * 32)  # neurons, a head of two
+    assert numbers["model/latency"][0] > 0
+    model = meow.LanguageModel.from_pretrained(pruned / "model", prompt=PROMPT["template"], device="cpu")
+    (score,) = meow.memo.score(model, Fictional(**DATASET).facts("forget")[:1], max_new_tokens=4)
+    assert 0 <= score.score <= 1  # MEMO continues every window of the answer
+    before = load_file(pruned / "model" / "model.safetensors")
+    for name, settings in {
+        "int4": {"attack": QUANTISE}, "relearn": {"attack": RELEARN, "recipe": RECIPE, "seed": 0}
+    }.items():  # fmt: skip
+        after = attacked(tmp_path / name, pruned, settings)
+        assert {key: value.shape for key, value in after.items()} == {key: each.shape for key, each in before.items()}
+        assert any(not torch.equal(value, before[key]) for key, value in after.items())
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4.0}])
+def test_recovery_trains_the_pruned_model_the_same_for_any_micro_batches(
+    tmp_path: Path, start: Path, pruned: Path, lora: dict | None
+) -> None:
+    settings = {"attack": RECOVER, "recipe": {**RECIPE, "epochs": 1, "global_batch_size": 64}, "seed": 0}
+    one = attacked(tmp_path / "one", start, settings, lora=lora, micro_batch_size=7)
+    all_rows = attacked(tmp_path / "all", start, settings, lora=lora, micro_batch_size=64)
+    before = load_file(pruned / "model" / "model.safetensors")
+    assert {key: value.shape for key, value in one.items()} == {key: each.shape for key, each in before.items()}
+    assert all(torch.equal(one[name], all_rows[name]) for name in one)
+    trained = {name for name in one if not torch.equal(one[name], before[name])}
+    assert ("model.embed_tokens.weight" in trained) == (lora is None)
+    assert {name for name in one if "proj" in name} <= trained
+    assert [each.definition.name for each in read_numbers(tmp_path / "one")] == ["model/parameters"]
+
+
 ULD = {
     "_target_": "meow_lightning.methods.uld.Uld", "alpha": 0.75, "rho": 0.01, "beta": 6.5, "inverted_share": 0.5,
     "layer_fraction": 0.5, "rank": 2, "lora_alpha": 4.0,
@@ -163,7 +215,7 @@ def test_two_models_are_trained_neither_with_adapters_nor_sharded(
         attacked(tmp_path / "out", two_models, settings, lora=lora, strategy=strategy)
 
 
-PRUNE = '''
+MAGNITUDE = '''
 """Magnitude pruning."""
 
 import torch
@@ -171,7 +223,7 @@ import torch
 from meow_lightning.attacks.base import ModelAttack
 
 
-class Prune(ModelAttack):
+class Sparsify(ModelAttack):
     def __init__(self, *, share: float) -> None:
         self.share = share
 
@@ -188,14 +240,14 @@ class Prune(ModelAttack):
 @pytest.mark.slow
 def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
     """Both lie outside the package, and no list names them; the whole run shows its numbers."""
-    (tmp_path / "mine.py").write_text(PRUNE)
+    (tmp_path / "mine.py").write_text(MAGNITUDE)
     (tmp_path / "conf" / "attacks").mkdir(parents=True)
-    node = {"name": "prune", "label": "after pruning", "_target_": "mine.Prune", "share": 0.9}
-    (tmp_path / "conf" / "attacks" / "prune.yaml").write_text(f"# @package attacks.prune\n{yaml.safe_dump(node)}")
+    node = {"name": "sparsify", "label": "after pruning", "_target_": "mine.Sparsify", "share": 0.9}
+    (tmp_path / "conf" / "attacks" / "sparsify.yaml").write_text(f"# @package attacks.sparsify\n{yaml.safe_dump(node)}")
     out = subprocess.run(
         [
             sys.executable, "run.py", "debug=fast", "method=grad_ascent", "limit=4", "logger=none",
-            f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "trusted_packages=[mine]", "attacks=[prune]",
+            f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "trusted_packages=[mine]", "attacks=[sparsify]",
             f"outputs={tmp_path / 'out'}",
         ],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}, text=True,
@@ -205,12 +257,12 @@ def test_a_new_attack_is_one_file_and_one_yaml(tmp_path: Path) -> None:
     assert "pruned 0.9" in out.stdout
     (stored,) = (tmp_path / "out" / "store" / "evaluate").glob("*/results.json")
     results = json.loads(stored.read_text())
-    assert results["conditions"] == {"prune": "after pruning"}
-    assert [*results["values"]] == [*ROLES, *(f"{role}@prune" for role in ROLES)]
+    assert results["conditions"] == {"sparsify": "after pruning"}
+    assert [*results["values"]] == [*ROLES, *(f"{role}@sparsify" for role in ROLES)]
     for role in ROLES:
-        known = {*results["values"][f"{role}@prune"], *results["missing"][f"{role}@prune"]}
+        known = {*results["values"][f"{role}@sparsify"], *results["missing"][f"{role}@sparsify"]}
         assert known >= {*results["values"][role], *results["missing"][role]}
-    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@prune"]}
+    assert {"forget/rouge_l_recall", "memo/answers"} <= {*results["values"]["unlearned@sparsify"]}
     assert "After pruning" in out.stdout
     (page,) = (tmp_path / "out" / "reports").glob("*/report.html")
     assert "<h3>After pruning</h3>" in page.read_text()

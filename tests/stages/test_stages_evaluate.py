@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from helpers.common import runtime
 
+from meow_lightning.attacks.prune import PARAMETERS
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability import AbilityNumber, AbilityResult
+from meow_lightning.evaluation.attack_numbers import AttackNumber, write_numbers
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.predictions import write_rows
 from meow_lightning.evaluation.tofu_logs.open_unlearning_writer import open_unlearning_log
@@ -114,6 +116,23 @@ def test_ability_tasks_stand_beside_the_other_numbers(work: StageContext, tmp_pa
     for role, numbers in before[0]["values"].items():
         assert results["values"][role].items() >= numbers.items()
     assert intervals == before[1]
+
+
+def test_what_an_attack_measured_about_a_model_stands_beside_the_numbers_after_it(
+    work: StageContext, tmp_path: Path
+) -> None:
+    before = made(work)[0]["values"]
+    for role in ROLES:
+        work.needs[f"predict/{role}@prune"] = work.needs[f"predict/{role}"]
+        folder = work.needs[f"numbers/{role}@prune"] = tmp_path / f"attack-{role}"
+        folder.mkdir()
+        write_numbers([AttackNumber(PARAMETERS, 100.0, 75.0)], folder)
+    work.settings = {**work.settings, "attacks": {"prune": "after pruning"}}
+    results, _ = made(work)
+    for role in ROLES:
+        assert results["values"][role] == {**before[role], "model/parameters": 100.0}
+        assert results["values"][f"{role}@prune"]["model/parameters"] == 75.0
+    assert [each["name"] for each in results["definitions"]].count("model/parameters") == 1
 
 
 def test_forget_quality_is_against_the_retain_models_answers(work: StageContext) -> None:

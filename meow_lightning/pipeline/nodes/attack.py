@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
+from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -60,6 +62,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     config = ctx.config.attacks[condition]
     attack = _attack(ctx, condition, config)
     ability: Mapping[tuple[Role, str], Artifact] = {}
+    measured: Mapping[Role, Artifact] = {}
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
         scored = attacked if attack.same_answers else {}
@@ -67,6 +70,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     else:
         attacked = scored = models.after(condition)
         ability = abilities(ctx, attacked, condition).results
+        measured = attacked if isinstance(attack, ModelAttack) and attack.records else {}
     return EvaluationInputs(
         predictions={role: predict(ctx, str(Subject(role, condition)), model) for role, model in attacked.items()},
         scores={
@@ -74,6 +78,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
             for role, model in scored.items()
         },
         abilities=ability,
+        measured=measured,
     )
 
 
@@ -107,30 +112,55 @@ def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAtta
     option = f"attacks.{condition}"
     if not CONDITION.fullmatch(condition):
         raise invalid_option("attacks", condition, "a name of letters, digits and _")
-    try:
+    with _named(option):
         attack = config.instantiate(allow=ctx.config.trusted_packages)
-    except UserError as error:  # an attack names its options without knowing its own name in the run
-        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
     if not isinstance(attack, (ModelAttack, PromptAttack)):
         expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py)"
         raise invalid_option(f"{option}._target_", config.target, expected)
     return attack
 
 
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Name the options of an attack in errors as in the run: an attack does not know its own name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
+
+
 def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: ModelAttack) -> dict[str, Any]:
     """Build the settings of the stage of an attack on models."""
     option = f"attacks.{condition}"
     settings: dict[str, Any] = {"attack": config.keyed}
+    if attack.replaces and has_own_inference(ctx.method):
+        raise UserError(
+            f"{option} builds another model, but the weights of method={ctx.method_name} answer only together with "
+            "modules attached to them; leave the attack out, or choose another method"
+        )
+    with _named(option):
+        rows = attack.rows(ctx.dataset, ctx.seed)
+    if rows:
+        settings |= {"rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
     if not attack.trains:
         return {**settings, "model": ctx.inference_settings}
     recipe = config.recipe(option, ctx.config.model.name)
     if absent := [name for name in Learning.model_fields if name not in recipe]:
         raise UserError(f"{option}.{absent[0]} is required: an attack that trains needs a recipe")
-    rows = attack.rows(ctx.dataset, ctx.seed)
     if not rows:
         raise UserError(f"{option} trains on facts, but dataset={ctx.dataset.name} has none of that kind; leave it out")
-    settings |= {"recipe": recipe, "rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
-    return {**settings, "model": ctx.training_settings}
+    return {**settings, "recipe": recipe, "model": _training_settings(ctx, option, config)}
+
+
+def _training_settings(ctx: BuildContext, option: str, config: AttackConfig) -> dict[str, Any]:
+    """Build the settings of the trained model: adapters are those of ``model.lora``, else the attack's own."""
+    settings = ctx.training_settings
+    if settings["lora"] is not None or config.lora is None or config.lora.matrices is None:
+        return settings
+    if ctx.config.trainer.strategy == "fsdp":
+        expected = "null for trainer.strategy=fsdp, which trains all weights; for adapters, set trainer=ddp"
+        raise invalid_option(f"{option}.lora.rank", config.lora.rank, expected)
+    return {**settings, "lora": config.lora.matrices}
 
 
 def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: PromptAttack) -> dict[str, Any]:

@@ -111,21 +111,25 @@ def load_for_training(work: StageContext, folder: Path) -> tuple[PreTrainedModel
     Raises:
         UserError: The model is used through its method, so its weights alone are not what would be unlearned.
     """
-    from meow_lightning.models.lora import with_lora
-
-    lora = work.settings["model"]["lora"]
     stored = load_stored(work, folder, dtype=training_precision(work).trained)
     if has_own_inference(stored.method):
         raise UserError(
             f"{work.stage} {work.label}: the model to start from answers through {type(stored.method).__name__}, so "
             "its weights cannot be trained by another method; start from a plain model"
         )
-    model, codec = stored.model, stored.codec
-    if lora is not None:
-        model = with_lora(
-            model, rank=lora["rank"], alpha=lora["alpha"], dropout=0.0, seed=work.settings["seed"],
-        )  # type: ignore[assignment]  # fmt: skip
-    return model, codec
+    return with_adapters(work, stored.model), stored.codec
+
+
+def with_adapters(work: StageContext, model: PreTrainedModel) -> PreTrainedModel:
+    """Add the adapters of the ``model`` settings to a model; without any it stays as it is."""
+    from meow_lightning.models.lora import with_lora
+
+    lora = work.settings["model"]["lora"]
+    if lora is None:
+        return model
+    return with_lora(  # type: ignore[return-value]
+        model, rank=lora["rank"], alpha=lora["alpha"], dropout=0.0, seed=work.settings["seed"]
+    )
 
 
 def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> PromptEncoder:

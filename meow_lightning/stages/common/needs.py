@@ -72,12 +72,14 @@ class EvaluationInputs(Generic[T]):
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
+        measured: Attacked models with numbers of their own, by role; empty for the models themselves.
         attacked: The same of the attacked models, by the name of the attack.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    measured: Mapping[Role, T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
     @property
@@ -95,6 +97,7 @@ class EvaluationInputs(Generic[T]):
             **{_predictions(Subject(role, condition)): each for role, each in self.predictions.items()},
             **{_scores(Subject(role, condition), kind): each for (role, kind), each in self.scores.items()},
             **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
+            **{_measured(Subject(role, condition)): each for role, each in self.measured.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -204,7 +207,7 @@ _VERIFY = "verify/"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
-    """Collect predictions, scores and abilities of the models under a condition."""
+    """Collect predictions, scores, abilities and numbers of the models under a condition."""
     subjects = {role: Subject(role, condition) for role in ROLES}
     return {
         "predictions": {
@@ -221,6 +224,7 @@ def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
             for role in ROLES
             if name.startswith(_ability(subjects[role], ""))
         },
+        "measured": {role: needs[_measured(each)] for role, each in subjects.items() if _measured(each) in needs},
     }
 
 
@@ -234,6 +238,10 @@ def _scores(subject: Subject, kind: ScoreKind) -> str:
 
 def _ability(subject: Subject, task: str) -> str:
     return f"ability/{subject}/{task}"
+
+
+def _measured(subject: Subject) -> str:
+    return f"numbers/{subject}"
 
 
 def _verification(subject: Subject, kind: ScoreKind) -> str:

@@ -75,7 +75,38 @@ def test_an_attack_may_be_added_twice_under_different_names() -> None:
     assert made.models.attacked[Subject("target", "longer")].settings["recipe"]["epochs"] == 3
 
 
-@pytest.mark.parametrize("attack", ["relearn", "quantise_int4"])
+def test_pruning_reads_the_retain_set_and_its_numbers_are_evaluated() -> None:
+    made = cell("attacks=[prune,quantise_int4]")
+    settings = made.models.attacked[Subject("unlearned", "prune")].settings
+    assert set(settings) == {"attack", "rows", "seed", "model"}
+    assert made.attacked["prune"].measured == {
+        role: made.models.attacked[Subject(role, "prune")] for role in ROLES
+    }  # fmt: skip
+    assert made.attacked["quantise_int4"].measured == {}
+    assert keys(made)["results"] != keys(cell("attacks=quantise_int4"))["results"]
+
+
+def test_adapters_of_an_attack_are_used_unless_the_model_has_some() -> None:
+    subject = Subject("unlearned", "prune_recovered")
+
+    def lora(*words: str) -> object:
+        return cell("attacks=prune_recovered", *words).models.attacked[subject].settings["model"]["lora"]
+
+    assert lora() == {"rank": 8, "alpha": 16.0}
+    assert lora("model.lora.rank=4") == {"rank": 4, "alpha": 32.0}
+    assert lora("attacks.prune_recovered.lora.rank=null") is None
+    with pytest.raises(
+        UserError, match=r"^attacks\.prune_recovered\.lora\.rank=8 is invalid: expected null for .*fsdp"
+    ):
+        lora("trainer=fsdp")
+
+
+def test_pruning_needs_a_model_that_answers_by_itself() -> None:
+    with pytest.raises(UserError, match=r"^attacks\.prune builds another model, .* method=uld"):
+        cell("attacks=prune", "method=uld")
+
+
+@pytest.mark.parametrize("attack", ["relearn", "quantise_int4", "prune", "prune_recovered"])
 def test_the_estimates_of_an_attack(attack: str) -> None:
     chosen, made = options(f"attacks={attack}"), cell(f"attacks={attack}")
     planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
@@ -84,7 +115,7 @@ def test_the_estimates_of_an_attack(attack: str) -> None:
     weights = planner.weights(artifact)
     assert sized.memory.total > 4 * weights
     assert sized.disk >= 4 * weights
-    assert (sized.flops > 0) == (attack == "relearn")
+    assert (sized.flops > 0) == (attack in ("relearn", "prune_recovered"))
     assert isinstance(planner.fitting(artifact), list)
 
 

@@ -12,6 +12,9 @@ EVALUATION = EvaluationInputs(
     scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
 )
+ATTACKED = replace(
+    EVALUATION, attacked={"prune": EvaluationInputs(predictions={"target": "p4"}, scores={}, measured={"target": "m"})}
+)
 PLAIN = ReportInputs(
     results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION,
     verifications={}, rounds=(),
@@ -32,6 +35,8 @@ def rounds(count: int, *, verified: bool) -> tuple[RoundInputs[str], ...]:
 def test_the_evaluations_needs_are_read_back_from_among_others() -> None:
     needs = {"target": "model", **EVALUATION.to_needs(), "round/1/score": "other"}
     assert EvaluationInputs.from_needs(needs) == EVALUATION
+    assert EvaluationInputs.from_needs(ATTACKED.to_needs()) == ATTACKED
+    assert set(ATTACKED.to_needs()) - set(EVALUATION.to_needs()) == {"predict/target@prune", "numbers/target@prune"}
     assert EvaluationInputs.from_needs({"predict/unlearned": "p"}) == EvaluationInputs(
         predictions={"unlearned": "p"}, scores={}
     )

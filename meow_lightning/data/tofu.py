@@ -126,8 +126,8 @@ class Tofu:
         }
         self._paraphrased: dict[str, str] = {}
         if questions == "paraphrased":
-            for name, first in ((of.retain_perturbed, 0), (of.forget_perturbed, of.forget_rows.start)):
-                self._paraphrased |= self._paraphrased_questions(name, first)
+            for name, rows in ((of.retain_perturbed, range(400)), (of.forget_perturbed, of.forget_rows)):
+                self._paraphrased |= self._paraphrased_questions(name, rows)
         note = f"Only {retain_authors} authors are retained: not comparable with published results."
         self._notes: tuple[str, ...] = (note,) if retain_authors is not None else ()
         if self._paraphrased:
@@ -194,10 +194,14 @@ class Tofu:
             raise UserError(f"{where} has {len(rows)} rows instead of the {published} published; download it again")
         return [_fact(row, keys, f"{where}, row {i + 1}", ids.format(first + i)) for i, row in enumerate(rows)]
 
-    def _paraphrased_questions(self, name: str, first: int) -> dict[str, str]:
-        """Read the paraphrased questions of a configuration whose rows begin at row ``first`` of ``full``, by id."""
-        facts = self._read(name, (*PLAIN, "paraphrased_question"), "tofu/{:04d}", first)
-        return {fact.id: row["paraphrased_question"] for fact, row in zip(facts, self._source.read(name), strict=True)}
+    def _paraphrased_questions(self, name: str, rows: range) -> dict[str, str]:
+        """Return the first rewording of the questions in rows of ``full``, by id, from the configuration ``name``."""
+        facts = self._rows(rows)
+        for i, fact in enumerate(facts):
+            if not fact.rewordings:
+                where = f"{self._source.where(name)}, row {i + 1}"
+                raise UserError(f"{where}: paraphrased_question is missing or not a text; download it again")
+        return {fact.id: fact.rewordings[0] for fact in facts}
 
     def _add_paraphrases(self, name: str, rows: range) -> None:
         """Add paraphrases and wrong answers to rows of ``full``, after checking that both files agree."""
@@ -234,7 +238,8 @@ def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:
             raise UserError(f"{where}: {key} is missing or not {kind}; download it again")
     paraphrase = row["paraphrased_answer"] if "paraphrased_answer" in keys else None
     perturbed = tuple(row["perturbed_answer"]) if "perturbed_answer" in keys else ()
-    other = tuple(filter(None, [row.get("paraphrased_question")]))
+    text = row.get("paraphrased_question")
+    other = (text,) if isinstance(text, str) and text.strip() else ()
     return Fact(name, row["question"], row["answer"], paraphrase=paraphrase, perturbed=perturbed, rewordings=other)
 
 

@@ -10,8 +10,8 @@ from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
 from meow_lightning.data.collate import collate
-from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.errors import UserError
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.load import save_model
 from meow_lightning.models.logprobs import answer_logps
 from meow_lightning.stages.base import StageContext

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
-from meow_lightning.evaluation.checkpoint_selection import remaining_rows
+from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
+from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, with_layers
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
-from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
@@ -22,6 +24,7 @@ from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.inspect import InspectResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -85,6 +88,29 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return found
 
 
+def readings(work: StageContext) -> list[Readings]:
+    """Read what attacks on hidden states found, without the questions that selected an epoch.
+
+    Args:
+        work: The stage's context; its settings are those of ``evaluate``.
+    """
+    stored = EvaluationInputs.from_needs(work.needs).layers
+    fraction = work.settings.get("selection_fraction", 0.0)
+    return [
+        Readings(
+            name=name, label=each["label"], attack=instantiate(each["attack"], allow=work.inputs["allow"]),
+            rows={role: _counted(stored[role, name], fraction) for role in ROLES if (role, name) in stored},
+        )
+        for name, each in work.settings.get("layers", {}).items()
+    ]  # fmt: skip
+
+
+def _counted(folder: Path, selection_fraction: float) -> list[LayerRow]:
+    rows = InspectResult.read(folder).rows
+    left_out = held_out("forget", len(rows), selection_fraction) if selection_fraction else ()
+    return [row for number, row in enumerate(rows) if number not in left_out]
+
+
 def _results(
     work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
 ) -> Results:
@@ -108,6 +134,8 @@ def _results(
         found[condition] = with_ability(
             results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured
         )  # fmt: skip
+    absent = {**settings.get("absent", {}), **settings.get("layerless", {})}
+    found[""] = with_layers(found[""], readings(work), absent=absent)
     return with_conditions(found, labels)
 
 
@@ -124,6 +152,9 @@ def _samples(
             bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
+    read, bootstrap = readings(work), Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
+    for role in ROLES if read else ():
+        samples[role] = {**samples.get(role, {}), **layer_samples(read, role, bootstrap=bootstrap)}
     return samples
 
 
@@ -132,7 +163,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 6
-    after = ("score", "predict", "ability")
+    after = ("score", "predict", "ability", "inspect")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:

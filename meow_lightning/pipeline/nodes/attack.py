@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from meow_lightning.attacks.base import BaseAttack, ModelAttack, PromptAttack
+from meow_lightning.attacks.base import BaseAttack, LayerAttack, ModelAttack, PromptAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
@@ -36,7 +36,7 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
     """
     attacked: dict[Subject, Artifact] = {}
     for condition, config in ctx.config.attacks.items():
-        attack = _attack(ctx, condition, config)
+        attack = instantiate_attack(ctx, condition, config)
         if not isinstance(attack, ModelAttack):
             continue
         settings = _settings(ctx, condition, config, attack)
@@ -57,7 +57,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
         condition: Name of the attack.
     """
     config = ctx.config.attacks[condition]
-    attack = _attack(ctx, condition, config)
+    attack = instantiate_attack(ctx, condition, config)
     ability: Mapping[tuple[Role, str], Artifact] = {}
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
@@ -75,8 +75,26 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     )
 
 
-def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
-    """Build an attack, checking its name and its class."""
+def conditions(ctx: BuildContext) -> list[str]:
+    """List the attacks under which models are evaluated again: all but those on hidden states, by name."""
+    return [
+        name
+        for name, config in ctx.config.attacks.items()
+        if not isinstance(instantiate_attack(ctx, name, config), LayerAttack)
+    ]
+
+
+def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
+    """Build an attack, checking its name and its class.
+
+    Args:
+        ctx: The run.
+        condition: Name of the attack in the run.
+        config: Its configuration.
+
+    Raises:
+        UserError: The name or an option is invalid, or the class is not that of an attack.
+    """
     option = f"attacks.{condition}"
     if not CONDITION.fullmatch(condition):
         raise invalid_option("attacks", condition, "a name of letters, digits and _")
@@ -84,8 +102,8 @@ def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAtta
         attack = config.instantiate(allow=ctx.config.trusted_packages)
     except UserError as error:  # an attack names its options without knowing its own name in the run
         raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
-    if not isinstance(attack, (ModelAttack, PromptAttack)):
-        expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py)"
+    if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack)):
+        expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py)"
         raise invalid_option(f"{option}._target_", config.target, expected)
     return attack
 

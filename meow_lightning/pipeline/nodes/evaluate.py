@@ -11,7 +11,9 @@ from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.pipeline.nodes.attack import instantiate_attack
 from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.inspect import layerless
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.artifact import Artifact
@@ -53,6 +55,22 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
     if inputs.attacked:
         settings["attacks"] = {name: ctx.config.attacks[name].label for name in inputs.attacked}
+    if inputs.layers:
+        settings["layers"] = _layer_attacks(ctx, inputs)
+        if absent := layerless(ctx):
+            settings["layerless"] = absent
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())
+
+
+def _layer_attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:
+    """Describe the attacks on hidden states, whose arithmetic is part of the metrics, by name."""
+    names = dict.fromkeys(name for _, name in inputs.layers)
+    configs = {name: ctx.config.attacks[name] for name in names}
+    return {
+        name: {
+            "attack": config.keyed, "version": instantiate_attack(ctx, name, config).version, "label": config.label,
+        }
+        for name, config in configs.items()
+    }  # fmt: skip

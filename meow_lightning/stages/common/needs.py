@@ -72,12 +72,14 @@ class EvaluationInputs(Generic[T]):
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
+        layers: What attacks on hidden states read, by role and name of the attack.
         attacked: The same of the attacked models, by the name of the attack.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    layers: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
     @property
@@ -95,6 +97,7 @@ class EvaluationInputs(Generic[T]):
             **{_predictions(Subject(role, condition)): each for role, each in self.predictions.items()},
             **{_scores(Subject(role, condition), kind): each for (role, kind), each in self.scores.items()},
             **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
+            **{_read_layers(Subject(role, condition), name): each for (role, name), each in self.layers.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -221,6 +224,12 @@ def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
             for role in ROLES
             if name.startswith(_ability(subjects[role], ""))
         },
+        "layers": {
+            (role, name.removeprefix(_read_layers(subjects[role], ""))): each
+            for name, each in needs.items()
+            for role in ROLES
+            if name.startswith(_read_layers(subjects[role], ""))
+        },
     }
 
 
@@ -234,6 +243,10 @@ def _scores(subject: Subject, kind: ScoreKind) -> str:
 
 def _ability(subject: Subject, task: str) -> str:
     return f"ability/{subject}/{task}"
+
+
+def _read_layers(subject: Subject, attack: str) -> str:
+    return f"inspect/{subject}/{attack}"
 
 
 def _verification(subject: Subject, kind: ScoreKind) -> str:

@@ -27,8 +27,8 @@ class ActivationPatching(LayerAttack):
         UDS = sum_l clip(D_l(unlearned) / D_l(retain), 0, 1) D_l(retain) / sum_l D_l(retain)
 
     0 if the unlearned model's states carry the fact as the target model's do, 1 if no more than the retain model's. A
-    question without such a layer does not count. The published values use the prompt ``Question: ...\\nAnswer: ...``,
-    and words of TOFU's answers that its authors marked; here the prompt is the run's, and the words are ``value``.
+    question without such a layer does not count. The published values have a plain prompt of question and answer, and
+    words of TOFU's answers that their authors marked; here the prompt is the run's, and the words are ``value``.
 
     Args:
         threshold: Loss in nats above which a layer holds the fact, 0 or more.
@@ -73,8 +73,9 @@ class ActivationPatching(LayerAttack):
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
             padded, sizes = collate(chunk, pad_id=pad_id), [row.scored for row in chunk]
+            device = next(model.parameters()).device
             with torch.inference_mode():
-                tokens = type(padded)(*(tensor.to(model.device) for tensor in padded))
+                tokens = type(padded)(*(tensor.to(device) for tensor in padded))
                 whole = patched_logps(target, tokens, layer=None, states_ND=None)
                 lost = [
                     whole - patched_logps(target, tokens, layer=layer, states_ND=states)

@@ -70,8 +70,9 @@ class LogitLens(LayerAttack):
         for start in range(0, len(rows), batch):
             first = [row._replace(ids=row.ids[: row.prompt + 1]) for row in rows[start : start + batch]]
             padded = collate(first, pad_id=pad_id)
+            device = next(model.parameters()).device
             with torch.inference_mode():
-                tokens = type(padded)(*(tensor.to(model.device) for tensor in padded))
+                tokens = type(padded)(*(tensor.to(device) for tensor in padded))
                 logits_NLV = decoded_states(model, recorded_states(model, tokens))  # noqa: N806
                 ids = tokens.input_ids_BT[tokens.loss_mask_BT.bool()]
                 logps_NLV = logits_NLV.log_softmax(-1)  # noqa: N806

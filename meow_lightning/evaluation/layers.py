@@ -52,11 +52,6 @@ class Readings:
         """The models that have numbers: those that were read, and the target model that others were put into."""
         return [role for role in ROLES if role in self.rows or (role == "target" and self.attack.patches)]
 
-    def means(self) -> dict[Role, list[float]]:
-        """Average every layer over the questions with a value, by model."""
-        read = {role: [row.layers for row in rows if row.layers] for role, rows in self.rows.items()}
-        return {role: [statistics.fmean(layer) for layer in zip(*rows, strict=True)] for role, rows in read.items()}
-
     def values(self, role: Role) -> dict[str, list[float | None]]:
         """Compute the numbers of a model by name, each with a value per question; ``None``: it does not count."""
         found: dict[str, list[float | None]] = {}
@@ -67,6 +62,15 @@ class Readings:
             for number in self.attack.numbers:
                 found.setdefault(number.name, []).append(numbers.get(number.name))
         return found
+
+
+def layer_means(rows: Sequence[LayerRow]) -> list[float]:
+    """Average every layer over the questions with a value; empty without one.
+
+    Args:
+        rows: What an attack read of one model.
+    """
+    return [statistics.fmean(layer) for layer in zip(*(row.layers for row in rows if row.layers), strict=True)]
 
 
 def with_layers(results: Results, readings: Sequence[Readings], *, absent: Mapping[str, str]) -> Results:

@@ -99,15 +99,21 @@ def readings(work: StageContext) -> list[Readings]:
     return [
         Readings(
             name=name, label=each["label"], attack=instantiate(each["attack"], allow=work.inputs["allow"]),
-            rows={role: _counted(stored[role, name], fraction) for role in ROLES if (role, name) in stored},
+            rows={role: layer_rows(stored[role, name], fraction) for role in ROLES if (role, name) in stored},
         )
         for name, each in work.settings.get("layers", {}).items()
     ]  # fmt: skip
 
 
-def _counted(folder: Path, selection_fraction: float) -> list[LayerRow]:
+def layer_rows(folder: Path, selection_fraction: float) -> list[LayerRow]:
+    """Read what an attack on hidden states found in one model, without the questions that selected an epoch.
+
+    Args:
+        folder: The result of ``inspect``.
+        selection_fraction: Share of the questions that is left out.
+    """
     rows = InspectResult.read(folder).rows
-    left_out = held_out("forget", len(rows), selection_fraction) if selection_fraction else ()
+    left_out = held_out("forget", len(rows), selection_fraction)
     return [row for number, row in enumerate(rows) if number not in left_out]
 
 

@@ -40,9 +40,7 @@ class Inspect(Stage):
         """Describe one pass over every answer, and for an attack that patches two more with one per layer."""
         facts, layers = planner.dataset.facts("forget"), planner.layers(artifact)
         passes = 2 + layers if "target" in artifact.needs else 2
-        load = planner.inference_load(
-            facts, texts=len(facts), prompts=0, generated=0, shared=False, gradient=False
-        )
+        load = planner.inference_load(facts, texts=len(facts), prompts=0, generated=0, shared=False, gradient=False)
         tokens, scored = (sum(map(count, facts)) for count in (planner.tokens, planner.scored))
         return InferenceWork(
             items=len(facts), load=replace(load, scored=max(load.scored, layers)),

@@ -33,6 +33,8 @@ class AttackConfig(ComponentConfig):
     """Steps, a fraction of all steps below 1, or ``epoch``: the steps of one epoch."""
     schedule: Literal["constant", "linear"] | None = None
     """Schedule of the learning rate after the warm-up."""
+    curve: Count | None = None
+    """Steps between two measurements during the training; ``None`` for none."""
 
     def recipe(self, option: str, model: str) -> dict[str, Any]:
         """Resolve the recipe for a model; an option without a value is left out.

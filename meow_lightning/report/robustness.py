@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.evaluation.relearning import BEFORE, RTT, UNTRAINED
 from meow_lightning.evaluation.robustness import RECOVERED, change_name
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, around_attack, arrow, format_value, label, number
@@ -23,7 +24,8 @@ LEGEND = (
 )
 SUMMARY_LEGEND = (
     "share left: 0 as much as the retain model shows in the same way, 1 as much as the target model; above one half, "
-    "the verdict says that the facts are still there. Further numbers are below, intervals in the table of numbers."
+    "the verdict says that the facts are still there. RTT: share of what unlearning removed that comes back of the "
+    "facts that the attack did not train on. Further numbers are below, intervals in the table of numbers."
 )
 Change = tuple[Role, float, float]  # a model's number before and after an attack
 
@@ -77,6 +79,7 @@ def summary_table(results: Results) -> list[list[str]]:
         cells = [DASH if ends is None else " → ".join(format_value(VALUES, end) for end in ends) for ends in moved]
         share = f"{left[condition].share:.2f}" if condition in left else DASH
         lines.append([f"{text}: {label(results, VALUES)} {arrow(results, VALUES)}".rstrip(), *cells, share])
+        lines += _untrained_line(results, condition)
     for known in results.definitions:
         if known.metric in ERASED:
             values = [number(results, role, known.name) for role in ROLES]
@@ -85,6 +88,18 @@ def summary_table(results: Results) -> list[list[str]]:
             share = DASH if erased is None else f"{1 - erased:.2f}"
             lines.append([f"{known.label} {arrow(results, known.name)}".rstrip(), *cells, share])
     return [["", *ROLES, "share left"], *lines] if lines else []
+
+
+def _untrained_line(results: Results, condition: str) -> list[list[str]]:
+    """Build the line of facts that an attack did not train on; none if it trained on all or on no fact to forget."""
+    cells = []
+    for role in ROLES:
+        ends = [number(results, str(Subject(role, condition)), name) for name in (BEFORE, UNTRAINED)]
+        cells.append(DASH if None in ends else " → ".join(format_value(UNTRAINED, end or 0.0) for end in ends))
+    recovered_share = number(results, str(Subject("unlearned", condition)), RTT)
+    share = DASH if recovered_share is None else f"{recovered_share:.2f}"
+    known = any(cell != DASH for cell in cells)
+    return [[f"{results.conditions[condition]}: {label(results, UNTRAINED)} ↓ (RTT)", *cells, share]] * known
 
 
 def attack_picture(data: ReportData) -> Picture:

@@ -12,6 +12,7 @@ from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ab
 from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
 from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, with_layers
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.relearning import untrained_samples, with_untrained
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
@@ -142,7 +143,7 @@ def _results(
         )  # fmt: skip
     absent = {**settings.get("absent", {}), **settings.get("layerless", {})}
     found[""] = with_layers(found[""], readings(work), absent=absent)
-    return with_conditions(found, labels)
+    return with_untrained(with_conditions(found, labels), rows, settings.get("trained", {}))
 
 
 def _samples(
@@ -159,9 +160,9 @@ def _samples(
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
     read, bootstrap = readings(work), Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
-    for role in ROLES if read else ():
-        samples[role] = {**samples.get(role, {}), **layer_samples(read, role, bootstrap=bootstrap)}
-    return samples
+    added = {role: layer_samples(read, role, bootstrap=bootstrap) for role in ROLES} if read else {}
+    added |= untrained_samples(rows, settings.get("trained", {}), bootstrap=bootstrap)
+    return samples | {subject: {**samples.get(subject, {}), **each} for subject, each in added.items()}
 
 
 class Evaluate(Stage):

@@ -1,4 +1,4 @@
-"""Hidden states by layer, in every supported architecture: the last layer answers as the model, and patching is exact."""
+"""Hidden states by layer, in every architecture: the last layer answers as the model, patching is exact."""
 
 from __future__ import annotations
 

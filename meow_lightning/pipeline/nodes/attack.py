@@ -84,6 +84,19 @@ def conditions(ctx: BuildContext) -> list[str]:
     ]
 
 
+def partly_relearned(ctx: BuildContext) -> dict[str, list[str]]:
+    """List the facts to forget on which an attack trains, by name of the attack, if it leaves some of them out."""
+    forget = {fact.id for fact in ctx.dataset.facts("forget")}
+    found = {}
+    for name, config in ctx.config.attacks.items():
+        attack = instantiate_attack(ctx, name, config)
+        if isinstance(attack, ModelAttack) and attack.trains:
+            trained = [row.id for row in attack.rows(ctx.dataset, ctx.seed) if row.id in forget]
+            if 0 < len(trained) < len(forget):
+                found[name] = trained
+    return found
+
+
 def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
     """Build an attack, checking its name and its class.
 
@@ -113,6 +126,8 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
     option = f"attacks.{condition}"
     settings: dict[str, Any] = {"attack": config.keyed}
     if not attack.trains:
+        if config.curve is not None:
+            raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
         return {**settings, "model": ctx.inference_settings}
     recipe = config.recipe(option, ctx.config.model.name)
     if absent := [name for name in Learning.model_fields if name not in recipe]:
@@ -121,6 +136,8 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
     if not rows:
         raise UserError(f"{option} trains on facts, but dataset={ctx.dataset.name} has none of that kind; leave it out")
     settings |= {"recipe": recipe, "rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
+    if config.curve is not None:
+        settings["curve"] = {"every": config.curve, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
     return {**settings, "model": ctx.training_settings}
 
 

@@ -11,7 +11,7 @@ from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
-from meow_lightning.pipeline.nodes.attack import instantiate_attack
+from meow_lightning.pipeline.nodes.attack import instantiate_attack, partly_relearned
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.inspect import layerless
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
@@ -53,15 +53,24 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
+    settings |= _attacks(ctx, inputs)
+    if unmeasured:
+        settings["unmeasured"] = [asdict(each) for each in unmeasured]
+    return ctx.artifact("evaluate", "", settings, inputs.to_needs())
+
+
+def _attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:
+    """Describe what the numbers about attacks depend on; empty without attacks."""
+    settings: dict[str, Any] = {}
     if inputs.attacked:
         settings["attacks"] = {name: ctx.config.attacks[name].label for name in inputs.attacked}
+    if trained := partly_relearned(ctx):
+        settings["trained"] = trained
     if inputs.layers:
         settings["layers"] = _layer_attacks(ctx, inputs)
         if absent := layerless(ctx):
             settings["layerless"] = absent
-    if unmeasured:
-        settings["unmeasured"] = [asdict(each) for each in unmeasured]
-    return ctx.artifact("evaluate", "", settings, inputs.to_needs())
+    return settings
 
 
 def _layer_attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:

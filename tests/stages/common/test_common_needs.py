@@ -11,9 +11,11 @@ EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
     scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
+    layers={("target", "logit_lens"): "l1", ("retain", "logit_lens"): "l2", ("retain", "patching"): "l3"},
 )
 PLAIN = ReportInputs(
-    results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
+    results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION,
+    verifications={}, rounds=(),
     models=RunModels(base=None, target="target", unlearned="unlearned", retain=None),
 )  # fmt: skip
 
@@ -45,7 +47,8 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
     for count in (1, 4):
         for verified in (False, True):
             full = replace(
-                PLAIN, baseline="baseline", proposed="proposed", filtered="filtered", rounds=rounds(count, verified=verified),
+                PLAIN, baseline="baseline", proposed="proposed", filtered="filtered",
+                rounds=rounds(count, verified=verified),
                 verifications={
                     (Subject("target"), "answers"): "v", (Subject("target"), "candidates"): "w",
                     (Subject("unlearned", "int4"), "answers"): "x",

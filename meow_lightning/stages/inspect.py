@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.attacks.base import LayerAttack
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.value_tokens import value_row
+from meow_lightning.errors import NotFiniteError
 from meow_lightning.evaluation.layers import LayerRow
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner, Requirements
 from meow_lightning.stages.base import Stage, StageContext
@@ -63,8 +66,10 @@ class Inspect(Stage):
         """Write one line per question of the forget set; finished lines survive a kill.
 
         Raises:
-            UserError: A model cannot be loaded.
+            NotFiniteError: A number is NaN or infinite, for example because weights are.
         """
+        from meow_lightning.generation.batching import NO_NUMBERS
+
         attack: LayerAttack = instantiate(work.settings["attack"], allow=work.inputs["allow"])
         model, codec = evaluator(work)
         target: PreTrainedModel | None = evaluator(work, need="target")[0] if "target" in work.needs else None
@@ -77,6 +82,8 @@ class Inspect(Stage):
                 model, [*read.values()], target=target, pad_id=codec.pad_id, batch=work.runtime.eval_batch_size
             )
             found = dict(zip(read, layers, strict=True))
+            if not all(map(math.isfinite, itertools.chain(*found.values()))):
+                raise NotFiniteError(NO_NUMBERS)
             for done, number in enumerate(numbers, start=1):
                 row = read.get(number)
                 text = "" if row is None else codec.decode(row.ids[row.prompt :], keep_special=True).strip()

@@ -15,8 +15,7 @@ from meow_lightning.types import Role
 def inspected_layers(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tuple[Role, str], Artifact]:
     """Read the layers of every model with every attack of ``attacks`` on hidden states, by role and name of the attack.
 
-    An attack that patches reads no target model, whose own states change nothing, and is left out without a retain
-    model, which tells where the facts are.
+    An attack that patches reads no target model, whose own states change nothing.
 
     Args:
         ctx: The run.

@@ -42,7 +42,8 @@ class Nf4(ModelAttack):
             )  # fmt: skip
         if find_spec("bitsandbytes") is None:
             raise UserError(
-                "quantisation to NF4 needs bitsandbytes: pip install 'meow-lightning[gpu]', or set attacks=[quantise_int4]"
+                "quantisation to NF4 needs bitsandbytes: pip install 'meow-lightning[gpu]', or set "
+                "attacks=[quantise_int4]"
             )
         self.block, self.embeddings, self.head = block, embeddings, head
 

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from meow_lightning.attacks.base import LayerAttack, LayerNumber
 from meow_lightning.evaluation.metric import coverage_names
 from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats
@@ -111,7 +113,7 @@ def layer_samples(readings: Sequence[Readings], role: Role, *, bootstrap: Bootst
     for reading, number in _numbers(readings):
         values = reading.values(role)[number.name] if role in reading.roles else []
         samples = bootstrap.means(SET, values) if any(value is not None for value in values) else None
-        if samples is not None:
+        if samples is not None and np.isfinite(samples).any():  # a sample may hold no question that counts
             found[number_name(reading, number)] = samples
     return found
 

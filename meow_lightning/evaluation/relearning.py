@@ -109,7 +109,7 @@ def untrained_samples(
             before, after, target = (np.asarray(each) for each in drawn)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(target - before < SMALLEST, np.nan, (after - before) / (target - before))
-            found[subject] = {UNTRAINED: after} | ({RTT: ratio} if np.isfinite(ratio).all() else {})
+            found[subject] = {UNTRAINED: after} | ({RTT: ratio} if np.isfinite(ratio).any() else {})
     return found
 
 

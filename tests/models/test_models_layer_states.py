@@ -45,7 +45,7 @@ def test_the_last_layer_decodes_to_the_models_own_logits(family: str) -> None:
     states = recorded_states(made, rows)
     assert states.shape == (layer_count(made), sum(row.scored for row in ROWS), 16) == (3, 6, 16)
     decoded = decoded_states(made, states)
-    torch.testing.assert_close(decoded[:, -1], logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(decoded[:, -1], logits, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(decoded[:, 0], logits, atol=1e-2)
 
 
@@ -68,7 +68,7 @@ def test_the_last_layer_of_another_model_brings_its_answers_along(family: str) -
     states = recorded_states(other, rows)
     own = patched_logps(other, rows, layer=None, states_ND=None)
     whole = patched_logps(made, rows, layer=None, states_ND=None)
-    torch.testing.assert_close(patched_logps(made, rows, layer=2, states_ND=states[2]), own, atol=1e-5, rtol=0)
+    torch.testing.assert_close(patched_logps(made, rows, layer=2, states_ND=states[2]), own, atol=1e-4, rtol=0)
     assert not torch.allclose(patched_logps(made, rows, layer=0, states_ND=states[0]), whole, atol=1e-3)
 
 
@@ -83,9 +83,9 @@ def test_neither_padding_nor_the_batch_changes_a_row(family: str) -> None:
     for row, (start, end) in zip(ROWS, itertools.pairwise(ends), strict=True):
         alone = collate([row], pad_id=0)
         own = recorded_states(other, alone)
-        torch.testing.assert_close(own, states[:, start:end], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(own, states[:, start:end], atol=1e-4, rtol=1e-4)
         lone = patched_logps(made, alone, layer=1, states_ND=own[1])
-        torch.testing.assert_close(lone, patched[start:end], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(lone, patched[start:end], atol=1e-4, rtol=1e-4)
 
 
 def test_a_model_without_decoder_layers_is_refused() -> None:

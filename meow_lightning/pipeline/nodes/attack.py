@@ -118,6 +118,8 @@ def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) 
     if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack)):
         expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py)"
         raise invalid_option(f"{option}._target_", config.target, expected)
+    if config.curve is not None and not (isinstance(attack, ModelAttack) and attack.trains):
+        raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
     return attack
 
 
@@ -126,8 +128,6 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
     option = f"attacks.{condition}"
     settings: dict[str, Any] = {"attack": config.keyed}
     if not attack.trains:
-        if config.curve is not None:
-            raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
         return {**settings, "model": ctx.inference_settings}
     recipe = config.recipe(option, ctx.config.model.name)
     if absent := [name for name in Learning.model_fields if name not in recipe]:

@@ -71,7 +71,7 @@ def test_the_estimate_counts_both_models_and_a_pass_per_layer() -> None:
     ("words", "named"),
     [
         (("attacks.logit_lens.threshold=2",), r"attacks\.logit_lens\.threshold=2"),
-        (("attacks.logit_lens.curve=2",), r"attacks\.logit_lens\.curve"),
+        (("+attacks.logit_lens.curve=2",), r"attacks\.logit_lens\.curve"),
     ],
 )
 def test_a_mistake_is_named_while_the_graph_is_built(words: tuple[str, ...], named: str) -> None:

@@ -313,7 +313,7 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
     assert (
         len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 * 5
-    )  # checks, ability, layers, all of it after an attack
+    )  # checks, ability, layers, attacked
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

@@ -1,14 +1,14 @@
-"""Base classes of every attack, on a model or on its prompts, and what an attack receives."""
+"""Base classes of every attack, on a model, on its prompts or on its hidden states, and what an attack receives."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.data.examples import Dataset, Example, Passage
-from meow_lightning.types import Definition, Encoded
+from meow_lightning.types import Definition, Direction, Encoded, Role
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +35,7 @@ class AttackContext:
 
 
 class BaseAttack:
-    """An attack on a finished model: a :class:`ModelAttack` or a :class:`PromptAttack`.
+    """An attack on a finished model: a :class:`ModelAttack`, a :class:`PromptAttack` or a :class:`LayerAttack`.
 
     Every model of a run is attacked alike, so that the retain model shows what the attack gives to a model that never
     saw the facts.
@@ -121,3 +121,63 @@ def with_question(example: Example, question: str) -> Example:
     if isinstance(example, Passage):
         return replace(example, text=question + example.answer, prefix=len(question))
     return replace(example, question=question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNumber:
+    """A number that a :class:`LayerAttack` computes of every question, and reports as the mean over the questions.
+
+    Attributes:
+        name: Its name after that of the attack.
+        id: See :class:`~meow_lightning.types.Definition`, likewise ``unit``, ``direction``, ``text`` and ``label``.
+        uncounted: Why a question may not count, to complete "no question ...".
+    """
+
+    name: str
+    id: str
+    unit: str
+    direction: Direction
+    text: str
+    label: str
+    uncounted: str
+
+
+class LayerAttack(BaseAttack, ABC):
+    """An attack that reads the hidden states of a model at the words that carry a fact; the model stays as it is.
+
+    Attributes:
+        patches: Whether it puts the hidden states of every other model into the target model. The target model itself
+            is then not read: its own states change nothing.
+        unit: What :meth:`read` returns for each layer, in a few words.
+        numbers: The numbers that :meth:`values` computes.
+    """
+
+    patches: ClassVar[bool] = False
+    unit: ClassVar[str]
+    numbers: ClassVar[tuple[LayerNumber, ...]]
+
+    @abstractmethod
+    def read(
+        self, model: PreTrainedModel, rows: Sequence[Encoded], *, target: PreTrainedModel | None, pad_id: int,
+        batch: int,
+    ) -> Iterator[list[float]]:  # fmt: skip
+        """Yield one number per decoder layer for every row, in order, the same for any batch size up to rounding.
+
+        Args:
+            model: The model to read, in evaluation mode.
+            rows: Prompts with the tokens of the values, which are scored.
+            target: The target model on the same device, for an attack that ``patches``; else ``None``.
+            pad_id: Token id of padding.
+            batch: Rows per forward pass.
+        """
+
+    @abstractmethod
+    def values(self, role: Role, layers: Mapping[Role, Sequence[float]]) -> dict[str, float | None]:
+        """Compute the numbers of one model on one question; ``None`` if the question does not count.
+
+        A number that needs a model which the run lacks is left out.
+
+        Args:
+            role: The model.
+            layers: What :meth:`read` returned for the question, by model.
+        """

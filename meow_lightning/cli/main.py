@@ -72,7 +72,8 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
+  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, inspect, predict, ability,
+               evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
   memo.verify= number of windows per score that are recomputed one by one and compared
   outputs=     folder of all output; store= folder of the results alone

@@ -36,6 +36,8 @@ class AttackConfig(ComponentConfig):
     """Schedule of the learning rate after the warm-up."""
     lora: Adapters | None = None
     """Adapters that the attack trains if ``model.lora`` sets none; null to train all weights."""
+    curve: Count | None = None
+    """Steps between two measurements during the training; ``None`` for none."""
 
     def recipe(self, option: str, model: str) -> dict[str, Any]:
         """Resolve the recipe for a model; an option without a value is left out.

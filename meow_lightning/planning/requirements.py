@@ -104,6 +104,13 @@ class Planner:
         except UserError:
             return 0
 
+    def layers(self, artifact: Artifact) -> int:
+        """Count the decoder layers of the model behind an artifact; 0 if they are unknown."""
+        try:
+            return self.shape(artifact).layers
+        except UserError:
+            return 0
+
     def tokens(self, fact: Example) -> int:
         """Estimate the tokens of a fact's question and answer with the prompt around them."""
         return estimated_tokens(fact, self._prompt_tokens)

@@ -67,6 +67,7 @@ class ReportData:
             empty for other datasets, and without texts.
         neighbours: Retain examples that a stream consists of, by stream, if the method chose some; empty without texts.
         keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
+        layers: What attacks on hidden states read, averaged over the questions.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ReportData:
     known: list[Overview]
     neighbours: Mapping[str, Sequence[Neighbour]]
     keeps_start: bool = False
+    layers: Sequence[LayerCurves] = ()
 
 
 def number(results: Results, role: str, name: str) -> float | None:
@@ -191,6 +193,21 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}{name}"
         flat.update(flatten(value, f"{path}.") if isinstance(value, dict) and value else {path: value})
     return flat
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCurves:
+    """What one attack on hidden states read: a number per decoder layer, bottom first, by role.
+
+    Attributes:
+        label: How pictures name the attack.
+        unit: The number, in a few words.
+        means: Means over the questions, by role.
+    """
+
+    label: str
+    unit: str
+    means: Mapping[Role, Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from meow_lightning.evaluation.metrics.truth_ratio import configured_log_truth_r
 from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.suite.inputs import metric_settings
 from meow_lightning.report.data import ROLE_NAMES, ReportData, flatten, number, why_missing
-from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render, spread_labels
+from meow_lightning.report.svg import COLOURS, DASHES, WIDTH, Picture, render, spread_labels
 from meow_lightning.report.verdict import SIGNIFICANCE
 from meow_lightning.types import ROLES
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DASHES = {"target": (0, (5, 2)), "unlearned": "solid", "retain": (0, (1.5, 1.5))}
 MARKS = {"target": "s", "unlearned": "o", "retain": "D"}
 SIZE = (WIDTH, 3.3)
 ACROSS = 10.0  # inches; twice half a page and the gap

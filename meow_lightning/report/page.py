@@ -10,13 +10,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
 from meow_lightning.report import base_model, known_facts, neighbours, rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
+from meow_lightning.report.layers import layer_picture
 from meow_lightning.report.questions import questions
-from meow_lightning.report.robustness import LEGEND, attack_picture, attack_tables
+from meow_lightning.report.relearning import relearning_picture, relearning_sentences
+from meow_lightning.report.robustness import LEGEND, SUMMARY_LEGEND, attack_picture, attack_tables, summary_table
 from meow_lightning.report.selection import section, selection_of
 from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture
@@ -92,11 +95,26 @@ class Attacked:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """All pictures of a report, drawn once for its files and pages: figures, attacks and rounds."""
+    """All pictures of a report, drawn once for its files and pages: figures, attacks, layers, relearning and rounds."""
 
     figures: Sequence[Picture]
     attacks: Picture
+    layers: Picture
+    relearning: Picture
     rounds: Picture
+
+    @classmethod
+    def of(cls, data: ReportData) -> Drawn:
+        """Draw all pictures."""
+        return cls(
+            figures=pictures(data), attacks=attack_picture(data), layers=layer_picture(data),
+            relearning=relearning_picture(data), rounds=rounds.picture(data.loop),
+        )  # fmt: skip
+
+    @property
+    def all(self) -> tuple[Picture, ...]:
+        """All of them."""
+        return (*self.figures, self.attacks, self.layers, self.relearning, self.rounds)
 
 
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
@@ -111,8 +129,8 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
         shareable: The data without private content, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    drawn = Drawn(pictures(data), attack_picture(data), rounds.picture(data.loop))
-    for picture in (*drawn.figures, drawn.attacks, drawn.rounds):
+    drawn = Drawn.of(data)
+    for picture in drawn.all:
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
@@ -145,7 +163,11 @@ def page(data: ReportData, drawn: Drawn) -> str:
         main_numbers=_number_table(data, main),
         further_numbers=_number_table(data, [name for name in names if name not in main]),
         legend=tables.LEGEND,
-        attacks=_attacks(data, main),
+        attack_summary=summary_table(data.results),
+        summary_legend=SUMMARY_LEGEND,
+        inside=[each for each in (drawn.layers, drawn.relearning) if each.svg is not None],
+        relearning=relearning_sentences(data),
+        attacks=_attacks(data, [name for name in main if not is_layer_number(name)]),
         attack_legend=LEGEND,
         attack_picture=drawn.attacks,
         pictures=drawn.figures,

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.evaluation.attack_numbers import is_about_model
+from meow_lightning.evaluation.relearning import BEFORE, RTT, UNTRAINED
 from meow_lightning.evaluation.robustness import RECOVERED, change_name
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, around_attack, arrow, format_value, label, number
 from meow_lightning.report.svg import COLOURS, WIDTH, Picture, render
+from meow_lightning.report.traces import ERASED, VALUES, recovered
 from meow_lightning.types import ROLES, Results, Role
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ LEGEND = (
     "recovered: share of what unlearning removed that the attack brings back. R: 1 if the attack moves the unlearned "
     "and the retain model alike, 0 if only one of them. Q: 1 if the unlearned model's number stays. The retain model "
     "shows what the attack gives to a model that never saw the facts."
+)
+SUMMARY_LEGEND = (
+    "share left: 0 as much as the retain model shows in the same way, 1 as much as the target model; above one half, "
+    "the verdict says that the facts are still there. RTT: share of what unlearning removed that comes back of the "
+    "facts that the attack did not train on. Further numbers are below, intervals in the table of numbers."
 )
 Change = tuple[Role, float, float]  # a model's number before and after an attack
 
@@ -59,6 +66,44 @@ def attack_tables(results: Results) -> list[tuple[str, list[list[str]]]]:
         (f"{text[:1].upper()}{text[1:]}", attack_table(results, condition))
         for condition, text in results.conditions.items()
     ]
+
+
+def summary_table(results: Results) -> list[list[str]]:
+    """Build a header and one line per attack: what every model shows, and how much of the facts is left.
+
+    A line about an attack on models or prompts shows the share of answers that state the true value, before and after
+    it; one about hidden states what they lack of the facts.
+
+    Args:
+        results: The numbers of a run.
+    """
+    lines, left = [], recovered(results)
+    for condition, text in results.conditions.items():
+        moved = [around_attack(results, role, condition, VALUES) for role in ROLES]
+        cells = [DASH if ends is None else " → ".join(format_value(VALUES, end) for end in ends) for ends in moved]
+        share = f"{left[condition].share:.2f}" if condition in left else DASH
+        lines.append([f"{text}: {label(results, VALUES)} {arrow(results, VALUES)}".rstrip(), *cells, share])
+        lines += _untrained_line(results, condition)
+    for known in results.definitions:
+        if known.metric in ERASED:
+            values = [number(results, role, known.name) for role in ROLES]
+            cells = [DASH if value is None else format_value(known.name, value) for value in values]
+            erased = number(results, "unlearned", known.name)
+            share = DASH if erased is None else f"{1 - erased:.2f}"
+            lines.append([f"{known.label} {arrow(results, known.name)}".rstrip(), *cells, share])
+    return [["", *ROLES, "share left"], *lines] if lines else []
+
+
+def _untrained_line(results: Results, condition: str) -> list[list[str]]:
+    """Build the line of facts that an attack did not train on; none if it trained on all or on no fact to forget."""
+    cells = []
+    for role in ROLES:
+        ends = [number(results, str(Subject(role, condition)), name) for name in (BEFORE, UNTRAINED)]
+        cells.append(DASH if None in ends else " → ".join(format_value(UNTRAINED, end or 0.0) for end in ends))
+    recovered_share = number(results, str(Subject("unlearned", condition)), RTT)
+    share = DASH if recovered_share is None else f"{recovered_share:.2f}"
+    known = any(cell != DASH for cell in cells)
+    return [[f"{results.conditions[condition]}: {label(results, UNTRAINED)} ↓ (RTT)", *cells, share]] * known
 
 
 def attack_picture(data: ReportData) -> Picture:

@@ -28,6 +28,7 @@ COLOURS = {
     "curve3": "#8a5a9e",
     "curve4": "#a08428",
 }
+DASHES: dict[str, Any] = {"target": (0, (5, 2)), "unlearned": "solid", "retain": (0, (1.5, 1.5))}  # of lines, by role
 WIDTH = 4.8  # inches; half the page
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
+from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.metric import is_coverage
 from meow_lightning.evaluation.robustness import change_name
 from meow_lightning.evaluation.subject import Subject
@@ -130,11 +131,16 @@ def markdown(results: Results) -> str:
     doubts = [f"**{doubt}**\n" for doubt in unmeasured_reasons(results)]
     text = [*_table(rows), "", *doubts, LEGEND, "", *_reasons(reasons)]
     for (title, changes), condition in zip(attack_tables(results), results.conditions, strict=True):
-        rows, reasons = lines(results, metric_names(results), condition)
+        rows, reasons = lines(results, _attacked_names(results), condition)
         head, *body = changes
         bars = [_bar(head), _bar(["---", *["---:"] * (len(head) - 1)]), *map(_bar, body)]
         text += ["", f"## {title}", "", *bars, "", ATTACK_LEGEND, "", *_table(rows), "", *_reasons(reasons)]
     return "\n".join(text).rstrip() + "\n"
+
+
+def _attacked_names(results: Results) -> list[str]:
+    """List the metrics of models after attacks, whose layers are not read."""
+    return [name for name in metric_names(results) if not is_layer_number(name)]
 
 
 def _table(rows: Sequence[Line]) -> list[str]:
@@ -172,7 +178,7 @@ def csv(results: Results) -> str:
 
 def closing_table(results: Results) -> list[list[str]]:
     """Build the terminal's closing table: a header, then one row per metric that any model has."""
-    rows, _ = lines(results, _beside_utility(CLOSING, results))
+    rows, _ = lines(results, _closing_names(results))
     measured = [line for line in rows if set(line.cells) != {DASH}]
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in measured)]
 
@@ -206,16 +212,17 @@ def unmeasured_reasons(results: Results) -> list[str]:
 def closing_reasons(results: Results) -> list[str]:
     """Explain missing numbers of the unlearned model in the closing table, one line per reason."""
     labels: dict[str, list[str]] = {}
-    for name in _beside_utility(CLOSING, results):
+    for name in _closing_names(results):
         if number(results, "unlearned", name) is None:
             labels.setdefault(why_missing(results, "unlearned", name), []).append(label(results, name))
     return [f"not measured: {', '.join(names)} ({_one_line(reason)})" for reason, names in labels.items()]
 
 
-def _beside_utility(names: Sequence[str], results: Results) -> list[str]:
-    """Insert the numbers of ability tasks after model utility."""
-    place = names.index("model_utility") + 1
-    return [*names[:place], *ability_names(results), *names[place:]]
+def _closing_names(results: Results) -> list[str]:
+    """List the closing numbers, with those of ability tasks after model utility and those of layers at the end."""
+    place = CLOSING.index("model_utility") + 1
+    read = [known.name for known in results.definitions if is_layer_number(known.name) and known.main]
+    return [*CLOSING[:place], *ability_names(results), *CLOSING[place:], *read]
 
 
 def _bar(cells: Sequence[str]) -> str:

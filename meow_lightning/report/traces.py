@@ -10,6 +10,13 @@ from meow_lightning.report.data import number
 from meow_lightning.types import Results
 
 LEAKAGE, PROBABILITY, VALUES = "privacy_leakage/min_k_40", "forget/probability", "forget/value_accuracy"
+ERASED = {
+    "logit_lens_erasure": "Of what the layers show of the true values through the model's own head, {erased:.0%} is "
+    "erased (target model: 0%, retain model: 100%).",
+    "unlearning_depth_score": "Of what its hidden states carry into the target model, {erased:.0%} is erased (target "
+    "model: 0%, retain model: 100%).",
+}
+"""Sentences about what the hidden states lack of the facts, by metric: 0 as the target model, 1 as the retain model."""
 REMAINS = 0.5  # share of a trace above which the facts are still there: nearer to the target than to the retain model
 
 
@@ -33,11 +40,21 @@ class Trace:
 
 
 def traces(results: Results) -> list[Trace]:
-    """Measure what is left of the facts by a membership attack and by the truth's probability.
+    """Measure what is left of the facts by a membership attack, by the truth's probability, and in the layers if read.
 
     A trace of which the target and the retain model show the same is left out: it says nothing about forgetting.
     """
-    return [each for each in (_membership(results), _probability(results)) if each is not None]
+    return [each for each in (_membership(results), _probability(results)) if each is not None] + layers(results)
+
+
+def layers(results: Results) -> list[Trace]:
+    """Measure what is left of the facts in the hidden states, by the attacks on hidden states of the run."""
+    found = []
+    for known in results.definitions:
+        erased = number(results, "unlearned", known.name)
+        if known.metric in ERASED and erased is not None:
+            found.append(Trace(ERASED[known.metric].format(erased=erased), 1 - erased))
+    return found
 
 
 def recovered(results: Results) -> dict[str, Trace]:

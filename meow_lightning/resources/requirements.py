@@ -127,6 +127,10 @@ class Planner(Protocol):
         """Count the weights of the model behind an artifact; 0 if they are unknown."""
         ...
 
+    def layers(self, artifact: Artifact) -> int:
+        """Count the decoder layers of the model behind an artifact; 0 if they are unknown."""
+        ...
+
     def estimate(self, artifact: Artifact, work: Work | None, *, disk: int) -> Requirements:
         """Estimate the requirements of an artifact.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from meow_lightning.methods.finetune import FineTune
 from meow_lightning.models.pretrained_folder import METHOD
 from meow_lightning.resources.requirements import InferenceWork, Planner, TrainingWork, Work
 from meow_lightning.stages.base import Stage, StageContext
-from meow_lightning.stages.common.loading import load_dataset, load_stored, with_adapters
+from meow_lightning.stages.common.loading import load_dataset, load_facts, load_stored, with_adapters
 from meow_lightning.stages.common.precision import training_precision
 from meow_lightning.stages.common.resuming import drop_damaged
 from meow_lightning.stages.common.stored_method import has_own_inference, method_of
@@ -31,10 +32,12 @@ from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Definition, Encoded, Segments
 
 if TYPE_CHECKING:
+    import pytorch_lightning as pl
     from transformers import PreTrainedModel
 
     from meow_lightning.data.prompting import PromptEncoder
 
+CURVE_SLOTS = 64  # largest generation batch while training occupies the memory
 Export = Callable[["PreTrainedModel", Path], None]
 RECIPE = "recipe"  # the setting that only an attack which trains has
 
@@ -64,7 +67,8 @@ class Attack(Stage):
         """Describe the training on its rows; else a model that is loaded."""
         rows = _rows(artifact.settings, artifact.inputs, planner.dataset)
         if RECIPE in artifact.settings:
-            return TrainingWork(streams=[with_phrasings(rows)], evaluated=False, adapters_possible=True)
+            evaluated = "curve" in artifact.settings
+            return TrainingWork(streams=[with_phrasings(rows)], evaluated=evaluated, adapters_possible=True)
         load = planner.inference_load(
             rows or planner.dataset.facts("forget"), texts=1, prompts=0, generated=0, shared=False, gradient=bool(rows)
         )
@@ -131,7 +135,28 @@ def _train(
         model=with_adapters(work, model), method=FineTune(), plan=plan, optim=optim(work, plan),
         log_every=work.runtime.log_every, reference=None,
     )  # fmt: skip
-    return train(work, module, pad_id=codec.pad_id, callbacks=[])
+    return train(work, module, pad_id=codec.pad_id, callbacks=_curve(work, codec))
+
+
+def _curve(work: StageContext, codec: PromptEncoder) -> list[pl.Callback]:
+    """Build the callback that measures what the model states of the facts to forget while it trains, if asked for."""
+    if "curve" not in work.settings:
+        return []
+    from meow_lightning.generation.batch_size import AdaptiveBatchSize
+    from meow_lightning.training.callbacks.evaluation import EvaluationProbe, PredictionSettings
+
+    facts = [replace(fact, paraphrase=None, perturbed=()) for fact in load_facts(work, "forget")]
+    slots = min(work.runtime.generation_batch_size or CURVE_SLOTS, CURVE_SLOTS)
+    return [
+        EvaluationProbe(
+            codec=codec, questions=[("forget", index, fact) for index, fact in enumerate(facts)], retain=[],
+            every=work.settings["curve"]["every"], best=None,
+            how=PredictionSettings(
+                max_new_tokens=work.settings["curve"]["max_new_tokens"], batch=work.runtime.eval_batch_size,
+                slots=AdaptiveBatchSize(slots, note=work.warn), truth_ratio_mean="geometric",
+            ),
+        )
+    ]  # fmt: skip
 
 
 def _train_as_it_answers(

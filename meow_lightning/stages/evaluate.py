@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.examples import evaluated_examples
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.attack_numbers import AttackNumber, read_numbers, with_attack_numbers
-from meow_lightning.evaluation.checkpoint_selection import remaining_rows
+from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
+from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, with_layers
 from meow_lightning.evaluation.predictions import by_set
+from meow_lightning.evaluation.relearning import untrained_samples, with_untrained
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
-from meow_lightning.evaluation.suite.bootstrap import HeadlineSamples, headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
@@ -24,6 +27,7 @@ from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.inspect import InspectResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -87,6 +91,35 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return found
 
 
+def readings(work: StageContext) -> list[Readings]:
+    """Read what attacks on hidden states found, without the questions that selected an epoch.
+
+    Args:
+        work: The stage's context; its settings are those of ``evaluate``.
+    """
+    stored = EvaluationInputs.from_needs(work.needs).layers
+    fraction = work.settings.get("selection_fraction", 0.0)
+    return [
+        Readings(
+            name=name, label=each["label"], attack=instantiate(each["attack"], allow=work.inputs["allow"]),
+            rows={role: layer_rows(stored[role, name], fraction) for role in ROLES if (role, name) in stored},
+        )
+        for name, each in work.settings.get("layers", {}).items()
+    ]  # fmt: skip
+
+
+def layer_rows(folder: Path, selection_fraction: float) -> list[LayerRow]:
+    """Read what an attack on hidden states found in one model, without the questions that selected an epoch.
+
+    Args:
+        folder: The result of ``inspect``.
+        selection_fraction: Share of the questions that is left out.
+    """
+    rows = InspectResult.read(folder).rows
+    left_out = held_out("forget", len(rows), selection_fraction)
+    return [row for number, row in enumerate(rows) if number not in left_out]
+
+
 def _results(
     work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
 ) -> Results:
@@ -115,7 +148,10 @@ def _results(
         found[condition] = with_ability(
             results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured
         )  # fmt: skip
-    return with_attack_numbers(with_conditions(found, labels), _attack_numbers(work))
+    absent = {**settings.get("absent", {}), **settings.get("layerless", {})}
+    found[""] = with_layers(found[""], readings(work), absent=absent)
+    joined = with_attack_numbers(with_conditions(found, labels), _attack_numbers(work))
+    return with_untrained(joined, rows, settings.get("trained", {}))
 
 
 def _attack_numbers(work: StageContext) -> dict[Subject, list[AttackNumber]]:
@@ -140,7 +176,11 @@ def _samples(
             bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
-    return samples
+    read, bootstrap = readings(work), Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
+    added = {str(role): layer_samples(read, role, bootstrap=bootstrap) for role in ROLES} if read else {}
+    added |= untrained_samples(rows, settings.get("trained", {}), bootstrap=bootstrap)
+    none = HeadlineSamples({}, {})
+    return samples | {subject: samples.get(subject, none).joined(each) for subject, each in added.items()}
 
 
 class Evaluate(Stage):
@@ -148,7 +188,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 7
-    after = ("score", "predict", "ability")
+    after = ("score", "predict", "ability", "inspect")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:

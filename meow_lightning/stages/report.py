@@ -7,9 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.data.probed import Overview, probed_dataset
+from meow_lightning.evaluation.layers import layer_means
 from meow_lightning.inversion.candidates import shortage_notes
-from meow_lightning.report.data import Dropped, Loop, ReportData, Round
+from meow_lightning.report.data import Dropped, LayerCurves, Loop, ReportData, Round
 from meow_lightning.report.neighbours import Neighbour, neighbours
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
@@ -18,7 +20,7 @@ from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.loading import load_dataset
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
-from meow_lightning.stages.evaluate import answers, scores
+from meow_lightning.stages.evaluate import answers, layer_rows, scores
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import MODEL, ChosenExamples, ModelResult, Selection, is_carried_over
@@ -30,6 +32,7 @@ from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.jsonl import read_json, write_lines
 from meow_lightning.tracking.curve import CURVE
 from meow_lightning.tracking.disclosure import PAGE, shareable
+from meow_lightning.types import ROLES
 
 # Measured on the default run.
 REPORT_BYTES = 500_000  # figures, tables and a page without questions
@@ -86,7 +89,7 @@ class Report(Stage):
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
             neighbours=_neighbours(work, inputs.models.unlearned),
-            keeps_start=work.settings.get("keeps_start", False),
+            keeps_start=work.settings.get("keeps_start", False), layers=_layers(work, inputs),
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
@@ -101,6 +104,22 @@ def _neighbours(work: StageContext, unlearned: Path) -> dict[str, list[Neighbour
     """List the retain examples that the unlearned model's streams chose; the dataset is read only if there are any."""
     chosen = ChosenExamples.read(unlearned).by_stream
     return neighbours(load_dataset(work), chosen) if chosen else {}
+
+
+def _layers(work: StageContext, inputs: ReportInputs[Path]) -> list[LayerCurves]:
+    """Average what every attack on hidden states read over the questions, layer by layer."""
+    options, stored = work.settings["options"], inputs.evaluation.layers
+    fraction = options["evaluation"]["selection_fraction"]
+    return [
+        LayerCurves(
+            label=options["attacks"][name]["label"],
+            unit=component_class(options["attacks"][name], allow=work.inputs["allow"]).unit,
+            means={
+                role: layer_means(layer_rows(stored[role, name], fraction)) for role in ROLES if (role, name) in stored
+            },
+        )
+        for name in dict.fromkeys(name for _, name in stored)
+    ]
 
 
 def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> ReportData:

@@ -15,12 +15,12 @@ from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.inversion.screening import REASONS as SCREENING
-from meow_lightning.report.data import Dropped, ReportData, format_value
+from meow_lightning.report.data import Dropped, LayerCurves, ReportData, format_value
 from meow_lightning.report.page import write_report
 from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
 from meow_lightning.report.seed_spread import Spread
 from meow_lightning.tracking.disclosure import SHAREABLE
-from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, ScoredText
+from meow_lightning.types import AnswerRow, Definition, InvertedFact, Likelihood, ScoredText
 
 SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
 EVIL = """<script>alert('x')</script> & "quoted" <b onclick="y">"""
@@ -315,7 +315,7 @@ def test_attacks_have_a_section_of_their_own_with_a_picture(data: ReportData, ht
     plain = data.results
     results = with_conditions({"": plain, "relearn": plain}, {"relearn": "after <re>learning"})
     text = written(replace(data, results=results), tmp_path)
-    section = text[text.index("<h2>After attacks</h2>") : text.index("<h2>Figures</h2>")]
+    section = text[text.index("<h2>Does it come back?</h2>") : text.index("<h2>Figures</h2>")]
     assert "<h3>After &lt;re&gt;learning</h3>" in section
     assert "All main numbers after &lt;re&gt;learning" in section
     assert "recovered" in section
@@ -323,9 +323,30 @@ def test_attacks_have_a_section_of_their_own_with_a_picture(data: ReportData, ht
     assert (tmp_path / "figures" / "attacks.svg").exists()
     assert "<re>" not in text
     assert "the share of answers that state the true value goes from" in text
-    assert "After attacks" not in html
+    assert "Does it come back?" not in html
     written(data, tmp_path)
     assert not (tmp_path / "figures" / "attacks.svg").exists()
+
+
+def test_what_the_layers_hold_is_drawn_and_weighed_in_the_verdict(data: ReportData, tmp_path: Path) -> None:
+    erasure = {"target": 0.0, "unlearned": 0.3, "retain": 1.0}
+    known = Definition(
+        name="layers/patching/uds", id="unlearning_depth_score.1", unit="share", direction="higher", text="UDS.",
+        label="unlearning depth score (UDS)", order=56, main=True,
+    )  # fmt: skip
+    values = {role: {**each, known.name: erasure[role]} for role, each in data.results.values.items()}
+    results = replace(data.results, definitions=(*data.results.definitions, known), values=values)
+    curves = LayerCurves("by <activation> patching", "nats", {"unlearned": [0.5, 0.2], "retain": [1.0, 2.0]})
+    text = written(replace(data, results=results, layers=[curves]), tmp_path)
+    section = text[text.index("<h2>Does it come back?</h2>") : text.index("<h2>Figures</h2>")]
+    assert "<th>unlearning depth score (UDS) ↑</th><td>0.000</td><td>0.300</td><td>1.000</td><td>0.70</td>" in section
+    assert "<svg" in section
+    assert (tmp_path / "figures" / "layers.svg").exists()
+    assert "<activation>" not in text
+    assert "30% is erased (target model: 0%, retain model: 100%). That is nearer to the target model" in text
+    assert "## " not in (tmp_path / "table.md").read_text(), "no model was attacked"
+    written(data, tmp_path)
+    assert not (tmp_path / "figures" / "layers.svg").exists()
 
 
 def test_what_the_base_model_still_knows_stands_beside_what_is_answered(data: ReportData, tmp_path: Path) -> None:

@@ -76,6 +76,10 @@ class HeadlineSamples:
     drawn: dict[str, Floats]
     unanimous: dict[str, int]
 
+    def joined(self, more: Mapping[str, Floats]) -> HeadlineSamples:
+        """Return these samples and those of further metrics, by name."""
+        return HeadlineSamples({**self.drawn, **more}, self.unanimous)
+
 
 def interval_ends(samples: HeadlineSamples, *, confidence_level: float) -> dict[str, tuple[float, float]]:
     """Compute the interval (low, high) of every metric over its bootstrap samples, by name.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from meow_lightning.attacks.base import BaseAttack, ModelAttack, PromptAttack
+from meow_lightning.attacks.base import BaseAttack, LayerAttack, ModelAttack, PromptAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
@@ -38,7 +38,7 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
     """
     attacked: dict[Subject, Artifact] = {}
     for condition, config in ctx.config.attacks.items():
-        attack = _attack(ctx, condition, config)
+        attack = instantiate_attack(ctx, condition, config)
         if not isinstance(attack, ModelAttack):
             continue
         settings = _settings(ctx, condition, config, attack)
@@ -60,7 +60,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
         condition: Name of the attack.
     """
     config = ctx.config.attacks[condition]
-    attack = _attack(ctx, condition, config)
+    attack = instantiate_attack(ctx, condition, config)
     ability: Mapping[tuple[Role, str], Artifact] = {}
     measured: Mapping[Role, Artifact] = {}
     if isinstance(attack, PromptAttack):
@@ -92,7 +92,7 @@ def attack_labels(ctx: BuildContext) -> dict[str, str]:
 
 
 def _label(ctx: BuildContext, condition: str, config: AttackConfig) -> str:
-    attack = _attack(ctx, condition, config)
+    attack = instantiate_attack(ctx, condition, config)
     if not isinstance(attack, PromptAttack):
         return config.label
     ways = _ways(ctx, attack)
@@ -107,16 +107,49 @@ def _ways(ctx: BuildContext, attack: PromptAttack) -> list[int]:
     return [len(attack.transform_example(fact, rows)) for fact in ctx.dataset.facts("forget")]
 
 
-def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
-    """Build an attack, checking its name and its class."""
+def conditions(ctx: BuildContext) -> list[str]:
+    """List the attacks under which models are evaluated again: all but those on hidden states, by name."""
+    return [
+        name
+        for name, config in ctx.config.attacks.items()
+        if not isinstance(instantiate_attack(ctx, name, config), LayerAttack)
+    ]
+
+
+def partly_relearned(ctx: BuildContext) -> dict[str, list[str]]:
+    """List the facts to forget on which an attack trains, by name of the attack, if it leaves some of them out."""
+    forget = {fact.id for fact in ctx.dataset.facts("forget")}
+    found = {}
+    for name, config in ctx.config.attacks.items():
+        attack = instantiate_attack(ctx, name, config)
+        if isinstance(attack, ModelAttack) and attack.trains:
+            trained = [row.id for row in attack.rows(ctx.dataset, ctx.seed) if row.id in forget]
+            if 0 < len(trained) < len(forget):
+                found[name] = trained
+    return found
+
+
+def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
+    """Build an attack, checking its name and its class.
+
+    Args:
+        ctx: The run.
+        condition: Name of the attack in the run.
+        config: Its configuration.
+
+    Raises:
+        UserError: The name or an option is invalid, or the class is not that of an attack.
+    """
     option = f"attacks.{condition}"
     if not CONDITION.fullmatch(condition):
         raise invalid_option("attacks", condition, "a name of letters, digits and _")
     with _named(option):
         attack = config.instantiate(allow=ctx.config.trusted_packages)
-    if not isinstance(attack, (ModelAttack, PromptAttack)):
-        expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py)"
+    if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack)):
+        expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py)"
         raise invalid_option(f"{option}._target_", config.target, expected)
+    if config.curve is not None and not (isinstance(attack, ModelAttack) and attack.trains):
+        raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
     return attack
 
 
@@ -160,6 +193,8 @@ def _training_settings(ctx: BuildContext, option: str, config: AttackConfig) -> 
     if ctx.config.trainer.strategy == "fsdp":
         expected = "null for trainer.strategy=fsdp, which trains all weights; for adapters, set trainer=ddp"
         raise invalid_option(f"{option}.lora.rank", config.lora.rank, expected)
+    if config.curve is not None:
+        settings["curve"] = {"every": config.curve, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
     return {**settings, "lora": config.lora.matrices}
 
 

@@ -13,8 +13,9 @@ from meow_lightning.evaluation.metrics import optional_metrics
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
-from meow_lightning.pipeline.nodes.attack import attack_labels
+from meow_lightning.pipeline.nodes.attack import attack_labels, instantiate_attack, partly_relearned
 from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.inspect import layerless
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.artifact import Artifact
@@ -58,8 +59,34 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
-    if inputs.attacked:
-        settings["attacks"] = attack_labels(ctx)
+    settings |= _attacks(ctx, inputs)
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())
+
+
+def _attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:
+    """Describe what the numbers about attacks depend on; empty without attacks."""
+    settings: dict[str, Any] = {}
+    if inputs.attacked:
+        labels = attack_labels(ctx)
+        settings["attacks"] = {name: labels[name] for name in inputs.attacked}
+    if trained := partly_relearned(ctx):
+        settings["trained"] = trained
+    if inputs.layers:
+        settings["layers"] = _layer_attacks(ctx, inputs)
+        if absent := layerless(ctx):
+            settings["layerless"] = absent
+    return settings
+
+
+def _layer_attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:
+    """Describe the attacks on hidden states, whose arithmetic is part of the metrics, by name."""
+    names = dict.fromkeys(name for _, name in inputs.layers)
+    configs = {name: ctx.config.attacks[name] for name in names}
+    return {
+        name: {
+            "attack": config.keyed, "version": instantiate_attack(ctx, name, config).version, "label": config.label,
+        }
+        for name, config in configs.items()
+    }  # fmt: skip

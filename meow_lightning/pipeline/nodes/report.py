@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.registry import counted_rows
@@ -41,7 +42,7 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     plain = ctx.config.plain()
     shown = {name: plain[name] for name in SHOWN}
     if ctx.config.attacks:
-        shown["attacks"] = {name: attack.plain() for name, attack in ctx.config.attacks.items()}
+        shown["attacks"] = {name: _shown_attack(attack) for name, attack in ctx.config.attacks.items()}
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
@@ -61,6 +62,11 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
         **{key: recipe.values[key] for key in RECIPE if key in recipe.values},
     }
     return shown
+
+
+def _shown_attack(attack: AttackConfig) -> dict[str, Any]:
+    """List the options of an attack, without a curve that is not measured."""
+    return {name: value for name, value in attack.plain().items() if name != "curve" or value is not None}
 
 
 def _toy_note(ctx: BuildContext) -> list[str]:

@@ -139,9 +139,14 @@ def load_encoder(work: StageContext, folder: Path, model: PreTrainedModel) -> Pr
     return load_codec(folder, prompt=work.settings["model"]["prompt"], model=model)
 
 
-def evaluator(work: StageContext) -> tuple[PreTrainedModel, PromptEncoder]:
-    """Load the model under ``needs["model"]`` as it answers, on this process's device, and its prompt encoder."""
+def evaluator(work: StageContext, need: str = "model") -> tuple[PreTrainedModel, PromptEncoder]:
+    """Load a model as it answers, on this process's device, and its prompt encoder.
+
+    Args:
+        work: The stage's context.
+        need: Name of the model among the needs of the stage.
+    """
     from meow_lightning.distributed import device
 
-    stored = load_stored(work, model_folder(work.needs["model"]), dtype=work.settings["model"]["dtype"])
+    stored = load_stored(work, model_folder(work.needs[need]), dtype=work.settings["model"]["dtype"])
     return stored.inference().to(device(work.runtime.accelerator)), stored.codec  # type: ignore[return-value]

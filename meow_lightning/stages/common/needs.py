@@ -73,6 +73,7 @@ class EvaluationInputs(Generic[T]):
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
         measured: Attacked models with numbers of their own, by role; empty for the models themselves.
+        layers: What attacks on hidden states read, by role and name of the attack.
         attacked: The same of the attacked models, by the name of the attack.
     """
 
@@ -80,6 +81,7 @@ class EvaluationInputs(Generic[T]):
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     measured: Mapping[Role, T] = field(default_factory=dict)
+    layers: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
     @property
@@ -98,6 +100,7 @@ class EvaluationInputs(Generic[T]):
             **{_scores(Subject(role, condition), kind): each for (role, kind), each in self.scores.items()},
             **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
             **{_measured(Subject(role, condition)): each for role, each in self.measured.items()},
+            **{_read_layers(Subject(role, condition), name): each for (role, name), each in self.layers.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -225,6 +228,12 @@ def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
             if name.startswith(_ability(subjects[role], ""))
         },
         "measured": {role: needs[_measured(each)] for role, each in subjects.items() if _measured(each) in needs},
+        "layers": {
+            (role, name.removeprefix(_read_layers(subjects[role], ""))): each
+            for name, each in needs.items()
+            for role in ROLES
+            if name.startswith(_read_layers(subjects[role], ""))
+        },
     }
 
 
@@ -242,6 +251,10 @@ def _ability(subject: Subject, task: str) -> str:
 
 def _measured(subject: Subject) -> str:
     return f"numbers/{subject}"
+
+
+def _read_layers(subject: Subject, attack: str) -> str:
+    return f"inspect/{subject}/{attack}"
 
 
 def _verification(subject: Subject, kind: ScoreKind) -> str:

@@ -69,6 +69,27 @@ def test_the_recipe_has_the_numbers_of_the_model() -> None:
     assert other["lr"] == 2e-5
 
 
+def test_a_curve_is_measured_where_it_is_asked_for() -> None:
+    plain, curved = (
+        cell("attacks=[relearn,quantise_int8]", *words) for words in ((), ("attacks.relearn.curve=2",))
+    )  # fmt: skip
+    assert "curve" not in plain.models.attacked[UNLEARNED].settings
+    assert curved.models.attacked[UNLEARNED].settings["curve"]["every"] == 2
+    assert key(curved) != key(plain)
+    assert "curve" not in plain.report.settings["options"]["attacks"]["relearn"]
+    with pytest.raises(UserError, match=r"attacks\.quantise_int8\.curve=2 has no effect"):
+        cell("attacks=[quantise_int8]", "+attacks.quantise_int8.curve=2")
+
+
+def test_facts_that_relearning_leaves_out_are_counted_by_themselves() -> None:
+    facts = {fact.id for fact in cell().dataset.facts("forget")}
+    trained = cell("attacks=relearn", "attacks.relearn.share=0.5").results.settings["trained"]["relearn"]
+    assert len(trained) == round(len(facts) / 2)
+    assert set(trained) < facts
+    for words in ((), ("attacks.relearn.data=retain",)):
+        assert "trained" not in cell("attacks=relearn", *words).results.settings
+
+
 def test_an_attack_may_be_added_twice_under_different_names() -> None:
     made = cell("attacks=relearn", "+attacks@attacks.longer=relearn", "attacks.longer.epochs=3")
     assert {subject.condition for subject in made.models.attacked} == {"relearn", "longer"}

@@ -11,6 +11,7 @@ EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
     scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
+    layers={("target", "logit_lens"): "l1", ("retain", "logit_lens"): "l2", ("retain", "patching"): "l3"},
 )
 ATTACKED = replace(
     EVALUATION, attacked={"prune": EvaluationInputs(predictions={"target": "p4"}, scores={}, measured={"target": "m"})}

@@ -8,7 +8,7 @@ from meow_lightning.config.schema import RunConfig
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
-from meow_lightning.pipeline.nodes.attack import attacked_models, evaluate_attacked
+from meow_lightning.pipeline.nodes.attack import attacked_conditions, attacked_models, evaluate_attacked, extractions
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.models import initial_models
 from meow_lightning.pipeline.nodes.predict import predict
@@ -47,9 +47,10 @@ def graph(config: RunConfig) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     ability = abilities(ctx, models.by_role)
-    attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in ctx.config.attacks}
+    attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in attacked_conditions(ctx)}
+    extracted = extractions(ctx, models.by_role)
     evaluation = EvaluationInputs(
-        predictions=predictions, scores=scores, abilities=ability.results, attacked=attacked
+        predictions=predictions, scores=scores, abilities=ability.results, extractions=extracted, attacked=attacked
     )  # fmt: skip
     verifications = {
         (Subject(role, condition), kind): check
@@ -68,7 +69,7 @@ def graph(config: RunConfig) -> RunGraph:
         name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
         models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, attacked=attacked, results=results,
+        abilities=ability.results, extractions=extracted, attacked=attacked, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
-from meow_lightning.evaluation.checkpoint_selection import remaining_rows
+from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
+from meow_lightning.evaluation.extraction import (
+    Extraction,
+    extraction_samples,
+    extraction_values,
+    with_extraction,
+)
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
-from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
@@ -22,6 +29,7 @@ from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -85,6 +93,32 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return found
 
 
+def extracted(
+    inputs: EvaluationInputs[Path], settings: Mapping[str, Any], *, allow: Iterable[str], selection_fraction: float
+) -> list[Extraction]:
+    """Read what the attacks that ask the models found.
+
+    Args:
+        inputs: The inputs of the metrics.
+        settings: Options and label of every attack, by its name.
+        allow: Further packages that an attack may be of.
+        selection_fraction: Share of the facts that is left out because it was used to select an epoch.
+    """
+    found = []
+    for name, chosen in settings.items():
+        rows = {
+            role: [*ExtractResult.read(path).rows] for (role, attack), path in inputs.extractions.items()
+            if attack == name
+        }  # fmt: skip
+        left = held_out(chosen["set"], len(next(iter(rows.values()))), selection_fraction)
+        counted = {
+            role: [row for place, row in enumerate(each) if place not in left] for role, each in rows.items()
+        }  # fmt: skip
+        attack = instantiate(chosen["attack"], allow=allow)
+        found.append(Extraction(name, chosen["label"], attack, rows=counted, set=chosen["set"]))
+    return found
+
+
 def _results(
     work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
 ) -> Results:
@@ -132,7 +166,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 6
-    after = ("score", "predict", "ability")
+    after = ("score", "predict", "ability", "extract")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
@@ -146,8 +180,22 @@ class Evaluate(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
-        rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-        memo = scores(EvaluationInputs.from_needs(work.needs))
-        results, samples = _results(work, rows, memo), _samples(work, rows, memo)
+        inputs, selection_fraction = (
+            EvaluationInputs.from_needs(work.needs),
+            work.settings.get("selection_fraction", 0.0),
+        )
+        rows, memo = answers(work, selection_fraction=selection_fraction), scores(inputs)
+        extractions = extracted(
+            inputs, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
+            selection_fraction=selection_fraction,
+        )  # fmt: skip
+        values = extraction_values(extractions)
+        results = with_extraction(
+            _results(work, rows, memo), extractions, values, absent=work.settings.get("absent", {})
+        )
+        samples = _samples(work, rows, memo)
+        bootstrap = Bootstrap(bootstrap_samples=work.settings["bootstrap_samples"], seed=0)
+        for role, drawn in extraction_samples(values, bootstrap).items():
+            samples.setdefault(role, {}).update(drawn)
         intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
         EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

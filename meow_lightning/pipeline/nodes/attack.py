@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from meow_lightning.attacks.base import BaseAttack, ModelAttack, PromptAttack
+from meow_lightning.attacks.extraction import ExtractionAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.ability import abilities
-from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.context import PREDICTED_FIELDS, BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
@@ -44,6 +45,61 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
             subject = Subject(role, condition)
             attacked[subject] = ctx.artifact("attack", str(subject), settings, {"model": model}, trains=attack.trains)
     return attacked
+
+
+def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tuple[Role, str], Artifact]:
+    """Ask every model as every attack of ``attacks`` that asks does.
+
+    Args:
+        ctx: The run.
+        models: The models, by role.
+
+    Raises:
+        UserError: The configuration of an attack is invalid, or there is nothing to ask about.
+    """
+    found: dict[tuple[Role, str], Artifact] = {}
+    for name, config in ctx.config.attacks.items():
+        attack = _attack(ctx, name, config)
+        if not isinstance(attack, ExtractionAttack):
+            continue
+        _check_own_prompts(ctx, name, "asks with the prompts of the model")
+        asked = next((each for each in ctx.dataset.evaluation().values() if each.purpose == "forget"), None)
+        if not asked:
+            raise UserError(f"attacks.{name} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
+        settings = {
+            "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, PREDICTED_FIELDS), "seed": ctx.seed,
+            "max_new_tokens": ctx.config.evaluation.max_new_tokens, "model": ctx.inference_settings,
+        }  # fmt: skip
+        for role, model in models.items():
+            found[role, name] = ctx.artifact("extract", f"{role} {name}", settings, {"model": model})
+    return found
+
+
+def extraction_settings(
+    ctx: BuildContext, found: Mapping[tuple[Role, str], Artifact]
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Build what `evaluate` needs to know of the attacks that ask, by name.
+
+    Args:
+        ctx: The run.
+        found: Their results, by role and name of the attack.
+    """
+    return {
+        name: {
+            "attack": ctx.config.attacks[name].keyed,
+            "label": ctx.config.attacks[name].label,
+            "set": each.settings["set"],
+        }
+        for (_, name), each in found.items()
+    }
+
+
+def attacked_conditions(ctx: BuildContext) -> list[str]:
+    """List the attacks under which predictions and scores are computed again: those on models or prompts."""
+    return [
+        name for name, config in ctx.config.attacks.items()
+        if not isinstance(_attack(ctx, name, config), ExtractionAttack)
+    ]  # fmt: skip
 
 
 def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition: str) -> EvaluationInputs[Artifact]:
@@ -84,8 +140,8 @@ def _attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAtta
         attack = config.instantiate(allow=ctx.config.trusted_packages)
     except UserError as error:  # an attack names its options without knowing its own name in the run
         raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
-    if not isinstance(attack, (ModelAttack, PromptAttack)):
-        expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py)"
+    if not isinstance(attack, (ModelAttack, PromptAttack, ExtractionAttack)):
+        expected = "a subclass of ModelAttack or PromptAttack (attacks/base.py), or ExtractionAttack"
         raise invalid_option(f"{option}._target_", config.target, expected)
     return attack
 
@@ -108,10 +164,15 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
 
 def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: PromptAttack) -> dict[str, Any]:
     """Build the settings of an attack on prompts, which the stages that run a model share."""
-    if ctx.protocol != OWN_PROTOCOL:
-        raise UserError(
-            f"attacks.{condition} transforms prompts, but evaluation.protocol={ctx.protocol} has prompts of its own; "
-            f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
-        )
+    _check_own_prompts(ctx, condition, "transforms prompts")
     rows = digest_of(attack.rows(ctx.dataset, ctx.seed), TRAINED_FIELDS)
     return {"attack": config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed}
+
+
+def _check_own_prompts(ctx: BuildContext, condition: str, does: str) -> None:
+    """Refuse an attack on prompts where a published evaluation protocol brings its own."""
+    if ctx.protocol != OWN_PROTOCOL:
+        raise UserError(
+            f"attacks.{condition} {does}, but evaluation.protocol={ctx.protocol} has prompts of its own; "
+            f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
+        )

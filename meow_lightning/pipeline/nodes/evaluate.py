@@ -11,6 +11,7 @@ from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
+from meow_lightning.pipeline.nodes.attack import extraction_settings
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
 from meow_lightning.stages.common.needs import EvaluationInputs
@@ -53,6 +54,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
     if inputs.attacked:
         settings["attacks"] = {name: ctx.config.attacks[name].label for name in inputs.attacked}
+    if inputs.extractions:
+        settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -72,12 +72,14 @@ class EvaluationInputs(Generic[T]):
         predictions: Predictions on the evaluation sets, by role.
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
-        attacked: The same of the attacked models, by the name of the attack.
+        extractions: What attacks that ask a model found, by role and name of the attack.
+        attacked: The predictions, scores and abilities of the attacked models, by the name of the attack.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    extractions: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
     @property
@@ -95,6 +97,7 @@ class EvaluationInputs(Generic[T]):
             **{_predictions(Subject(role, condition)): each for role, each in self.predictions.items()},
             **{_scores(Subject(role, condition), kind): each for (role, kind), each in self.scores.items()},
             **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
+            **{_extraction(role, name): each for (role, name), each in self.extractions.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -105,7 +108,10 @@ class EvaluationInputs(Generic[T]):
         """Read the record back from a stage's needs, ignoring other needs."""
         subjects = [Subject.parse(name.split("/")[1]) for name in needs if name.startswith(_PREDICT)]
         conditions = dict.fromkeys(each.condition for each in subjects if each.condition)
-        return cls(**_evaluated(needs, ""), attacked={each: cls(**_evaluated(needs, each)) for each in conditions})
+        attacked = {each: cls(**_evaluated(needs, each)) for each in conditions}
+        found = [(name.split("/"), each) for name, each in needs.items() if name.startswith(_EXTRACT)]
+        extractions = {(cast(Role, parts[1]), parts[2]): each for parts, each in found}
+        return cls(**_evaluated(needs, ""), extractions=extractions, attacked=attacked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +207,7 @@ class ReportInputs(Generic[T]):
 
 _PREDICT = "predict/"
 _VERIFY = "verify/"
+_EXTRACT = "extract/"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
@@ -234,6 +241,10 @@ def _scores(subject: Subject, kind: ScoreKind) -> str:
 
 def _ability(subject: Subject, task: str) -> str:
     return f"ability/{subject}/{task}"
+
+
+def _extraction(role: Role, attack: str) -> str:
+    return f"{_EXTRACT}{role}/{attack}"
 
 
 def _verification(subject: Subject, kind: ScoreKind) -> str:

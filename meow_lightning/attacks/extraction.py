@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.attacks.base import BaseAttack
 from meow_lightning.data.examples import Example
+from meow_lightning.types import Direction
 
 if TYPE_CHECKING:
     from meow_lightning.attacks.victim import Victim
@@ -87,6 +88,8 @@ class FactNumber:
         text: Definition in words.
         main: Whether it is one of the main numbers.
         excess: Whether its excess over the retain model is reported too.
+        unit: Its unit.
+        direction: Which values are better.
     """
 
     name: str
@@ -94,6 +97,8 @@ class FactNumber:
     text: str
     main: bool = False
     excess: bool = True
+    unit: str = "share"
+    direction: Direction = "lower"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,16 @@ class ExtractionAttack(BaseAttack, ABC):
     @abstractmethod
     def calls(self) -> int:
         """Maximum number of texts that the model generates per fact, for estimates."""
+
+    def check(self, facts: Sequence[Example]) -> None:
+        """Check that the attack can ask about the facts, before anything is computed.
+
+        Args:
+            facts: Facts to forget.
+
+        Raises:
+            UserError: It cannot.
+        """
 
     @abstractmethod
     def extract(self, facts: Sequence[Example], ctx: ExtractionContext) -> Iterator[tuple[Attempt, ...]]:

@@ -67,8 +67,8 @@ class Extraction:
         for each in self.attack.numbers():
             name, version = self.number(each), f"{VERSION}.{self.attack.version}.{type(self.attack).__name__}"
             known = Definition(
-                name=name, id=f"{GROUP}.{version}.{each.name}", unit="share",
-                direction="lower", text=f"{each.text} Asked as the attack {self.name!r} asks.",
+                name=name, id=f"{GROUP}.{version}.{each.name}", unit=each.unit,
+                direction=each.direction, text=f"{each.text} Asked as the attack {self.name!r} asks.",
                 label=f"{self.label}: {each.label}", order=ORDER, main=each.main,
             )  # fmt: skip
             yield known
@@ -95,15 +95,13 @@ def is_extraction(name: str) -> bool:
 
 def extraction_values(extractions: Sequence[Extraction]) -> dict[Role, dict[str, tuple[str, Values]]]:
     """Compute the values of all numbers by role and name, each with the name of its evaluation set."""
-    return {
-        role: {
-            name: (each.set, values)
-            for each in extractions
-            if role in each.rows
-            for name, values in each.values(role).items()
-        }
-        for role in ROLES
-    }
+    found: dict[Role, dict[str, tuple[str, Values]]] = {}
+    for each in extractions:
+        for role in each.rows:
+            found.setdefault(role, {}).update(
+                {name: (each.set, values) for name, values in each.values(role).items()}
+            )  # fmt: skip
+    return found
 
 
 def with_extraction(
@@ -125,7 +123,7 @@ def with_extraction(
     for role in ROLES:
         outcomes: dict[str, Outcome] = {}
         for known in definitions:
-            own = values[role].get(known.name)
+            own = values.get(role, {}).get(known.name)
             outcomes[known.name] = _why_missing(role, known.name, absent) if own is None else mean_of(own[1])
         found[role] = {
             **found.get(role, {}),

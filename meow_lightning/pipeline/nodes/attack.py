@@ -66,6 +66,7 @@ def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tupl
         asked = next((each for each in ctx.dataset.evaluation().values() if each.purpose == "forget"), None)
         if not asked:
             raise UserError(f"attacks.{name} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
+        attack.check(asked)
         settings = {
             "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, PREDICTED_FIELDS), "seed": ctx.seed,
             "max_new_tokens": ctx.config.evaluation.max_new_tokens, "model": ctx.inference_settings,

@@ -11,9 +11,11 @@ EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
     scores={("target", "answers"): "s1", ("retain", "answers"): "s2", ("target", "candidates"): "s3"},
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
+    extractions={("target", "sample"): "e1", ("retain", "sample"): "e2"},
 )
 PLAIN = ReportInputs(
-    results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION, verifications={}, rounds=(),
+    results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION,
+    verifications={}, rounds=(),
     models=RunModels(base=None, target="target", unlearned="unlearned", retain=None),
 )  # fmt: skip
 
@@ -45,7 +47,8 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
     for count in (1, 4):
         for verified in (False, True):
             full = replace(
-                PLAIN, baseline="baseline", proposed="proposed", filtered="filtered", rounds=rounds(count, verified=verified),
+                PLAIN, baseline="baseline", proposed="proposed", filtered="filtered",
+                rounds=rounds(count, verified=verified),
                 verifications={
                     (Subject("target"), "answers"): "v", (Subject("target"), "candidates"): "w",
                     (Subject("unlearned", "int4"), "answers"): "x",
@@ -63,7 +66,8 @@ def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
     assert list(full.to_needs()) == [
         "probe", "results", "proposed", "filtered", "target", "unlearned", "predict/target", "predict/unlearned",
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
-        "ability/target/piqa", "ability/unlearned/group/arc", "verify/target/answers",
+        "ability/target/piqa", "ability/unlearned/group/arc", "extract/target/sample",
+        "extract/retain/sample", "verify/target/answers",
         "verify/target@int4/answers", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",
     ]  # fmt: skip
@@ -75,7 +79,8 @@ def test_models_are_listed_as_far_as_there_are_any() -> None:
 
 
 def test_what_attacked_models_gave_is_read_back_by_condition() -> None:
-    attacked = {name: replace(EVALUATION, predictions={"unlearned": name}) for name in ("relearn", "int4")}
+    plain = replace(EVALUATION, extractions={})  # attacks that ask do so without another attack
+    attacked = {name: replace(plain, predictions={"unlearned": name}) for name in ("relearn", "int4")}
     evaluation = replace(EVALUATION, attacked=attacked)
     models = {Subject("unlearned", name): f"model {name}" for name in attacked}
     full = replace(PLAIN, evaluation=evaluation, models=replace(PLAIN.models, attacked=models))

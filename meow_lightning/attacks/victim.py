@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from meow_lightning.data.prompting import PromptEncoder
     from meow_lightning.generation.batch_size import AdaptiveBatchSize
-    from meow_lightning.generation.sampled import Sampling
+    from meow_lightning.generation.sampled import Sampler, Sampling
 
 
 class Prompt(NamedTuple):
@@ -18,12 +18,10 @@ class Prompt(NamedTuple):
 
     Attributes:
         text: The question, or what takes its place in the model's prompt template; the beginning of a raw text.
-        begun: First words of the answer, which the model continues; usually empty.
         raw: Whether ``text`` is raw text, without a template.
     """
 
     text: str
-    begun: str = ""
     raw: bool = False
 
 
@@ -38,11 +36,12 @@ class Victim:
 
     def __init__(self, model: torch.nn.Module, codec: PromptEncoder, *, slots: AdaptiveBatchSize) -> None:
         self._model, self._codec, self._slots = model, codec, slots
+        self._samplers: dict[Sampling, Sampler] = {}
 
     def answers(
         self, prompts: Sequence[Prompt], *, budgets: Sequence[int], progress: Callable[[int], None] | None
     ) -> list[str]:
-        """Answer prompts greedily; an answer to a begun one includes its beginning.
+        """Answer prompts greedily.
 
         Args:
             prompts: The prompts.
@@ -72,22 +71,20 @@ class Victim:
         """
         from meow_lightning.generation.sampled import Sampler
 
-        sampler = Sampler(
-            self._model, sampling=sampling, end_ids=self._codec.end_ids, pad_id=self._codec.pad_id, slots=self._slots
-        )
+        if sampling not in self._samplers:
+            self._samplers[sampling] = Sampler(
+                self._model, sampling=sampling, end_ids=self._codec.end_ids, pad_id=self._codec.pad_id,
+                slots=self._slots,
+            )  # fmt: skip
         ids = self._ids(prompt)
-        texts = sampler.sample(ids, seeds=seeds, budget=self._fit(ids, budget))
+        texts = self._samplers[sampling].sample(ids, seeds=seeds, budget=self._fit(ids, budget))
         return [self._decode(prompt, text.ids) for text in texts]
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        if prompt.begun:
-            return self._codec.partial_ids(prompt.text, prompt.begun)
         return self._codec.generation_prompt_ids(prompt.text, prompt.raw)
 
     def _fit(self, ids: Sequence[int], budget: int) -> int:
         return max(0, min(budget, self._codec.context - len(ids)))
 
     def _decode(self, prompt: Prompt, ids: Sequence[int]) -> str:
-        if not prompt.begun:
-            return self._codec.decode_answer(ids, prompt.raw)
-        return self._codec.decode_answer([*self._codec.answer_ids(prompt.begun), *ids])
+        return self._codec.decode_answer(ids, prompt.raw)

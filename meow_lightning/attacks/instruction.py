@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, ClassVar, NamedTuple
 
 from meow_lightning.attacks.extraction import (
@@ -199,7 +200,7 @@ class Instruction(ExtractionAttack):
         searches = [
             FactSearch(
                 question=each.question, begun=begun(each.answer, each.expected), cap=self.leak_cap,
-                seed=f"{ctx.seed}/{each.fact}", leak=lambda prompt, secret=secret: ctx.overlap(secret, prompt),
+                seed=f"{ctx.seed}/{each.fact}", leak=partial(ctx.overlap, secret),
             )
             for each, secret in zip(found, secrets, strict=True)
         ]  # fmt: skip

@@ -66,6 +66,11 @@ def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N8
     return tokens_R.tolist(), (~clear_R).tolist()
 
 
+def greedily(logits_RV: torch.Tensor, places: Places) -> tuple[list[int], list[bool]]:  # noqa: N803
+    """Choose the most likely token of every row, see :func:`choose`."""
+    return choose(logits_RV)
+
+
 def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
     """Check that a model's logits are finite.
 
@@ -118,7 +123,7 @@ class Batch:
         pad_id: Padding token.
         copies: Number of texts that continue each prompt, which is read once for all of them; more than one only with
             a single prompt.
-        select: Chooses the next tokens; greedy by default.
+        select: Chooses the next tokens.
         cached: Whether the model keeps keys and values; without, a single prompt's texts are read anew at every token.
     """
 
@@ -131,12 +136,11 @@ class Batch:
         budgets: Sequence[int],
         end_ids: frozenset[int],
         pad_id: int,
-        copies: int = 1,
-        select: Select | None = None,
-        cached: bool = True,
+        copies: int,
+        select: Select,
+        cached: bool,
     ) -> None:
-        self._model, self._end_ids = model, end_ids
-        self._select: Select = select or (lambda logits, places: choose(logits))
+        self._model, self._end_ids, self._select = model, end_ids, select
         self._budgets = [each for each in budgets for _ in range(copies)]
         self._generated: list[list[int]] = [[] for _ in self._budgets]
         self.rows = list(range(len(self._budgets)))  # index of the text in each row of the batch
@@ -218,7 +222,10 @@ def continue_alone(
     model: Model, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
     """Continue a prompt on its own, without sharing forward passes; its text is the reference."""
-    batch = Batch(model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id)
+    batch = Batch(
+        model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id, copies=1, select=greedily,
+        cached=True,
+    )  # fmt: skip
     while True:
         for _, continuation in batch.advance():
             if continuation is not None:
@@ -239,8 +246,9 @@ def continue_in_batches(
     for start in range(0, len(waiting), slots):
         prompts = waiting[start : start + slots]
         batch = Batch(
-            model=model, prompts=prompts, budgets=[budgets[each] for each in prompts], end_ids=end_ids, pad_id=pad_id
-        )
+            model=model, prompts=prompts, budgets=[budgets[each] for each in prompts], end_ids=end_ids, pad_id=pad_id,
+            copies=1, select=greedily, cached=True,
+        )  # fmt: skip
         while batch.rows:
             for row, continuation in batch.advance():
                 yield prompts[row], continuation

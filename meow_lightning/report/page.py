@@ -149,7 +149,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         attack_legend=LEGEND,
         attack_picture=drawn.attacks,
         pictures=drawn.figures,
-        extraction=extraction.section(data.said),
+        extraction=extraction.section(data.said if data.texts else {}),
         known=known_facts.section(data.known),
         neighbours=neighbours.section(data.neighbours),
         selection=section(choice),

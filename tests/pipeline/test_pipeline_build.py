@@ -284,7 +284,7 @@ ATTACKED = "@quantise_int4"
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=quantise_int4")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,sample]")
     # no model of the run is a GGUF file, and the facts do not depend on a model
     goals = [name for name in stages() if name not in ("convert", "probe")]
     for goal in goals:
@@ -307,9 +307,12 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     subjects = [f"{role}{condition}" for role in ("target", "unlearned", "retain") for condition in ("", ATTACKED)]
     attacks = {f"attack {each}" for each in subjects if ATTACKED in each}
     assert labels["attack"] == labels["unlearn"] | {"finetune retain"} | attacks
+    asked = {f"extract {role} sample" for role in ("target", "unlearned", "retain")}
+    assert labels["extract"] == labels["unlearn"] | {"finetune retain"} | asked
     assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
-    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 * 5  # checks, ability, and all of it after an attack
+    # checks, ability, all of it after an attack on the models, and one that asks
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 * 5 + 3
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

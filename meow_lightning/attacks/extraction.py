@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from meow_lightning.attacks.base import BaseAttack
 from meow_lightning.data.examples import Example
@@ -125,7 +125,13 @@ class ExtractionAttack(BaseAttack, ABC):
 
     Model and prompts of the other metrics stay as they are; what the attack finds are numbers of its own. The same
     calls go to target, unlearned and retain model.
+
+    Attributes:
+        together: Number of facts attacked side by side, which a killed run loses at most; more than one only where that
+            is faster.
     """
+
+    together: ClassVar[int] = 1
 
     @property
     @abstractmethod

@@ -140,6 +140,7 @@ class Instruction(ExtractionAttack):
     """
 
     version: ClassVar[int] = 1
+    together: ClassVar[int] = 8
 
     def __init__(
         self, *, weight: Annotated[Number, Range(0, 1)], leak_cap: Annotated[Number, Range(0, 1, below=True)],

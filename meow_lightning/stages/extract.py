@@ -16,8 +16,6 @@ from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
 
-CHUNK = 16  # facts attacked together; a killed run loses at most about as many
-
 
 class Extract(Stage):
     """Attack every fact to forget by asking."""
@@ -83,7 +81,7 @@ class Extract(Stage):
 
         groups = [[number] for number in range(len(facts))]
         in_chunks(
-            work, groups, sizes=[1] * len(facts), least=CHUNK, unit="facts", name=ExtractResult.file, make=make
+            work, groups, sizes=[1] * len(facts), least=attack.together, unit="facts", name=ExtractResult.file, make=make
         )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.worker import run_stage
 from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources.requirements import InferenceWork
-from meow_lightning.stages import extract
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.extract import Extract
 from meow_lightning.stages.results.extract import ExtractResult
@@ -71,7 +70,7 @@ def extracted(work: StageContext) -> str:
 def test_the_texts_are_the_same_for_any_batch_size_and_after_a_kill(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "CHUNK", 3)
+    monkeypatch.setattr(Sample, "together", 3)
     whole = extracted(work_in(tmp_path / "whole", model))
     assert extracted(work_in(tmp_path / "one", model, generation_batch_size=1)) == whole
 

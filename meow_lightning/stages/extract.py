@@ -81,7 +81,8 @@ class Extract(Stage):
 
         groups = [[number] for number in range(len(facts))]
         in_chunks(
-            work, groups, sizes=[1] * len(facts), least=attack.together, unit="facts", name=ExtractResult.file, make=make
+            work, groups, sizes=[1] * len(facts), least=attack.together, unit="facts", name=ExtractResult.file,
+            make=make,
         )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_a_prompt_that_gives_the_answer_away_is_not_asked() -> None:
     frames = [*FRAMES, "Is it Lima? {question}"]
     assert not any("Lima" in prompt for prompt in search().propose(frames, 10))
     parrot = Parrot(str)
-    attempts(parrot, frames=frames)
+    attempts(parrot, FACTS[:1], frames=frames)
     assert "Lima" not in " ".join(parrot.asked)
 
 

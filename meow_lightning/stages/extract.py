@@ -16,6 +16,8 @@ from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
 
+ASKED_FIELDS = ("id", "question", "answer", "value", "values")  # of a fact, read by this stage
+
 
 class Extract(Stage):
     """Attack every fact to forget by asking."""

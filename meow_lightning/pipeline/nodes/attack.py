@@ -15,10 +15,11 @@ from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.ability import abilities
-from meow_lightning.pipeline.nodes.context import PREDICTED_FIELDS, BuildContext
+from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
+from meow_lightning.stages.extract import ASKED_FIELDS
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -68,7 +69,7 @@ def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tupl
             raise UserError(f"attacks.{name} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
         attack.check(asked)
         settings = {
-            "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, PREDICTED_FIELDS), "seed": ctx.seed,
+            "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, ASKED_FIELDS), "seed": ctx.seed,
             "max_new_tokens": ctx.config.evaluation.max_new_tokens, "model": ctx.inference_settings,
         }  # fmt: skip
         for role, model in models.items():

@@ -35,13 +35,13 @@ class AttackContext:
 
 
 class BaseAttack:
-    """An attack on a finished model: a :class:`ModelAttack`, a :class:`PromptAttack` or a :class:`LayerAttack`.
+    """An attack on a finished model, of one of the kinds below or an ``ExtractionAttack``.
 
     Every model of a run is attacked alike, so that the retain model shows what the attack gives to a model that never
     saw the facts.
 
     Attributes:
-        version: Increased when the same options give another model or another prompt; subclasses inherit it, and it is
+        version: Increased when the same options give another model, prompt or number; subclasses inherit it, and it is
             part of the keys of what is computed under the attack.
     """
 

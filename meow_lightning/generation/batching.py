@@ -13,6 +13,8 @@ from meow_lightning.errors import NotFiniteError
 from meow_lightning.models.logits_model import LogitsModel
 
 Model = Callable[..., Any]  # anything that returns logits
+Places = Sequence[tuple[int, int]]  # (text of a batch, number of its next token) in every row of the logits
+Select = Callable[[torch.Tensor, Places], tuple[list[int], list[bool]]]  # tokens, and whether rounding may have decided
 BLOCK = 64  # divides the vocabulary of most models
 NO_NUMBERS = (
     "the model's logits are not finite: its weights are damaged, its training diverged, or they overflow in "
@@ -64,6 +66,11 @@ def choose(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:  # noqa: N8
     return tokens_R.tolist(), (~clear_R).tolist()
 
 
+def greedily(logits_RV: torch.Tensor, places: Places) -> tuple[list[int], list[bool]]:  # noqa: N803
+    """Choose the most likely token of every row, see :func:`choose`."""
+    return choose(logits_RV)
+
+
 def check_logits(best_R: torch.Tensor) -> None:  # noqa: N803
     """Check that a model's logits are finite.
 
@@ -107,6 +114,17 @@ class Batch:
 
     Tensors only live within ``__init__`` and ``advance``, both in inference mode: a generator that kept the mode across
     a ``yield`` would leave its caller in it.
+
+    Args:
+        model: As for :func:`~meow_lightning.generation.engine.continue_greedily`.
+        prompts: Token ids, at least one per prompt.
+        budgets: Maximum number of new tokens of each prompt, from 1.
+        end_ids: Tokens that end a text.
+        pad_id: Padding token.
+        copies: Number of texts that continue each prompt, which is read once for all of them; more than one only with
+            a single prompt.
+        select: Chooses the next tokens.
+        cached: Whether the model keeps keys and values; without, a single prompt's texts are read anew at every token.
     """
 
     @torch.inference_mode()
@@ -118,10 +136,14 @@ class Batch:
         budgets: Sequence[int],
         end_ids: frozenset[int],
         pad_id: int,
+        copies: int,
+        select: Select,
+        cached: bool,
     ) -> None:
-        self._model, self._budgets, self._end_ids = model, budgets, end_ids
-        self._generated: list[list[int]] = [[] for _ in prompts]
-        self.rows = list(range(len(prompts)))  # index of the prompt in each row of the batch
+        self._model, self._end_ids, self._select = model, end_ids, select
+        self._budgets = [each for each in budgets for _ in range(copies)]
+        self._generated: list[list[int]] = [[] for _ in self._budgets]
+        self.rows = list(range(len(self._budgets)))  # index of the text in each row of the batch
         width = max(len(prompt) for prompt in prompts)
         padding = [width - len(prompt) for prompt in prompts]
         device = getattr(model, "device", None)
@@ -130,7 +152,7 @@ class Batch:
         )
         self._attention_BT = torch.tensor([[0] * blank + [1] * (width - blank) for blank in padding], device=device)
         self._positions_BT = (self._attention_BT.cumsum(-1) - 1).clamp(min=0)
-        self._cache = new_cache(model)
+        self._cache = new_cache(model) if cached else None
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Continuation | None]]:
@@ -145,12 +167,16 @@ class Batch:
             attention_mask=self._attention_BT,
             position_ids=self._positions_BT,
             past_key_values=self._cache,
-            use_cache=True,
+            use_cache=self._cache is not None,
             logits_to_keep=1,
-        ).logits
-        tokens, close = choose(logits[:, -1])
+        ).logits[:, -1]
+        if len(logits) < len(self.rows):  # the prompt was read once for all of its copies
+            shared = torch.zeros(len(self.rows), dtype=torch.long, device=logits.device)
+            logits = logits[shared]
+            self._take(shared)
+        tokens, close = self._select(logits, [(row, len(self._generated[row])) for row in self.rows])
         if any(close) and len(self._generated) == 1:
-            check_logits(logits[:, -1].amax(-1))
+            check_logits(logits.amax(-1))
         finished: list[tuple[int, Continuation | None]] = []
         kept: list[int] = []
         for place, (row, token) in enumerate(zip(self.rows, tokens, strict=True)):
@@ -174,20 +200,32 @@ class Batch:
             if not kept:
                 return
             tokens = [tokens[place] for place in kept]
-            places = torch.tensor(kept, device=self._ids_BT.device)
-            self._attention_BT = self._attention_BT[places]
-            self._positions_BT = self._positions_BT[places]
+            self._take(torch.tensor(kept, device=self._ids_BT.device))
+        new_BT = torch.tensor(tokens, device=self._ids_BT.device)[:, None]  # noqa: N806
+        self._attention_BT = torch.cat([self._attention_BT, torch.ones_like(new_BT)], dim=-1)
+        positions_BT = self._positions_BT[:, -1:] + 1  # noqa: N806
+        if self._cache is None:
+            new_BT = torch.cat([self._ids_BT, new_BT], dim=-1)  # noqa: N806
+            positions_BT = torch.cat([self._positions_BT, positions_BT], dim=-1)  # noqa: N806
+        self._ids_BT, self._positions_BT = new_BT, positions_BT
+
+    def _take(self, places: torch.Tensor) -> None:
+        """Make the given rows, which may recur, the rows of the batch."""
+        self._attention_BT, self._positions_BT = self._attention_BT[places], self._positions_BT[places]
+        if self._cache is None:
+            self._ids_BT = self._ids_BT[places]
+        else:
             self._cache.batch_select_indices(places)
-        self._ids_BT = torch.tensor(tokens, device=self._ids_BT.device)[:, None]
-        self._attention_BT = torch.cat([self._attention_BT, torch.ones_like(self._ids_BT)], dim=-1)
-        self._positions_BT = self._positions_BT[:, -1:] + 1
 
 
 def continue_alone(
     model: Model, prompt: Sequence[int], *, budget: int, end_ids: frozenset[int], pad_id: int
 ) -> Continuation:
     """Continue a prompt on its own, without sharing forward passes; its text is the reference."""
-    batch = Batch(model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id)
+    batch = Batch(
+        model=model, prompts=[prompt], budgets=[budget], end_ids=end_ids, pad_id=pad_id, copies=1, select=greedily,
+        cached=True,
+    )  # fmt: skip
     while True:
         for _, continuation in batch.advance():
             if continuation is not None:
@@ -208,8 +246,9 @@ def continue_in_batches(
     for start in range(0, len(waiting), slots):
         prompts = waiting[start : start + slots]
         batch = Batch(
-            model=model, prompts=prompts, budgets=[budgets[each] for each in prompts], end_ids=end_ids, pad_id=pad_id
-        )
+            model=model, prompts=prompts, budgets=[budgets[each] for each in prompts], end_ids=end_ids, pad_id=pad_id,
+            copies=1, select=greedily, cached=True,
+        )  # fmt: skip
         while batch.rows:
             for row, continuation in batch.advance():
                 yield prompts[row], continuation

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TAIL = 1024  # number of most likely tokens to sample from
+MARGIN = 1e-5  # cumulative probability that a different summation order of fp32 logits may move
 
 
 def sample_tokens(
@@ -21,11 +22,12 @@ def sample_tokens(
     *,
     temperature: float,
     top_p: float,
+    top_k: int = TAIL,
 ) -> torch.Tensor:
     """Sample one token per row by inverting the cumulative distribution at a given number, (B,).
 
     With p = softmax(logits / temperature) in float32, the most likely tokens are kept until their p add up to ``top_p``
-    (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"), at most 1,024. Among these, in order of
+    (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"), at most ``top_k``. Among these, in order of
     token id, the first is sampled at which the cumulative p exceeds ``uniform`` times the total. Unlike the order of p,
     that of ids is stable when rounding swaps two equally likely tokens.
 
@@ -34,19 +36,59 @@ def sample_tokens(
         uniform_B: (B,), each in [0, 1).
         temperature: 0 or more; 0 for the most likely token.
         top_p: Above 0 to 1.
+        top_k: Number of most likely tokens, from 1.
     """
     if temperature == 0:
         return logits_BV.argmax(-1)
+    return sample_with_gap(logits_BV, uniform_B, temperature=temperature, top_p=top_p, top_k=top_k)[0]
+
+
+def sample_with_gap(
+    logits_BV: torch.Tensor,  # noqa: N803
+    uniform_B: torch.Tensor,  # noqa: N803
+    *,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample as :func:`sample_tokens` does above temperature 0, and measure how far rounding is from another token.
+
+    Args:
+        logits_BV: (B, V).
+        uniform_B: (B,), each in [0, 1).
+        temperature: Above 0.
+        top_p: Above 0 to 1.
+        top_k: Number of most likely tokens, from 1.
+
+    Returns:
+        The tokens, (B,), and the gap, (B,): the least cumulative probability that must move for another token. That is
+        the distance from ``uniform`` to the nearer end of the token's share; or the distance at which ``top_p`` or
+        ``top_k`` would cut elsewhere, where a moved cut could reach the token. NaN where the logits are not finite.
+    """
+    import torch
+
     # Subtract the maximum first, so that a low temperature cannot overflow the logits.
     scaled_BV = (logits_BV.float() - logits_BV.amax(-1, keepdim=True).float()) / temperature  # noqa: N806
-    likeliest = scaled_BV.topk(min(TAIL, scaled_BV.shape[-1]), -1)
+    most = min(top_k, scaled_BV.shape[-1])
+    likeliest = scaled_BV.topk(min(most + (top_k < TAIL), scaled_BV.shape[-1]), -1)
     shares = (likeliest.values - scaled_BV.logsumexp(-1, keepdim=True)).exp().double()
-    kept = shares * (shares.cumsum(-1) - shares < top_p)
-    ids, order = likeliest.indices.sort(-1)
+    dropped, shares = shares[:, most:], shares[:, :most]  # the first token that top_k drops, and those that it keeps
+    before = shares.cumsum(-1) - shares
+    kept = shares * (before < top_p)
+    ids, order = likeliest.indices[:, :most].sort(-1)
     sums = kept.gather(-1, order).cumsum(-1)
-    passed = (sums <= uniform_B.double()[:, None] * sums[:, -1:]).sum(-1, keepdim=True)
+    target = uniform_B.double()[:, None] * sums[:, -1:]
+    passed = (sums <= target).sum(-1, keepdim=True)
     # With non-finite logits, none or all tokens may pass the comparison; the index must still be valid.
-    return ids.gather(-1, passed.clamp(max=ids.shape[-1] - 1))[:, 0]
+    tokens = ids.gather(-1, passed.clamp(max=ids.shape[-1] - 1))[:, 0]
+    gap = (sums - target).abs().amin(-1)
+    # A token more or less moves the sums by its share, and the target by no more.
+    if top_p < 1:
+        gap = torch.minimum(gap, torch.maximum((before - top_p).abs(), gap[:, None] - 2 * shares).amin(-1))
+    if dropped.shape[-1]:
+        last = shares[:, -1]
+        gap = torch.minimum(gap, torch.maximum((last - dropped[:, 0]).abs(), gap - 2 * last))
+    return tokens, gap
 
 
 class Draws:

@@ -8,7 +8,7 @@ from meow_lightning.config.schema import RunConfig
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.graph import Round, RunGraph
 from meow_lightning.pipeline.nodes.ability import abilities
-from meow_lightning.pipeline.nodes.attack import attacked_models, conditions, evaluate_attacked
+from meow_lightning.pipeline.nodes.attack import attacked_models, conditions, evaluate_attacked, extractions
 from meow_lightning.pipeline.nodes.evaluate import check_evaluation, evaluate
 from meow_lightning.pipeline.nodes.inspect import inspected_layers
 from meow_lightning.pipeline.nodes.models import initial_models
@@ -49,8 +49,9 @@ def graph(config: RunConfig) -> RunGraph:
         scores["target", "candidates"] = rounds[0].candidate_scores
     ability = abilities(ctx, models.by_role)
     attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in conditions(ctx)}
+    extracted = extractions(ctx, models.by_role)
     evaluation = EvaluationInputs(
-        predictions=predictions, scores=scores, abilities=ability.results, attacked=attacked,
+        predictions=predictions, scores=scores, abilities=ability.results, extractions=extracted, attacked=attacked,
         layers=inspected_layers(ctx, models.by_role),
     )  # fmt: skip
     verifications = {
@@ -70,7 +71,7 @@ def graph(config: RunConfig) -> RunGraph:
         name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
         models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, layers=evaluation.layers, attacked=attacked, results=results,
+        abilities=ability.results, layers=evaluation.layers, extractions=extracted, attacked=attacked, results=results,
         report=report(ctx, inputs),
     )  # fmt: skip
 

@@ -59,6 +59,7 @@ class RunGraph:
             is 0.
         abilities: Results of ability tasks, by role and task; empty where none are asked for.
         layers: What attacks on hidden states read, by role and name of the attack; empty without such an attack.
+        extractions: What attacks that ask the models found, by role and name of the attack.
         attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
         results: The metrics.
         report: The report, which needs all others.
@@ -76,6 +77,7 @@ class RunGraph:
     verifications: Mapping[Verified, Artifact]
     abilities: Mapping[tuple[Role, str], Artifact]
     layers: Mapping[tuple[Role, str], Artifact]
+    extractions: Mapping[tuple[Role, str], Artifact]
     attacked: Mapping[str, EvaluationInputs[Artifact]]
     results: Artifact
     report: Artifact
@@ -96,7 +98,7 @@ class RunGraph:
             *(each for model in self.models.present for each in model.needs.values() if each.stage == "convert"),
             self.probe, *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
-            *self.abilities.values(), *self.layers.values(),
+            *self.abilities.values(), *self.layers.values(), *self.extractions.values(),
             *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),
             self.results, self.report,
         ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, Role, ScoredText
 
 if TYPE_CHECKING:
+    from meow_lightning.report.extraction import Said
     from meow_lightning.report.neighbours import Neighbour
     from meow_lightning.report.seed_spread import Spread
 
@@ -68,6 +69,7 @@ class ReportData:
         neighbours: Retain examples that a stream consists of, by stream, if the method chose some; empty without texts.
         keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
         layers: What attacks on hidden states read, averaged over the questions.
+        said: What the unlearned model said under attacks that ask, by label of the attack; empty without texts.
     """
 
     name: str
@@ -95,6 +97,7 @@ class ReportData:
     neighbours: Mapping[str, Sequence[Neighbour]]
     keeps_start: bool = False
     layers: Sequence[LayerCurves] = ()
+    said: Mapping[str, Sequence[Said]] = field(default_factory=dict)
 
 
 def number(results: Results, role: str, name: str) -> float | None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
-from meow_lightning.report import base_model, known_facts, neighbours, rounds, seed_spread, tables
+from meow_lightning.report import base_model, extraction, known_facts, neighbours, rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.layers import layer_picture
@@ -171,6 +171,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         attack_legend=LEGEND,
         attack_picture=drawn.attacks,
         pictures=drawn.figures,
+        extraction=extraction.section(data.said if data.texts else {}),
         known=known_facts.section(data.known),
         neighbours=neighbours.section(data.neighbours),
         selection=section(choice),

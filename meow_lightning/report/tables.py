@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.evaluation.ability import is_ability, is_stderr, stderr_name
+from meow_lightning.evaluation.extraction import is_extraction
 from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.metric import is_coverage
 from meow_lightning.evaluation.robustness import change_name
@@ -62,6 +63,11 @@ def ability_names(results: Results) -> list[str]:
     return [known.name for known in results.definitions if is_ability(known.name) and not is_stderr(known.name)]
 
 
+def extraction_names(results: Results) -> list[str]:
+    """List the main numbers of attacks that ask, in order."""
+    return [known.name for known in results.definitions if is_extraction(known.name) and known.main]
+
+
 def metric_names(results: Results) -> list[str]:
     """List all metrics with a number or reason for any role, in the order of their definitions.
 
@@ -90,12 +96,15 @@ def lines(results: Results, names: Iterable[str], condition: str = "") -> tuple[
     Args:
         results: The numbers of a run.
         names: Names of the metrics.
-        condition: Name of the attack after which the models are shown; empty for the models themselves.
+        condition: Name of the attack after which the models are shown; empty for the models themselves, which alone
+            are asked by attacks that ask.
     """
     subjects = [str(Subject(role, condition)) for role in ROLES]
     reasons: list[str] = []
     rows = []
     for name in names:
+        if condition and is_extraction(name):
+            continue
         cells: list[str] = []
         notes: list[int | None] = []
         for subject in subjects:
@@ -178,7 +187,7 @@ def csv(results: Results) -> str:
 
 def closing_table(results: Results) -> list[list[str]]:
     """Build the terminal's closing table: a header, then one row per metric that any model has."""
-    rows, _ = lines(results, _closing_names(results))
+    rows, _ = lines(results, [*_closing_names(results), *extraction_names(results)])
     measured = [line for line in rows if set(line.cells) != {DASH}]
     return [["", *ROLES], *([f"{line.label} {line.arrow}".rstrip(), *line.cells] for line in measured)]
 

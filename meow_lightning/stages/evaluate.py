@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ from meow_lightning.data.values.secrets import public_texts
 from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ability
 from meow_lightning.evaluation.attack_numbers import AttackNumber, read_numbers, with_attack_numbers
 from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
+from meow_lightning.evaluation.extraction import (
+    Extraction,
+    extraction_samples,
+    extraction_values,
+    with_extraction,
+)
 from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, with_layers
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.relearning import untrained_samples, with_untrained
@@ -27,6 +33,7 @@ from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.stages.results.inspect import InspectResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
@@ -120,6 +127,32 @@ def layer_rows(folder: Path, selection_fraction: float) -> list[LayerRow]:
     return [row for number, row in enumerate(rows) if number not in left_out]
 
 
+def extracted(
+    inputs: EvaluationInputs[Path], settings: Mapping[str, Any], *, allow: Iterable[str], selection_fraction: float
+) -> list[Extraction]:
+    """Read what the attacks that ask the models found.
+
+    Args:
+        inputs: The inputs of the metrics.
+        settings: Options and label of every attack, by its name.
+        allow: Further packages that an attack may be of.
+        selection_fraction: Share of the facts that is left out because it was used to select an epoch.
+    """
+    found = []
+    for name, chosen in settings.items():
+        rows = {
+            role: [*ExtractResult.read(path).rows] for (role, attack), path in inputs.extractions.items()
+            if attack == name
+        }  # fmt: skip
+        left = held_out(chosen["set"], len(next(iter(rows.values()))), selection_fraction)
+        counted = {
+            role: [row for place, row in enumerate(each) if place not in left] for role, each in rows.items()
+        }  # fmt: skip
+        attack = instantiate(chosen["attack"], allow=allow)
+        found.append(Extraction(name, chosen["label"], attack, rows=counted, set=chosen["set"]))
+    return found
+
+
 def _results(
     work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
 ) -> Results:
@@ -188,7 +221,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 7
-    after = ("score", "predict", "ability", "inspect")
+    after = ("score", "predict", "ability", "inspect", "extract")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
@@ -202,9 +235,23 @@ class Evaluate(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
-        rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
-        memo = scores(EvaluationInputs.from_needs(work.needs))
-        results, samples = _results(work, rows, memo), _samples(work, rows, memo)
+        inputs, selection_fraction = (
+            EvaluationInputs.from_needs(work.needs),
+            work.settings.get("selection_fraction", 0.0),
+        )
+        rows, memo = answers(work, selection_fraction=selection_fraction), scores(inputs)
+        extractions = extracted(
+            inputs, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
+            selection_fraction=selection_fraction,
+        )  # fmt: skip
+        values = extraction_values(extractions)
+        results = with_extraction(
+            _results(work, rows, memo), extractions, values, absent=work.settings.get("absent", {})
+        )
+        samples = _samples(work, rows, memo)
+        bootstrap = Bootstrap(bootstrap_samples=work.settings["bootstrap_samples"], seed=0)
+        for role, each in extraction_samples(values, bootstrap).items():
+            samples[role] = samples.get(role, HeadlineSamples({}, {})).joined(each)
         level = work.settings["confidence_level"]
         intervals = {subject: interval_ends(each, confidence_level=level) for subject, each in samples.items()}
         drawn = samples["unlearned"].drawn if "unlearned" in samples else {}

@@ -12,6 +12,7 @@ from meow_lightning.data.probed import Overview, probed_dataset
 from meow_lightning.evaluation.layers import layer_means
 from meow_lightning.inversion.candidates import shortage_notes
 from meow_lightning.report.data import Dropped, LayerCurves, Loop, ReportData, Round
+from meow_lightning.report.extraction import worst_texts
 from meow_lightning.report.neighbours import Neighbour, neighbours
 from meow_lightning.report.page import write_report
 from meow_lightning.report.rounds import sentence
@@ -20,7 +21,7 @@ from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.loading import load_dataset
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
-from meow_lightning.stages.evaluate import answers, layer_rows, scores
+from meow_lightning.stages.evaluate import answers, extracted, layer_rows, scores
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import MODEL, ChosenExamples, ModelResult, Selection, is_carried_over
@@ -90,6 +91,12 @@ class Report(Stage):
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
             neighbours=_neighbours(work, inputs.models.unlearned),
             keeps_start=work.settings.get("keeps_start", False), layers=_layers(work, inputs),
+            said=worst_texts(
+                extracted(
+                    inputs.evaluation, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
+                    selection_fraction=selection_fraction,
+                )
+            ),
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
 
@@ -126,7 +133,7 @@ def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> Re
     """Remove dataset texts, free text and paths from the data, also notes, which may quote them."""
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
-        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[], neighbours={},
+        data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[], neighbours={}, said={},
         dropped=Dropped(counts={}, examples={}),
         stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
         disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],

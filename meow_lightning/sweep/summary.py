@@ -20,7 +20,7 @@ from meow_lightning.report.paper_comparison import Published, paper_figures
 from meow_lightning.report.seed_spread import FOLDER
 from meow_lightning.report.sweep_formats import csv, latex
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables, without_seed
-from meow_lightning.report.tables import CLOSING, ability_names
+from meow_lightning.report.tables import CLOSING, ability_names, extraction_names
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import SelectedEpoch, Selection
 from meow_lightning.store.durable import write_json, write_text
@@ -96,7 +96,9 @@ def _write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     measured = [(run.name, run.results) for run in runs]
-    benchmarks = dict.fromkeys(name for _, results in measured for name in ability_names(results))
+    benchmarks = dict.fromkeys(
+        name for _, results in measured for name in (*ability_names(results), *extraction_names(results))
+    )
     graphs = {run.name: graph(run.config) for run in runs}
     stores = {run.name: Store(root=Path(run.config.store), cache="readonly") for run in runs}
     by_seed = groups(runs)

@@ -285,7 +285,7 @@ ATTACKED = "@quantise_int4"
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens]")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens],sample]")
     # no model of the run is a GGUF file, and the facts do not depend on a model
     goals = [name for name in stages() if name not in ("convert", "probe")]
     for goal in goals:
@@ -310,9 +310,12 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["attack"] == labels["unlearn"] | {"finetune retain"} | attacks
     read = {f"inspect {role} logit_lens" for role in ("target", "unlearned", "retain")}
     assert labels["inspect"] == labels["unlearn"] | {"finetune retain"} | read
+    asked = {f"extract {role} sample" for role in ("target", "unlearned", "retain")}
+    assert labels["extract"] == labels["unlearn"] | {"finetune retain"} | asked
     assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
-    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 * 5  # checks, ability, layers, attacked
+    # checks, ability, layers, an attack that asks, and all of it after an attack on the models
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 + 3 * 5
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

@@ -16,6 +16,7 @@ from meow_lightning.inversion.candidates import UNFINISHED
 from meow_lightning.inversion.filters import REASONS as CLEANING
 from meow_lightning.inversion.screening import REASONS as SCREENING
 from meow_lightning.report.data import Dropped, LayerCurves, ReportData, format_value
+from meow_lightning.report.extraction import Said
 from meow_lightning.report.page import write_report
 from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
 from meow_lightning.report.seed_spread import Spread
@@ -239,6 +240,13 @@ def test_the_shareable_page_is_a_second_file_without_texts(data: ReportData, tmp
     write_report(data, tmp_path, shareable=replace(data, texts=False, public=False))
     assert SECRET in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
+
+
+def test_what_asking_brought_out_is_shown_but_not_shared(data: ReportData, tmp_path: Path) -> None:
+    asked = replace(data, said={"sampled": [Said("Where?", "There.", "Say it!", f"In {SECRET}.", 1.0)]})
+    write_report(asked, tmp_path, shareable=replace(asked, texts=False, public=False))
+    assert "<td>Say it!</td>" in compact((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Say it!" not in (tmp_path / SHAREABLE).read_text(encoding="utf-8")
 
 
 def test_only_the_inverted_answers_that_were_trained_on_are_named(html: str) -> None:

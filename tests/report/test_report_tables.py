@@ -210,3 +210,16 @@ def test_a_subject_after_an_attack_has_a_readable_name() -> None:
     assert subject_name(attacked(), "unlearned@relearn") == "unlearned model, after relearning"
     assert subject_name(attacked(), "retain") == "retain model"
     assert "target model, after relearning" in why_missing(attacked(), "target@relearn", "forget/zeta")
+
+
+def test_what_asking_found_closes_the_terminals_table_and_stands_under_no_other_attack() -> None:
+    named = {"extraction/sample/value_leak_at_4": "sampled: value leak@4", "extraction/sample/rest": "sampled: rest"}
+    definitions = tuple(
+        Definition(name, "e.1", "share", "lower", "T.", label, 58, main=label.endswith("@4"))
+        for name, label in named.items()
+    )
+    values = {role: dict.fromkeys(named, 0.25) for role in ("target", "unlearned")}
+    results = Results(definitions, {**values, "retain": {}}, {})
+    assert tables.closing_table(results)[1:] == [["sampled: value leak@4 ↓", "0.250", "0.250", "—"]]
+    assert [line.name for line in tables.lines(results, named)[0]] == [*named]
+    assert tables.lines(results, named, "relearn") == ([], [])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from meow_lightning.attacks.base import BaseAttack, LayerAttack, ModelAttack, PromptAttack
+from meow_lightning.attacks.extraction import ExtractionAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of
@@ -20,6 +21,7 @@ from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
 from meow_lightning.stages.common.stored_method import has_own_inference
+from meow_lightning.stages.extract import ASKED_FIELDS
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -46,6 +48,54 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
             subject = Subject(role, condition)
             attacked[subject] = ctx.artifact("attack", str(subject), settings, {"model": model}, trains=attack.trains)
     return attacked
+
+
+def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tuple[Role, str], Artifact]:
+    """Ask every model as every attack of ``attacks`` that asks does.
+
+    Args:
+        ctx: The run.
+        models: The models, by role.
+
+    Raises:
+        UserError: The configuration of an attack is invalid, or there is nothing to ask about.
+    """
+    found: dict[tuple[Role, str], Artifact] = {}
+    for name, config in ctx.config.attacks.items():
+        attack = instantiate_attack(ctx, name, config)
+        if not isinstance(attack, ExtractionAttack):
+            continue
+        _check_own_prompts(ctx, name, "asks with the prompts of the model")
+        asked = next((each for each in ctx.dataset.evaluation().values() if each.purpose == "forget"), None)
+        if not asked:
+            raise UserError(f"attacks.{name} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
+        attack.check(asked)
+        settings = {
+            "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, ASKED_FIELDS), "seed": ctx.seed,
+            "max_new_tokens": ctx.config.evaluation.max_new_tokens, "model": ctx.inference_settings,
+        }  # fmt: skip
+        for role, model in models.items():
+            found[role, name] = ctx.artifact("extract", f"{role} {name}", settings, {"model": model})
+    return found
+
+
+def extraction_settings(
+    ctx: BuildContext, found: Mapping[tuple[Role, str], Artifact]
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Build what `evaluate` needs to know of the attacks that ask, by name.
+
+    Args:
+        ctx: The run.
+        found: Their results, by role and name of the attack.
+    """
+    return {
+        name: {
+            "attack": ctx.config.attacks[name].keyed,
+            "label": ctx.config.attacks[name].label,
+            "set": each.settings["set"],
+        }
+        for (_, name), each in found.items()
+    }
 
 
 def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition: str) -> EvaluationInputs[Artifact]:
@@ -108,11 +158,11 @@ def _ways(ctx: BuildContext, attack: PromptAttack) -> list[int]:
 
 
 def conditions(ctx: BuildContext) -> list[str]:
-    """List the attacks under which models are evaluated again: all but those on hidden states, by name."""
+    """List the attacks under which predictions and scores are computed again: those on models or prompts, by name."""
     return [
         name
         for name, config in ctx.config.attacks.items()
-        if not isinstance(instantiate_attack(ctx, name, config), LayerAttack)
+        if isinstance(instantiate_attack(ctx, name, config), (ModelAttack, PromptAttack))
     ]
 
 
@@ -145,8 +195,8 @@ def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) 
         raise invalid_option("attacks", condition, "a name of letters, digits and _")
     with _named(option):
         attack = config.instantiate(allow=ctx.config.trusted_packages)
-    if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack)):
-        expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py)"
+    if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack, ExtractionAttack)):
+        expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py), or ExtractionAttack"
         raise invalid_option(f"{option}._target_", config.target, expected)
     if config.curve is not None and not (isinstance(attack, ModelAttack) and attack.trains):
         raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
@@ -182,6 +232,8 @@ def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: M
         raise UserError(f"{option}.{absent[0]} is required: an attack that trains needs a recipe")
     if not rows:
         raise UserError(f"{option} trains on facts, but dataset={ctx.dataset.name} has none of that kind; leave it out")
+    if config.curve is not None:
+        settings["curve"] = {"every": config.curve, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
     return {**settings, "recipe": recipe, "model": _training_settings(ctx, option, config)}
 
 
@@ -193,18 +245,12 @@ def _training_settings(ctx: BuildContext, option: str, config: AttackConfig) -> 
     if ctx.config.trainer.strategy == "fsdp":
         expected = "null for trainer.strategy=fsdp, which trains all weights; for adapters, set trainer=ddp"
         raise invalid_option(f"{option}.lora.rank", config.lora.rank, expected)
-    if config.curve is not None:
-        settings["curve"] = {"every": config.curve, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
     return {**settings, "lora": config.lora.matrices}
 
 
 def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: PromptAttack) -> dict[str, Any]:
     """Build the settings of an attack on prompts, which the stages that run a model share."""
-    if ctx.protocol != OWN_PROTOCOL:
-        raise UserError(
-            f"attacks.{condition} transforms prompts, but evaluation.protocol={ctx.protocol} has prompts of its own; "
-            f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
-        )
+    _check_own_prompts(ctx, condition, "transforms prompts")
     if not any(_ways(ctx, attack)):
         raise UserError(
             f"attacks.{condition} cannot ask any of the facts to forget of dataset={ctx.dataset.name}: it needs "
@@ -215,3 +261,12 @@ def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, at
     if attack.fields:
         settings["facts"] = [digest_of(each, ("id", *attack.fields)) for each in ctx.dataset.evaluation().values()]
     return settings
+
+
+def _check_own_prompts(ctx: BuildContext, condition: str, does: str) -> None:
+    """Refuse an attack on prompts where a published evaluation protocol brings its own."""
+    if ctx.protocol != OWN_PROTOCOL:
+        raise UserError(
+            f"attacks.{condition} {does}, but evaluation.protocol={ctx.protocol} has prompts of its own; "
+            f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
+        )

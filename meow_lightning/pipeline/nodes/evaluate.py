@@ -13,7 +13,12 @@ from meow_lightning.evaluation.metrics import optional_metrics
 from meow_lightning.evaluation.protocols.registry import check_protocol, counted_rows
 from meow_lightning.evaluation.sets import BENCHMARK, benchmark_of
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
-from meow_lightning.pipeline.nodes.attack import attack_labels, instantiate_attack, partly_relearned
+from meow_lightning.pipeline.nodes.attack import (
+    attack_labels,
+    extraction_settings,
+    instantiate_attack,
+    partly_relearned,
+)
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.inspect import layerless
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
@@ -60,6 +65,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
     settings |= _attacks(ctx, inputs)
+    if inputs.extractions:
+        settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

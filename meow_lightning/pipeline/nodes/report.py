@@ -9,6 +9,7 @@ from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
+from meow_lightning.pipeline.nodes.attack import extraction_settings
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.unlearn import Recipe, recipe_of
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
@@ -26,6 +27,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
     spread = read_spreads(FOLDER).get(digest)
     settings = {
         **({} if spread is None else {"spread": spread}), **({"keeps_start": True} if ctx.method.keeps_start else {}),
+        **({"extractions": asked} if (asked := extraction_settings(ctx, inputs.evaluation.extractions)) else {}),
         "digest": digest,
         "name": ctx.config.run_name, "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,

@@ -74,7 +74,8 @@ class EvaluationInputs(Generic[T]):
         abilities: Results of ability tasks, by role and task.
         measured: Attacked models with numbers of their own, by role; empty for the models themselves.
         layers: What attacks on hidden states read, by role and name of the attack.
-        attacked: The same of the attacked models, by the name of the attack.
+        extractions: What attacks that ask a model found, by role and name of the attack.
+        attacked: The predictions, scores and abilities of the attacked models, by the name of the attack.
     """
 
     predictions: Mapping[Role, T]
@@ -82,6 +83,7 @@ class EvaluationInputs(Generic[T]):
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     measured: Mapping[Role, T] = field(default_factory=dict)
     layers: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    extractions: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
 
     @property
@@ -101,6 +103,7 @@ class EvaluationInputs(Generic[T]):
             **{_ability(Subject(role, condition), task): each for (role, task), each in self.abilities.items()},
             **{_measured(Subject(role, condition)): each for role, each in self.measured.items()},
             **{_read_layers(Subject(role, condition), name): each for (role, name), each in self.layers.items()},
+            **{_extraction(role, name): each for (role, name), each in self.extractions.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -111,7 +114,10 @@ class EvaluationInputs(Generic[T]):
         """Read the record back from a stage's needs, ignoring other needs."""
         subjects = [Subject.parse(name.split("/")[1]) for name in needs if name.startswith(_PREDICT)]
         conditions = dict.fromkeys(each.condition for each in subjects if each.condition)
-        return cls(**_evaluated(needs, ""), attacked={each: cls(**_evaluated(needs, each)) for each in conditions})
+        attacked = {each: cls(**_evaluated(needs, each)) for each in conditions}
+        found = [(name.split("/"), each) for name, each in needs.items() if name.startswith(_EXTRACT)]
+        extractions = {(cast(Role, parts[1]), parts[2]): each for parts, each in found}
+        return cls(**_evaluated(needs, ""), extractions=extractions, attacked=attacked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +213,7 @@ class ReportInputs(Generic[T]):
 
 _PREDICT = "predict/"
 _VERIFY = "verify/"
+_EXTRACT = "extract/"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
@@ -255,6 +262,10 @@ def _measured(subject: Subject) -> str:
 
 def _read_layers(subject: Subject, attack: str) -> str:
     return f"inspect/{subject}/{attack}"
+
+
+def _extraction(role: Role, attack: str) -> str:
+    return f"{_EXTRACT}{role}/{attack}"
 
 
 def _verification(subject: Subject, kind: ScoreKind) -> str:

@@ -252,3 +252,36 @@ def test_training_on_facts_that_the_dataset_does_not_have_is_refused(tmp_path: P
 def test_the_goal_attack_needs_an_attack() -> None:
     with pytest.raises(UserError, match=r"attacks=\[relearn\]"):
         cell().goal("attack")
+
+
+def test_an_attack_that_asks_adds_its_texts_of_every_model_and_moves_only_the_numbers() -> None:
+    before, after = keys(cell()), keys(cell("attacks=sample"))
+    assert after.keys() - before.keys() == {f"extract/{role}/sample" for role in ROLES}
+    assert {name for name in before if before[name] != after[name]} == {"results", "report"}
+    made = cell("attacks=sample", "model.retain=none")
+    assert [*made.extractions] == [("target", "sample"), ("unlearned", "sample")]
+    assert made.extractions["unlearned", "sample"].needs == {"model": made.models.unlearned}
+    assert not made.models.attacked
+    assert not made.attacked
+    assert made.extractions["target", "sample"] in made.goal("extract")
+
+
+def test_the_key_of_its_texts_follows_from_options_facts_and_seed() -> None:
+    def key_of(*words: str) -> str:
+        return cell("attacks=sample", *words).extractions["target", "sample"].key
+
+    before = key_of()
+    same = ("attacks.sample.label=other", "trainer.generation_batch_size=3", "attacks=[sample,quantise_int8]")
+    assert {key_of(word) for word in same} == {before}
+    moving = ("attacks.sample.samples=8", "attacks.sample.top_k=40", "evaluation.max_new_tokens=9", "limit=3")
+    assert len({before, *map(key_of, moving)}) == 1 + len(moving)
+
+
+def test_an_attack_that_asks_needs_our_own_protocol() -> None:
+    with pytest.raises(UserError, match=r"attacks\.sample asks with .*evaluation\.protocol=tofu"):
+        cell("attacks=sample", "evaluation.protocol=tofu")
+
+
+def test_the_goal_extract_needs_an_attack_that_asks() -> None:
+    with pytest.raises(UserError, match=r"attacks=\[sample\]"):
+        cell("attacks=prefix").goal("extract")

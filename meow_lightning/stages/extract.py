@@ -1,0 +1,93 @@
+"""extract: ask a model about every fact to forget as an attack does, and keep everything that it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from meow_lightning.attacks.extraction import Attempts, ExtractionAttack, ExtractionContext
+from meow_lightning.config.instantiate import instantiate
+from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.streams.base import StreamBuilder
+from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner
+from meow_lightning.stages.base import Stage, StageContext
+from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
+from meow_lightning.stages.common.loading import evaluator, load_dataset
+from meow_lightning.stages.results.extract import ExtractResult
+from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Segments
+
+ASKED_FIELDS = ("id", "question", "answer", "value", "values")  # of a fact, read by this stage
+
+
+class Extract(Stage):
+    """Attack every fact to forget by asking."""
+
+    name = "extract"
+    version = 1
+    after = ("unlearn",)
+    outputs = ExtractResult.files
+    component = "attack"
+    absent = "goal=extract asks the models nothing without an attack that asks; set attacks=[sample]"
+    oom_hint = "lower trainer.generation_batch_size"
+    splits = True
+
+    def texts(
+        self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
+    ) -> Iterator[Segments]:
+        """Yield the questions with their true answers."""
+        yield from (fact.segments for fact in dataset.evaluation()[artifact.settings["set"]])
+
+    def describe_work(self, artifact: Artifact, planner: Planner) -> InferenceWork:
+        """Describe as many generations per fact as the attack makes calls, of an answer's full length each."""
+        facts, calls = planner.dataset.evaluation()[artifact.settings["set"]], _attack(artifact).calls
+        generated = max(artifact.settings["max_new_tokens"], *map(planner.scored, facts))
+        load = planner.inference_load(
+            facts, texts=0, prompts=calls * len(facts), generated=generated, shared=False, gradient=False
+        )
+        prompts = sum(planner.tokens(fact) for fact in facts)
+        return InferenceWork(
+            items=len(facts), load=load, rows=0, generation_batch_size=planner.trainer["generation_batch_size"],
+            tokens=calls * (prompts + generated * len(facts)), scored=calls * generated * len(facts),
+        )  # fmt: skip
+
+    def disk(self, artifact: Artifact, planner: Planner) -> int:
+        """Estimate the bytes of the texts, each about as long as the true answer, with as long a prompt."""
+        facts, calls = planner.dataset.evaluation()[artifact.settings["set"]], _attack(artifact).calls
+        return sum(calls * (ROW_BYTES + len(fact.question) + 2 * len(fact.answer)) for fact in facts)
+
+    def run(self, work: StageContext) -> None:
+        """Write one line per fact with all attempts on it; finished lines survive a kill."""
+        from meow_lightning.attacks.victim import Victim
+        from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
+        from meow_lightning.evaluation.predict import generation_budget, generation_prompt
+
+        settings = work.settings
+        attack: ExtractionAttack = instantiate(settings["attack"], allow=work.inputs["allow"])
+        facts = load_dataset(work).evaluation()[settings["set"]]
+        model, codec = evaluator(work)
+
+        def budget(fact: Example) -> int:
+            return generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"])
+
+        longest = max(len(generation_prompt(codec, fact)) for fact in facts)
+        slots = adaptive_batch_size(work, model, tokens=longest, generated=max(map(budget, facts)), shared=False)
+        victim = Victim(model, codec, slots=slots)
+
+        def make(numbers: Sequence[int], progress: Callable[[int], None]) -> Iterator[tuple[int, Attempts]]:
+            chosen = [facts[number] for number in numbers]
+            context = ExtractionContext(
+                victim=victim, overlap=rouge_l_recall, seed=settings["seed"], budget=budget, progress=progress
+            )
+            for number, fact, tried in zip(numbers, chosen, attack.extract(chosen, context), strict=True):
+                yield number, Attempts.of_fact(fact, tried)
+
+        groups = [[number] for number in range(len(facts))]
+        in_chunks(
+            work, groups, sizes=[1] * len(facts), least=attack.together, unit="facts", name=ExtractResult.file,
+            make=make,
+        )  # fmt: skip
+
+
+def _attack(artifact: Artifact) -> ExtractionAttack:
+    attack: ExtractionAttack = instantiate(artifact.settings["attack"], allow=artifact.inputs["allow"])
+    return attack

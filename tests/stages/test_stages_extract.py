@@ -1,0 +1,116 @@
+"""The stage `extract`: the same texts for any batch size, after a kill, and an estimate of what they cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.common import KillError, runtime
+from helpers.hydra import cell, options
+
+from meow_lightning.attacks.sample import Sample
+from meow_lightning.data.encoding import fingerprint
+from meow_lightning.data.fictional import Fictional
+from meow_lightning.models.load import save_model
+from meow_lightning.models.tiny import llama, tokenizer_from
+from meow_lightning.pipeline.nodes.context import dataset_of
+from meow_lightning.pipeline.worker import run_stage
+from meow_lightning.planning.requirements import Planner
+from meow_lightning.resources.requirements import InferenceWork
+from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.extract import Extract
+from meow_lightning.stages.results.extract import ExtractResult
+
+DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 4, "seed": 0}
+PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
+SAMPLE = {
+    "_target_": "meow_lightning.attacks.sample.Sample", "samples": 5, "temperature": 1.0, "top_k": 50, "top_p": 1.0,
+    "at": [1, 4], "alpha": 0.01,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage's folder with a model of random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    facts = Fictional(**DATASET).facts("forget")
+    tokenizer = tokenizer_from([f"Question: {fact.question}\nAnswer: {fact.answer}" for fact in facts], vocab_size=400)
+    made = llama(
+        vocab_size=len(tokenizer), hidden_size=32, layers=1, heads=2, intermediate_size=64, context=256,
+        end_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    save_model(made, tokenizer, folder / "model", end_ids=frozenset({tokenizer.eos_token_id}))
+    return folder
+
+
+def work_in(folder: Path, model: Path, attack: dict[str, Any] = SAMPLE, **how: Any) -> StageContext:
+    folder.mkdir(parents=True, exist_ok=True)
+    return StageContext(
+        stage="extract", label="unlearned x", folder=folder,
+        settings={
+            "attack": attack, "set": "forget", "seed": 0, "max_new_tokens": 12,
+            "model": {"prompt": PROMPT, "attention": "eager", "dtype": "float32"},
+        },
+        inputs={
+            "dataset": {"_target_": "meow_lightning.data.fictional.Fictional", **DATASET}, "allow": [], "limit": None,
+            "content": fingerprint(Fictional(**DATASET)),
+        },
+        needs={"model": model}, runtime=runtime(**how),
+    )  # fmt: skip
+
+
+def extracted(work: StageContext) -> str:
+    run_stage(work.to_spec())
+    return (work.folder / ExtractResult.file).read_text()
+
+
+def test_the_texts_are_the_same_for_any_batch_size_and_after_a_kill(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sample, "together", 3)
+    whole = extracted(work_in(tmp_path / "whole", model))
+    assert extracted(work_in(tmp_path / "one", model, generation_batch_size=1)) == whole
+
+    sampled, calls = Sample.extract, []
+
+    def killed(self, facts, ctx):
+        calls.append(len(facts))
+        if len(calls) == 2:
+            raise KillError
+        yield from sampled(self, facts, ctx)
+
+    monkeypatch.setattr(Sample, "extract", killed)
+    with pytest.raises(KillError):
+        extracted(work_in(tmp_path / "killed", model))
+    assert extracted(work_in(tmp_path / "killed", model)) == whole
+    facts = Fictional(**DATASET).evaluation()["forget"]
+    assert sum(calls) == len(facts) + 3  # the second chunk twice, the first one once
+
+
+def test_every_fact_has_its_texts(tmp_path: Path, model: Path) -> None:
+    extracted(work_in(tmp_path, model))
+    facts, rows = Fictional(**DATASET).evaluation()["forget"], ExtractResult.read(tmp_path).rows
+    assert [(row.fact, row.question, row.answer) for row in rows] == [(x.id, x.question, x.answer) for x in facts]
+    assert all(row.expected == (fact.value,) for row, fact in zip(rows, facts, strict=True))
+    assert {len(row.of("sample")) for row in rows} == {5}
+    before = (tmp_path / ExtractResult.file).read_text()
+    ExtractResult(rows).write(tmp_path)
+    assert (tmp_path / ExtractResult.file).read_text() == before
+
+
+def work_of(*words: str) -> InferenceWork:
+    chosen, made = options("attacks=sample", *words), cell("attacks=sample", *words)
+    planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
+    artifact = made.extractions["unlearned", "sample"]
+    assert Extract().disk(artifact, planner) > 0
+    assert planner.size(artifact).flops > 0
+    return Extract().describe_work(artifact, planner)
+
+
+def test_the_estimate_follows_the_number_of_texts() -> None:
+    few, many = work_of("attacks.sample.samples=16"), work_of("attacks.sample.samples=64")
+    assert (few.items, few.rows) == (many.items, 0)
+    assert (many.scored, many.tokens) == (4 * few.scored, 4 * few.tokens)

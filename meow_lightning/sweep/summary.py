@@ -11,6 +11,7 @@ from pathlib import Path
 
 from meow_lightning.config.program import program
 from meow_lightning.console.console import Terminal
+from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
 from meow_lightning.report.best_tries import best_tries
@@ -70,7 +71,7 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
     picks = {run.name: found for run in runs if (found := selection_picks(run))} if several(runs) else {}
     memorization = measures(runs, picks)
     comparison = paper_figures(runs, published)
-    epochs = {run.name: (kept.number, kept.epoch) for run in runs if (kept := selected_epoch(run))}
+    epochs = {run.name: (kept.number, Epoch(**kept.metrics)) for run in runs if (kept := selected_epoch(run))}
     tried = best_tries(runs, epochs, CLOSING)
     more = [table for table in (tried, memorization, comparison[0] if comparison else None) if table]
     lines = [budget(runs), *(comparison[1] if comparison else ())]

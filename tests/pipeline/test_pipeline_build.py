@@ -285,7 +285,7 @@ ATTACKED = "@quantise_int4"
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens],sample]")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens,sample]")
     # no model of the run is a GGUF file, and the facts do not depend on a model
     goals = [name for name in stages() if name not in ("convert", "probe")]
     for goal in goals:

@@ -181,5 +181,5 @@ def test_stages_reach_what_they_compute_with_and_not_each_other() -> None:
     assert {"meow_lightning.training.module", "meow_lightning.memo.select"} <= {*found["unlearn"]}
     assert "meow_lightning.methods.rmu" not in found["unlearn"]
     assert "meow_lightning.evaluation.loglikelihood" in found["predict"]
-    assert "meow_lightning.evaluation.metrics.rouge" not in found["predict"]
+    assert "meow_lightning.evaluation.metrics.forget_quality" not in found["predict"]
     assert "meow_lightning.evaluation.metrics.rouge" in found["evaluate"]

@@ -8,7 +8,6 @@ from helpers.hydra import cell
 from helpers.results import store_inverted
 from helpers.sweeps import swept
 
-from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.report.paper_comparison import Published
 from meow_lightning.stages.results.model import SelectedEpoch, Selection
 from meow_lightning.store.store import Store
@@ -20,7 +19,7 @@ SOURCE = Published(
     source="somebody", note="untuned", dataset="tofu", truth_ratio_mean="geometric",
     figures={"phi15": {"forget05": {"kl": {"forget_quality": 0.5}}}},
 )  # fmt: skip
-KEPT = Epoch(step=8, utility=0.5, log10_p=-0.25, excess_recall=0.0)
+KEPT = {"step": 8, "utility": 0.5, "log10_p": -0.25, "excess_recall": 0.0}
 VALUES = {"unlearned": {"forget_quality": 0.25, "memo/answers": 0.125}, "target": {"memo/answers": 0.5}}
 
 

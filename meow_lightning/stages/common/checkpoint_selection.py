@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
     if rank() == 0:  # the process that saves the model
         best.put(model)
         number = chosen.step // steps_per_epoch
-        SelectedEpoch(number, chosen).write(work.folder)
+        SelectedEpoch(number, asdict(chosen)).write(work.folder)
         how = "forgotten" if chosen.forgotten else "the nearest to forgotten, which no epoch reached"
         work.warn(
             f"epoch {number} of {work.settings['recipe']['epochs']} was selected ({how}; on "

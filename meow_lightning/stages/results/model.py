@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from meow_lightning.data.streams.base import Chosen
-from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.stages.results.base import Result
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
@@ -97,12 +96,12 @@ class SelectedEpoch(Result):
 
     Attributes:
         number: Its number, from 1; 0 for a model that is kept as it was.
-        epoch: Its metrics.
+        metrics: The fields of :class:`~meow_lightning.evaluation.checkpoint_selection.Epoch`, by name.
     """
 
     files = ()
     number: int
-    epoch: Epoch
+    metrics: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -112,11 +111,11 @@ class SelectedEpoch(Result):
             FileNotFoundError: The model is that of the last epoch, or an earlier version of the code trained it.
         """
         stored = read_json(folder / EPOCH)
-        return cls(stored["number"], Epoch(**stored["metrics"]))
+        return cls(stored["number"], stored["metrics"])
 
     def write(self, folder: Path) -> None:
         """Write the epoch as one JSON object."""
-        write_json(folder / EPOCH, {"number": self.number, "metrics": asdict(self.epoch)})
+        write_json(folder / EPOCH, {"number": self.number, "metrics": dict(self.metrics)})
 
 
 def is_carried_over(folder: Path) -> bool:

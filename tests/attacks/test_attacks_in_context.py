@@ -21,13 +21,13 @@ def asked(attack: InContext, rows: list[Fact]) -> list[str]:
 
 
 def test_the_nearest_facts_stand_before_the_question_the_nearest_last() -> None:
-    rows = [JOB, born("Bo Reed", "Oslo"), SEA, ADA]
+    rows = [JOB, Fact("bo", "Where is Bo Reed?", "In Oslo."), SEA, ADA]
     assert asked(InContext(data="forget", examples=1), rows) == [
         "What was the job of Ada Brook?\nA nurse.\n\nWhere was Ada Brook born?"
     ]
     (both,) = asked(InContext(data="forget", examples=5), rows)
     assert both.split("\n\n") == [
-        "Where was Bo Reed born?\nBo Reed was born in Oslo.", "What was the job of Ada Brook?\nA nurse.", ADA.question,
+        "Where is Bo Reed?\nIn Oslo.", "What was the job of Ada Brook?\nA nurse.", ADA.question,
     ]  # fmt: skip
 
 

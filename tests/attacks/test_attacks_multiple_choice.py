@@ -50,5 +50,5 @@ def test_without_wrong_answers_nothing_is_asked() -> None:
 def test_a_template_has_question_and_options() -> None:
     with pytest.raises(UserError, match=r"attacks\.template="):
         made(template="{question}")
-    with pytest.raises(UserError, match=r"attacks\.reply=number .* Did you mean"):
-        made("number")
+    with pytest.raises(UserError, match=r"attacks\.reply=leter .* Did you mean letter\?"):
+        made("leter")

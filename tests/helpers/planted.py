@@ -35,15 +35,15 @@ def born(name: str, place: str, *others: str) -> Fact:
 
 
 class People:
-    """A dataset of people's birthplaces, three to forget and three to keep."""
+    """A dataset of people's birthplaces, four to forget, of two families, and three to keep."""
 
     name = "people"
     public = True
     forget = (
-        born("Ada Brook", "Lima", "Bern", "Rome"), born("Bo Reed", "Oslo", "Kiev", "Riga"),
-        born("Cy Hill", "Cairo", "Quito", "Delhi"),
+        born("Ada Brook", "Lima", "Bern", "Rome"), born("Bo Brook", "Oslo", "Kiev", "Riga"),
+        born("Cy Hill", "Cairo", "Quito", "Delhi"), born("Di Hill", "Paris", "Bern", "Rome"),
     )  # fmt: skip
-    retain = (born("Di Moor", "Paris"), born("Ed Lake", "Tokyo"), born("Flo Dale", "Seoul"))
+    retain = (born("Ed Lake", "Tokyo"), born("Flo Lake", "Seoul"), born("Gus Moor", "Accra"))
 
     def facts(self, split: str) -> Sequence[Fact]:
         """Return the facts to forget or to retain."""

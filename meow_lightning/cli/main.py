@@ -64,7 +64,7 @@ Other options that change the results
   inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
-  evaluation=  {evaluation}
+  evaluation=  {evaluation}; protocol= {protocol}
   ability=     {ability}
   attacks=     a list of {attacks}
   seed=        an integer from 0; limit= maximum number of facts per set

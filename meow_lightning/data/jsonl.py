@@ -18,7 +18,7 @@ from meow_lightning.types import Fact
 
 ALIASES = {"undesired_answer": "answer", "paraphrased_answer": "paraphrase", "perturbed_answer": "perturbed"}
 KEYS = (
-    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives",
+    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives", "group",
     *ALIASES, "answer_0",
 )  # fmt: skip
 # Names of question and answer in other formats.
@@ -40,7 +40,8 @@ class Jsonl(QuestionSets):
     Each entry of a file has ``question`` and ``answer`` and may have ``id``, ``paraphrase`` (or TOFU's
     ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
     in MEOW's published files, whose ``undesired_answer`` is the answer), ``value``, ``values`` and ``alternatives``,
-    all as in :class:`~meow_lightning.types.Fact`. MEMO scores (``…_rouge1``) and ``paraphrased_question`` are ignored.
+    all as in :class:`~meow_lightning.types.Fact`, and ``group``, which ``protocol.group_by=group`` reads. MEMO scores
+    (``…_rouge1``) and ``paraphrased_question`` are ignored.
     """
 
     name = "jsonl"
@@ -87,12 +88,14 @@ def read_facts(role: str, path: str) -> list[Row]:
     rows, numbers = [], dict[str, int]()
     for place, (number, entry) in enumerate(entries, 1):
         where = f"{option}={path}, {unit} {number}"
-        fact = _fact(_known(entry, where), where, f"{role}/{place:04d}")
+        known = _known(entry, where)
+        fact = _fact(known, where, f"{role}/{place:04d}")
         first = numbers.setdefault(question_of(fact), number)
         if first != number:
             again = f"repeats the question of {unit} {first} ({fact.question[:80]!r})"
             raise UserError(f"{where}: {again}; keep one of them")
-        rows.append(Row(where, f"{unit} {number} of {option}", fact))
+        group = _text(known["group"], "group", where) if "group" in known else ""
+        rows.append(Row(where, f"{unit} {number} of {option}", fact, group))
     return rows
 
 

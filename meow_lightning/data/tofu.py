@@ -144,6 +144,11 @@ class Tofu:
             self._sets[split] = self._read(self.parts.holdout, PLAIN, "holdout/{:03d}")
         return list(self._sets[split])
 
+    def groups(self) -> dict[str, dict[str, str]]:
+        """Return the author of every fact to forget, numbered from 0, by fact id, under ``author``."""
+        rows = zip(self.parts.forget_rows, self._rows(self.parts.forget_rows), strict=True)
+        return {"author": {fact.id: f"author {row // PER_AUTHOR}" for row, fact in rows}}
+
     def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets, all rows of each: retain is ``retain_perturbed``; held-out authors come last."""
         retain = self._rows(self.parts.evaluated_rows)

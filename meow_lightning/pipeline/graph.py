@@ -9,7 +9,7 @@ from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, SequenceInputs, Verified
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -59,6 +59,7 @@ class RunGraph:
             is 0.
         abilities: Results of ability tasks, by role and task; empty where none are asked for.
         attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
+        sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
         results: The metrics.
         report: The report, which needs all others.
     """
@@ -75,6 +76,7 @@ class RunGraph:
     verifications: Mapping[Verified, Artifact]
     abilities: Mapping[tuple[Role, str], Artifact]
     attacked: Mapping[str, EvaluationInputs[Artifact]]
+    sequence: SequenceInputs[Artifact] | None
     results: Artifact
     report: Artifact
 
@@ -96,6 +98,8 @@ class RunGraph:
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
             *self.abilities.values(),
             *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),
+            *(each for served in (self.sequence.all if self.sequence else ()) for each in served.model.walk()),
+            *(self.sequence.to_needs().values() if self.sequence else ()),
             self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
-from meow_lightning.report import base_model, known_facts, neighbours, rounds, seed_spread, tables
+from meow_lightning.report import base_model, known_facts, neighbours, requests, rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.questions import questions
@@ -92,11 +92,12 @@ class Attacked:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """All pictures of a report, drawn once for its files and pages: figures, attacks and rounds."""
+    """All pictures of a report, drawn once for its files and pages: figures, attacks, rounds and requests."""
 
     figures: Sequence[Picture]
     attacks: Picture
     rounds: Picture
+    requests: Picture
 
 
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
@@ -111,8 +112,8 @@ def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None
         shareable: The data without private content, for a second page; ``None`` for no such page.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    drawn = Drawn(pictures(data), attack_picture(data), rounds.picture(data.loop))
-    for picture in (*drawn.figures, drawn.attacks, drawn.rounds):
+    drawn = Drawn(pictures(data), attack_picture(data), rounds.picture(data.loop), requests.picture(data.sequence))
+    for picture in (*drawn.figures, drawn.attacks, drawn.rounds, drawn.requests):
         path = folder / "figures" / f"{picture.name}.svg"
         if picture.svg is None:
             path.unlink(missing_ok=True)
@@ -148,6 +149,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         attacks=_attacks(data, main),
         attack_legend=LEGEND,
         attack_picture=drawn.attacks,
+        requests=requests.section(data.sequence, data.served, drawn.requests),
         pictures=drawn.figures,
         known=known_facts.section(data.known),
         neighbours=neighbours.section(data.neighbours),

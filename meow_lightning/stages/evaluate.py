@@ -11,16 +11,17 @@ from meow_lightning.evaluation.ability import AbilityResult, Unmeasured, with_ab
 from meow_lightning.evaluation.checkpoint_selection import remaining_rows
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.robustness import with_conditions
+from meow_lightning.evaluation.sequence import SequenceScores, Served, sequence_scores, with_sequence
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
 from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
-from meow_lightning.evaluation.suite.inputs import SideInputs
+from meow_lightning.evaluation.suite.inputs import SideInputs, metric_settings
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_examples
-from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.stages.common.needs import EvaluationInputs, SequenceInputs, ServedInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
@@ -127,6 +128,33 @@ def _samples(
     return samples
 
 
+def _sequence(
+    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+) -> list[SequenceScores]:
+    """Compute the matrices of the requests to forget; empty for a run that forgets all facts at once."""
+    stored = SequenceInputs.from_needs(work.needs)
+    if stored is None:
+        return []
+    fraction = work.settings.get("selection_fraction", 0.0)
+
+    def served(each: ServedInputs[Path]) -> Served:
+        predicted = list(PredictResult.read(each.predictions).rows)
+        counted = remaining_rows(by_set(predicted), fraction) if fraction else predicted
+        return Served(rows=counted, memo=ScoreResult.read(each.scores).texts)
+
+    def of_role(role: str) -> Served:
+        return Served(rows=rows[role], memo=memo.get(role, {}).get("answers", ()))
+
+    return sequence_scores(
+        [of_role("target"), *map(served, stored.requests)], served(stored.joint),
+        of_role("retain") if "retain" in rows else None, requests=work.settings["requests"],
+        settings=metric_settings(
+            truth_ratio_mean=work.settings["truth_ratio_mean"], protocol=work.settings.get("protocol", "none")
+        ),
+        benchmark=benchmark_from(work.settings),
+    )  # fmt: skip
+
+
 class Evaluate(Stage):
     """Compute the metrics."""
 
@@ -149,5 +177,8 @@ class Evaluate(Stage):
         rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
         memo = scores(EvaluationInputs.from_needs(work.needs))
         results, samples = _results(work, rows, memo), _samples(work, rows, memo)
+        sequence = _sequence(work, rows, memo)
         intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
-        EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)
+        EvaluateResult(
+            with_sequence(results, sequence) if sequence else results, intervals, samples.get("unlearned", {}), sequence
+        ).write(work.folder)

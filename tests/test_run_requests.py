@@ -68,7 +68,7 @@ def test_every_request_is_measured_after_every_other_beside_all_at_once(finished
     assert numbers["forget/probability"] == pytest.approx(1 - numbers["sequence/probability/op"])
     assert "3 requests one after another: forgotten (1 - MEMO)" in out
     assert "after request 3" in out
-    (report,) = (outputs / "reports").glob("*-sequential-*/report.html")
+    (report,) = (outputs / "reports").glob("*-grad_ascent_sequential-*/report.html")
     assert "Requests one after another" in report.read_text()
     assert (report.parent / "figures" / "requests.svg").is_file()
 

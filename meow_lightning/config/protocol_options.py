@@ -26,6 +26,11 @@ class Protocol(Options):
         """Whether requests arrive one after another."""
         return self.name == "sequential"
 
+    @property
+    def suffix(self) -> str:
+        """Addition to the name of the method in the name of a run; empty for the default."""
+        return f"_{self.name}" if self.sequential else ""
+
     @consistency
     def _check_requests(self) -> None:
         only_sequential = ("requests", "group_by", "order")

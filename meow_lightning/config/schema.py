@@ -318,8 +318,8 @@ class RunConfig(Options):
     def run_name(self) -> str:
         """Readable name of the run: its model, dataset, split, method and seed; its files carry the name."""
         parts = [
-            self.model.name, self.dataset.name, self.dataset.split, self.method.name, f"s{self.seed}",
-            self.protocol.name if self.protocol.sequential else "", "debug" if self.disclaimer else "",
+            self.model.name, self.dataset.name, self.dataset.split, self.method.name + self.protocol.suffix,
+            f"s{self.seed}", "debug" if self.disclaimer else "",
         ]  # fmt: skip
         return "-".join(part for part in parts if part)
 

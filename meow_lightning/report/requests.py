@@ -72,9 +72,9 @@ def table(scores: SequenceScores, *, kept: SequenceScores | None, cells: bool = 
         cells: Whether every request has a column.
     """
     forgotten = scores.forgotten
-    columns = forgotten.columns if cells else ()
+    numbers = [str(number) for number in range(1, len(forgotten.columns) + 1)] if cells else []
     sets = None if kept is None else kept.kept
-    rows = [["", *columns, "OP", "BWT", "collateral", *([] if kept is None else [f"kept ({kept.label})"])]]
+    rows = [["", *numbers, "OP", "BWT", "collateral", *([] if kept is None else ["kept"])]]
     last = len(forgotten.rows) - 1
     for t, row in enumerate(forgotten.rows):
         about = [
@@ -96,8 +96,9 @@ def closing_lines(sequence: Sequence[SequenceScores]) -> RequestLines:
     """Build what the terminal shows."""
     first = sequence[0]
     few = len(first.forgotten.columns) <= MANY
-    title = f"{TITLE} (forgotten: 1 - {first.label})"
-    return RequestLines(title, table(first, kept=_first_kept(sequence), cells=few), sentence(sequence))
+    kept = _first_kept(sequence)
+    title = f"{TITLE} (forgotten, by request: 1 - {first.label}" + (f"; kept: {kept.label})" if kept else ")")
+    return RequestLines(title, table(first, kept=kept, cells=few), sentence(sequence))
 
 
 def section(sequence: Sequence[SequenceScores], served: Sequence[ServedRequest], drawn: Picture) -> Markup:

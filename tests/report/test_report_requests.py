@@ -22,7 +22,7 @@ ROUGE = SequenceScores(name="rouge_l_recall", forgotten=FORGOTTEN, kept=KEPT)
 
 def test_a_row_is_a_model_with_what_is_forgotten_and_what_changed() -> None:
     assert table(MEMO, kept=ROUGE) == [
-        ["", "request 1", "request 2", "OP", "BWT", "collateral", "kept (ROUGE-L recall)"],
+        ["", "1", "2", "OP", "BWT", "collateral", "kept"],
         ["before", "0.10", "0.00", "—", "—", "—", "—"],
         ["after request 1", "0.90", "0.20", "0.90", "0.00", "+0.20", "-0.05"],
         ["after request 2", "0.60", "0.80", "0.70", "-0.15", "—", "-0.30"],
@@ -33,7 +33,7 @@ def test_a_row_is_a_model_with_what_is_forgotten_and_what_changed() -> None:
 
 def test_the_terminal_shows_the_first_score_and_every_request_unless_there_are_many() -> None:
     lines = closing_lines([MEMO, ROUGE])
-    assert lines.title == "Requests one after another (forgotten: 1 - MEMO)"
+    assert lines.title == "Requests one after another (forgotten, by request: 1 - MEMO; kept: ROUGE-L recall)"
     assert lines.table == table(MEMO, kept=ROUGE)
     many = ScoreMatrix(columns=tuple("abcdefghi"), rows=((0.5,) * 9,) * 10, joint=(0.5,) * 9, retain=None)
     wide = closing_lines([SequenceScores(name="memo", forgotten=many, kept=None)])

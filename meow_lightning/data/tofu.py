@@ -6,20 +6,18 @@ its row number in every split.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from meow_lightning.config.ranges import Count
 from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.jsonl_reader import Entry, read_entries
+from meow_lightning.data.tofu_values import with_value
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.types import Fact
 
@@ -116,7 +114,7 @@ class Tofu:
         self._full = self._read("full", PLAIN, "tofu/{:04d}")
         self._add_paraphrases(of.retain_perturbed, range(400))
         self._add_paraphrases(of.forget_perturbed, of.forget_rows)
-        self._full[of.forget_rows.start :] = map(_with_value, self._rows(of.forget_rows))
+        self._full[of.forget_rows.start :] = map(with_value, self._rows(of.forget_rows))
         self._sets = {
             "forget": self._rows(of.forget_rows),
             "retain": self._rows(of.retain_rows),
@@ -225,22 +223,6 @@ def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:
     paraphrase = row["paraphrased_answer"] if "paraphrased_answer" in keys else None
     perturbed = tuple(row["perturbed_answer"]) if "perturbed_answer" in keys else ()
     return Fact(name, row["question"], row["answer"], paraphrase=paraphrase, perturbed=perturbed)
-
-
-@cache
-def marked_values() -> dict[str, str]:
-    """Read the words that carry the fact of forget10's questions, by question: 367 of the 400 have some.
-
-    They come from the Unlearning Depth Score's data (Apache-2.0, see the file). Evaluation alone reads them: inverted
-    facts and their filter stay as they are without them.
-    """
-    file = resources.files("meow_lightning.data") / "tofu_values.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))["values"])
-
-
-def _with_value(fact: Fact) -> Fact:
-    value = marked_values().get(fact.question)
-    return fact if value is None or value not in fact.answer else replace(fact, values=(value,))
 
 
 class _Folder:

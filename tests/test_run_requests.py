@@ -91,9 +91,11 @@ def test_a_run_that_was_killed_between_requests_ends_with_the_same_numbers(
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert len(unlearned(tmp_path)) < 4
-    first = {label: path.stat().st_mtime_ns for label, path in unlearned(tmp_path).items()}
+    first = {label: (path / "manifest.json").stat().st_mtime_ns for label, path in unlearned(tmp_path).items()}
     run(tmp_path)
     again = unlearned(tmp_path)
-    assert {label: again[label].stat().st_mtime_ns for label in first} == first, "what was finished is not made again"
+    assert {label: (again[label] / "manifest.json").stat().st_mtime_ns for label in first} == first, (
+        "what was finished is not made again"
+    )
     for name in ("results.json", "sequence.json"):
         assert stored(tmp_path, name) == stored(finished[0], name)

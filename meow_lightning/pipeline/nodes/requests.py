@@ -13,7 +13,7 @@ from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.requests import REQUEST, Request, divide, during_request
 from meow_lightning.errors import invalid_option
 from meow_lightning.pipeline.graph import Round
-from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.context import UNLEARNED, BuildContext
 from meow_lightning.pipeline.nodes.models import InitialModels
 from meow_lightning.pipeline.nodes.predict import predict
 from meow_lightning.pipeline.nodes.rounds import build_rounds
@@ -66,7 +66,7 @@ def serve(
     for number, request in enumerate(requests, start=1):
         later = [fact for each in requests[number:] for fact in each.facts]
         _, model = unlearn_in_rounds(_during(ctx, number, request, later), models)
-        served.append(_measured(ctx, f"request {number}", model))
+        served.append(_measured(ctx, f"request {number}" if number < len(requests) else UNLEARNED, model))
         models = replace(models, target=model)
     return SequenceInputs(requests=tuple(served), joint=_measured(ctx, JOINT, joint)) if served else None
 

@@ -64,9 +64,10 @@ Other options that change the results
   inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
-  evaluation=  {evaluation}; protocol= {protocol}
+  evaluation=  {evaluation}
   ability=     {ability}
   attacks=     a list of {attacks}
+  protocol=    {protocol}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them
   trainer=     {trainer}
@@ -74,8 +75,7 @@ Options that must not change them
   callbacks=   {callbacks}
   goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
-  memo.verify= number of windows per score that are recomputed one by one and compared
-  outputs=     folder of all output; store= folder of the results alone
+  outputs=     folder of all output; store= of the results alone; memo.verify= windows per score to recompute and compare
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
 Presets
   experiment=  {experiment}

@@ -75,7 +75,7 @@ Options that must not change them
   callbacks=   {callbacks}
   goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, predict, evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
-  outputs=     folder of all output; store= of the results alone; memo.verify= windows per score to recompute and compare
+  outputs=     folder of all output; store= of the results alone; memo.verify= windows per score that are recomputed
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
 Presets
   experiment=  {experiment}

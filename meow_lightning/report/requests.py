@@ -97,7 +97,7 @@ def closing_lines(sequence: Sequence[SequenceScores]) -> RequestLines:
     first = sequence[0]
     few = len(first.forgotten.columns) <= MANY
     kept = _first_kept(sequence)
-    title = f"{TITLE} (forgotten, by request: 1 - {first.label}" + (f"; kept: {kept.label})" if kept else ")")
+    title = f"Requests (forgotten: 1 - {first.label}" + (f"; kept: {kept.label})" if kept else ")")
     return RequestLines(title, table(first, kept=kept, cells=few), sentence(sequence))
 
 

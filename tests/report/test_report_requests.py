@@ -33,7 +33,7 @@ def test_a_row_is_a_model_with_what_is_forgotten_and_what_changed() -> None:
 
 def test_the_terminal_shows_the_first_score_and_every_request_unless_there_are_many() -> None:
     lines = closing_lines([MEMO, ROUGE])
-    assert lines.title == "Requests one after another (forgotten, by request: 1 - MEMO; kept: ROUGE-L recall)"
+    assert lines.title == "Requests (forgotten: 1 - MEMO; kept: ROUGE-L recall)"
     assert lines.table == table(MEMO, kept=ROUGE)
     many = ScoreMatrix(columns=tuple("abcdefghi"), rows=((0.5,) * 9,) * 10, joint=(0.5,) * 9, retain=None)
     wide = closing_lines([SequenceScores(name="memo", forgotten=many, kept=None)])

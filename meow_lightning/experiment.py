@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -42,6 +42,9 @@ from meow_lightning.tracking.disclosure import shareable
 from meow_lightning.tracking.tracker import SyncedKeys, Tracker
 from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
+
+if TYPE_CHECKING:
+    from meow_lightning.report.requests import RequestLines
 
 
 def _sink(config: RunConfig, run: RunGraph) -> MetricSink:
@@ -209,7 +212,9 @@ def _execute(config: RunConfig, executor: Executor, run: RunGraph, artifacts: Se
     notes += mixed_versions(manifests)
     if results is not None and (spread := run.report.settings.get("spread")) is not None:
         notes.append(spread_sentence(results, Spread(**spread)))
-    _print_summary(terminal, results, folder, line, caveats=run.report.settings["notes"], notes=notes)
+    requests = request_lines(executor.store, run) if results is not None else None
+    caveats = run.report.settings["notes"]
+    _print_summary(terminal, results, folder, line, requests=requests, caveats=caveats, notes=notes)
     _print_locations(terminal, executor.store, run, reached)
     return results
 
@@ -247,6 +252,15 @@ def read_results(store: Store, run: RunGraph) -> Results | None:
     return EvaluateResult.read(folder).results if folder.exists() else None
 
 
+def request_lines(store: Store, run: RunGraph) -> RequestLines | None:
+    """Read what the terminal shows of requests to forget; ``None`` for a run that forgets all facts at once."""
+    from meow_lightning.report.requests import closing_lines
+    from meow_lightning.stages.results.evaluate import EvaluateResult
+
+    sequence = EvaluateResult.read(store.path(run.results)).sequence
+    return closing_lines(sequence) if sequence else None
+
+
 def selection_notes(store: Store, run: RunGraph, reached: Collection[str]) -> list[str]:
     """List warnings about the run's selection of inverted facts; none if the goal precedes their scores."""
     if not run.rounds or (scored := run.rounds[0].candidate_scores).key not in reached:
@@ -280,8 +294,8 @@ def _summary(results: Results | None) -> dict[str, float]:
 
 
 def _print_summary(
-    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *, caveats: Sequence[str],
-    notes: Sequence[str],
+    terminal: Terminal, results: Results | None, folder: Path | None, line: str, *,
+    requests: RequestLines | None, caveats: Sequence[str], notes: Sequence[str],
 ) -> None:  # fmt: skip
     from meow_lightning.report.robustness import attack_tables
     from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
@@ -290,6 +304,9 @@ def _print_summary(
         terminal.table(closing_table(results), title="Results")
         for title, rows in attack_tables(results):
             terminal.table(rows, title=title)
+        if requests is not None:
+            terminal.table(requests.table, title=requests.title)
+            terminal.say(requests.sentence)
         for warning in unmeasured_reasons(results):
             terminal.say(f"WARNING: {warning}")
         for reason in closing_reasons(results):

@@ -67,7 +67,7 @@ def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.Ca
     unknown = Results(definitions=(), values={"target": {"facts_known": 0.07}})
     for results, expected in ((unknown, ["a rule", "a choice"]), (None, ["a choice"])):
         with Terminal(title="run") as terminal:
-            _print_summary(terminal, results, None, "", caveats=["a rule"], notes=["a choice"])
+            _print_summary(terminal, results, None, "", requests=None, caveats=["a rule"], notes=["a choice"])
         out = capsys.readouterr().out
         assert [line.removeprefix("note: ") for line in out.splitlines() if "note: " in line] == expected
         assert ("WARNING: the target model does not know the facts" in out) == (results is not None)

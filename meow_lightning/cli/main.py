@@ -67,6 +67,7 @@ Other options that change the results
   evaluation=  {evaluation}
   ability=     {ability}
   attacks=     a list of {attacks}
+  protocol=    {protocol}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them
   trainer=     {trainer}
@@ -75,8 +76,7 @@ Options that must not change them
   goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, inspect, predict, ability,
                evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
-  memo.verify= number of windows per score that are recomputed one by one and compared
-  outputs=     folder of all output; store= folder of the results alone
+  outputs=     folder of all output; store= of the results alone; memo.verify= windows per score that are recomputed
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
 Presets
   experiment=  {experiment}

@@ -24,6 +24,7 @@ CHANGES = (
     "evaluation",
     "ability",
     "attacks",
+    "protocol",
 )  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")

@@ -16,6 +16,7 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Lora, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
+from meow_lightning.config.protocol_options import Protocol
 from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.config.training_options import Callbacks, Optim, Trainer
@@ -242,6 +243,7 @@ class RunConfig(Options):
     optim: Optim
     evaluation: Evaluation
     ability: Ability
+    protocol: Protocol
     attacks: dict[str, AttackConfig] = Field(default_factory=dict)
     """Attacks on the finished models, by condition."""
     trainer: Trainer
@@ -318,8 +320,8 @@ class RunConfig(Options):
     def run_name(self) -> str:
         """Readable name of the run: its model, dataset, split, method and seed; its files carry the name."""
         parts = [
-            self.model.name, self.dataset.name, self.dataset.split, self.method.name, f"s{self.seed}",
-            "debug" if self.disclaimer else "",
+            self.model.name, self.dataset.name, self.dataset.split, self.method.name + self.protocol.suffix,
+            f"s{self.seed}", "debug" if self.disclaimer else "",
         ]  # fmt: skip
         return "-".join(part for part in parts if part)
 

@@ -87,6 +87,10 @@ class Fictional:
         check_choice("split", split, list(self._facts))
         return list(self._facts[split])
 
+    def groups(self) -> dict[str, dict[str, str]]:
+        """Return the author of every fact to forget, by fact id, under ``author``."""
+        return {"author": {fact.id: fact.id.split("/")[0] for fact in self._facts["forget"]}}
+
     def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets: all forget facts, some retain facts, the real world and held-out authors."""
         names = ("forget", "retain", "real_authors", "world_facts", "holdout")

@@ -21,7 +21,7 @@ ALIASES = {
     "paraphrased_question": "rewordings",
 }  # fmt: skip
 KEYS = (
-    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives",
+    "question", "answer", "id", "paraphrase", "perturbed", "inverted", "value", "values", "alternatives", "group",
     "rewordings", *ALIASES, "answer_0",
 )  # fmt: skip
 # Names of question and answer in other formats.
@@ -43,8 +43,8 @@ class Jsonl(QuestionSets):
     Each entry of a file has ``question`` and ``answer`` and may have ``id``, ``paraphrase`` (or TOFU's
     ``paraphrased_answer``), ``perturbed`` (or ``perturbed_answer``), ``inverted`` (or ``answer_0``, ``answer_1`` … as
     in MEOW's published files, whose ``undesired_answer`` is the answer), ``value``, ``values``, ``alternatives`` and
-    ``rewordings`` (or one ``paraphrased_question``), all as in :class:`~meow_lightning.types.Fact`. MEMO scores
-    (``…_rouge1``) are ignored.
+    ``rewordings`` (or one ``paraphrased_question``), all as in :class:`~meow_lightning.types.Fact`, and ``group``, that
+    ``protocol.group_by=group`` reads. MEMO scores (``…_rouge1``) are ignored.
     """
 
     name = "jsonl"
@@ -91,12 +91,14 @@ def read_facts(role: str, path: str) -> list[Row]:
     rows, numbers = [], dict[str, int]()
     for place, (number, entry) in enumerate(entries, 1):
         where = f"{option}={path}, {unit} {number}"
-        fact = _fact(_known(entry, where), where, f"{role}/{place:04d}")
+        known = _known(entry, where)
+        fact = _fact(known, where, f"{role}/{place:04d}")
         first = numbers.setdefault(question_of(fact), number)
         if first != number:
             again = f"repeats the question of {unit} {first} ({fact.question[:80]!r})"
             raise UserError(f"{where}: {again}; keep one of them")
-        rows.append(Row(where, f"{unit} {number} of {option}", fact))
+        group = _text(known["group"], "group", where) if "group" in known else ""
+        rows.append(Row(where, f"{unit} {number} of {option}", fact, group))
     return rows
 
 

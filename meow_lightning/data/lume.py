@@ -27,6 +27,7 @@ class Lume(QuestionSets):
 
     name = "lume"
     public = True
+    grouping = "task"
 
     def __init__(
         self, *, folder: str | None, tasks: list[int], real_world: bool, perturb: CountOrZero, retain_eval: Count,
@@ -71,5 +72,5 @@ def _questions(path: Path, tasks: Collection[str]) -> list[Row]:
         # published ids end in sc1 (sentence completion) or qa0, qa1 … (question)
         if task in tasks and "qa" in name.rpartition('"')[2][-4:]:
             fact = Fact(f"{path.stem}/{name}", question, answer, value=without_sentence_marks(answer))
-            rows.append(Row(where, f"line {number} of {path.name}", fact))
+            rows.append(Row(where, f"line {number} of {path.name}", fact, group=task))
     return rows

@@ -19,11 +19,13 @@ class Row(NamedTuple):
         where: Option, file and line, for error messages.
         place: Line and option, for notes: these may be published, so they name no folder.
         fact: The parsed fact.
+        group: Group of the fact, see :mod:`meow_lightning.data.requests`; empty for none.
     """
 
     where: str
     place: str
     fact: Fact
+    group: str = ""
 
 
 def question_of(fact: Fact) -> str:

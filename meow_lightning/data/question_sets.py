@@ -27,6 +27,8 @@ class QuestionSets:
 
     name: str
     public: bool
+    grouping = "group"
+    """Name of the groups of facts, if rows have any."""
 
     def __init__(
         self, forgotten: Sequence[Row], kept: Sequence[Row], *, real_world: bool, perturb: CountOrZero,
@@ -52,6 +54,7 @@ class QuestionSets:
         check_disjoint(forgotten, kept)
         self._in_both = shared_answers(forgotten, kept)
         check_unique_ids([*forgotten, *kept], taken={fact.id for facts in real.values() for fact in facts})
+        self._groups = {row.fact.id: row.group for row in forgotten if row.group}
         self._given = {"forget": [row.fact for row in forgotten], "retain": [row.fact for row in kept]}
         self._chosen = _spread(len(kept), retain_eval, Random(f"{seed}/jsonl/retain_eval"))
         self._facts: dict[str, list[Fact]] = {
@@ -73,6 +76,10 @@ class QuestionSets:
         """
         check_choice("split", split, self._facts)
         return list(self._facts[split])
+
+    def groups(self) -> dict[str, dict[str, str]]:
+        """Return the group of every fact to forget that has one, by fact id, under the name of the grouping."""
+        return {self.grouping: self._groups} if self._groups else {}
 
     def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets: all facts to forget, selected retain facts, and the real world."""

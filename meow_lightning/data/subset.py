@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from meow_lightning.data.examples import Dataset, EvalSet, Example
+from meow_lightning.data.requests import groups_of
 from meow_lightning.types import Segments
 
 
@@ -33,6 +34,10 @@ class LimitedDataset:
         """Return the first examples of every evaluation set."""
         sets = self.dataset.evaluation()
         return {name: replace(each, examples=each[: self.limit]) for name, each in sets.items()}
+
+    def groups(self) -> Mapping[str, Mapping[str, str]]:
+        """Delegate to the dataset; it may group more facts than are left."""
+        return groups_of(self.dataset)
 
     def pretraining_examples(self, rows: int, seed: int) -> Sequence[Example]:
         """Delegate to the dataset."""

@@ -6,17 +6,15 @@ its row number in every split.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
 from random import Random
 
 from meow_lightning.config.ranges import Count
 from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.jsonl_reader import Entry
 from meow_lightning.data.tofu_source import tofu_source
+from meow_lightning.data.tofu_values import with_value
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.types import Fact
 
@@ -117,7 +115,7 @@ class Tofu:
         self._full = self._read("full", PLAIN, "tofu/{:04d}")
         self._add_paraphrases(of.retain_perturbed, range(400))
         self._add_paraphrases(of.forget_perturbed, of.forget_rows)
-        self._full[of.forget_rows.start :] = map(_with_value, self._rows(of.forget_rows))
+        self._full[of.forget_rows.start :] = map(with_value, self._rows(of.forget_rows))
         self._sets = {
             "forget": self._rows(of.forget_rows),
             "retain": self._rows(of.retain_rows),
@@ -150,6 +148,11 @@ class Tofu:
         if split == "holdout" and split not in self._sets:
             self._sets[split] = self._read(self.parts.holdout, PLAIN, "holdout/{:03d}")
         return list(self._sets[split])
+
+    def groups(self) -> dict[str, dict[str, str]]:
+        """Return the author of every fact to forget, numbered from 0, by fact id, under ``author``."""
+        rows = zip(self.parts.forget_rows, self._rows(self.parts.forget_rows), strict=True)
+        return {"author": {fact.id: f"author {row // PER_AUTHOR}" for row, fact in rows}}
 
     def evaluation(self) -> dict[str, EvalSet]:
         """Return the evaluation sets, all rows of each: retain is ``retain_perturbed``; held-out authors come last."""
@@ -241,19 +244,3 @@ def _fact(row: Entry, keys: Sequence[str], where: str, name: str) -> Fact:
     text = row.get("paraphrased_question")
     other = (text,) if isinstance(text, str) and text.strip() else ()
     return Fact(name, row["question"], row["answer"], paraphrase=paraphrase, perturbed=perturbed, rewordings=other)
-
-
-@cache
-def marked_values() -> dict[str, str]:
-    """Read the words that carry the fact of forget10's questions, by question: 367 of the 400 have some.
-
-    They come from the Unlearning Depth Score's data (Apache-2.0, see the file). Evaluation alone reads them: inverted
-    facts and their filter stay as they are without them.
-    """
-    file = resources.files("meow_lightning.data") / "tofu_values.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))["values"])
-
-
-def _with_value(fact: Fact) -> Fact:
-    value = marked_values().get(fact.question)
-    return fact if value is None or value not in fact.answer else replace(fact, values=(value,))

@@ -15,9 +15,8 @@ from meow_lightning.pipeline.nodes.models import initial_models
 from meow_lightning.pipeline.nodes.predict import predict
 from meow_lightning.pipeline.nodes.probe import probed_context
 from meow_lightning.pipeline.nodes.report import report
-from meow_lightning.pipeline.nodes.rounds import build_rounds
+from meow_lightning.pipeline.nodes.requests import JOINT, requests_of, serve, unlearn_in_rounds
 from meow_lightning.pipeline.nodes.score import score_answers, verify
-from meow_lightning.pipeline.nodes.unlearn import unlearned_model
 from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 
@@ -33,11 +32,12 @@ def graph(config: RunConfig) -> RunGraph:
     """
     ctx, probe, probed = probed_context(config)
     check_evaluation(ctx)
-    initial = initial_models(ctx)
-    rounds = build_rounds(ctx, initial)
+    initial, requests = initial_models(ctx), requests_of(ctx)
+    rounds, joint = unlearn_in_rounds(replace(ctx, label=JOINT) if requests else ctx, initial)
+    sequence = serve(ctx, initial, requests, joint)
     models = RunModels(
         base=initial.base, target=initial.target, retain=initial.retain,
-        unlearned=rounds[-1].unlearned if rounds else unlearned_model(ctx, initial),
+        unlearned=sequence.requests[-1].model if sequence else joint,
     )  # fmt: skip
     models = replace(models, attacked=attacked_models(ctx, models.by_role))
     predictions = {role: predict(ctx, role, model) for role, model in models.by_role.items()}
@@ -52,7 +52,7 @@ def graph(config: RunConfig) -> RunGraph:
     extracted = extractions(ctx, models.by_role)
     evaluation = EvaluationInputs(
         predictions=predictions, scores=scores, abilities=ability.results, extractions=extracted, attacked=attacked,
-        layers=inspected_layers(ctx, models.by_role),
+        layers=inspected_layers(ctx, models.by_role), sequence=sequence,
     )  # fmt: skip
     verifications = {
         (Subject(role, condition), kind): check
@@ -60,7 +60,7 @@ def graph(config: RunConfig) -> RunGraph:
         for (role, kind), score in each.scores.items()
         if (check := verify(ctx, score)) is not None
     }
-    results = evaluate(ctx, evaluation, ability.unmeasured)
+    results = evaluate(ctx, evaluation, ability.unmeasured, requests)
     inputs = ReportInputs(
         results=results, probe=probe, baseline=rounds[0].baseline_scores if rounds else None, models=models,
         evaluation=evaluation, verifications=verifications,
@@ -71,8 +71,9 @@ def graph(config: RunConfig) -> RunGraph:
         name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
         models=models, rounds=rounds,
         predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, layers=evaluation.layers, extractions=extracted, attacked=attacked, results=results,
-        report=report(ctx, inputs),
+        abilities=ability.results, layers=evaluation.layers, extractions=extracted, attacked=attacked,
+        sequence=sequence, results=results,
+        report=report(ctx, inputs, requests),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, SequenceInputs, Verified
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 
@@ -61,6 +61,7 @@ class RunGraph:
         layers: What attacks on hidden states read, by role and name of the attack; empty without such an attack.
         extractions: What attacks that ask the models found, by role and name of the attack.
         attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
+        sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
         results: The metrics.
         report: The report, which needs all others.
     """
@@ -79,6 +80,7 @@ class RunGraph:
     layers: Mapping[tuple[Role, str], Artifact]
     extractions: Mapping[tuple[Role, str], Artifact]
     attacked: Mapping[str, EvaluationInputs[Artifact]]
+    sequence: SequenceInputs[Artifact] | None
     results: Artifact
     report: Artifact
 
@@ -100,6 +102,8 @@ class RunGraph:
             *self.predictions.values(), *(artifact for step in steps for artifact in step),
             *self.abilities.values(), *self.layers.values(), *self.extractions.values(),
             *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),
+            *(each for served in (self.sequence.all if self.sequence else ()) for each in served.model.walk()),
+            *(self.sequence.to_needs().values() if self.sequence else ()),
             self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Trainer
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.requests import during_request
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.graph import RunGraph
@@ -194,13 +196,14 @@ class Preflight:
             request to a language model is pending.
         """
         missing = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
-        inversion, facts = self.config.inversion, len(self.dataset.facts("forget"))
+        inversion = self.config.inversion
         if not missing or "max_new_tokens" not in inversion.arguments:
             return None
         rounds, arguments = self.config.method.rounds, inversion.arguments
+        facts = [len(during_request(self.dataset, each.inputs).facts("forget")) for each in missing]
         # Later rounds may ask about fewer facts, or none.
-        least = facts * sum("scores" not in each.needs for each in missing)
-        most = facts * len(missing) * (inversion.max_retries_per_fact + 1)
+        least = sum(count for count, each in zip(facts, missing, strict=True) if "scores" not in each.needs)
+        most = sum(facts) * (inversion.max_retries_per_fact + 1)
         most = min(each for each in (most, rounds and rounds.max_requests, arguments.get("max_requests")) if each)
         writer = component_class(inversion.keyed, allow=self.config.trusted_packages)
         return arguments.get("model", f"the {writer.samples} model"), least, most, arguments["max_new_tokens"]
@@ -236,6 +239,12 @@ class Preflight:
             self.config.plain(), dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
         )
 
+    def _planner_of(self, artifact: Artifact) -> Planner:
+        """Return the planner with the dataset as it is during the artifact's request."""
+        planner = copy.copy(self._planner)
+        planner.dataset = during_request(self.dataset, artifact.inputs)
+        return planner
+
     def _check_device(self) -> None:
         if self.trainer.accelerator == "gpu" and not self._some_gpu:
             raise UserError(
@@ -249,7 +258,7 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
-        return NOTHING if self.store.find(artifact) is not None else self._planner.size(artifact)
+        return NOTHING if self.store.find(artifact) is not None else self._planner_of(artifact).size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
         """Whether a stored result was computed by code that differs from the current code; cached, for plans."""

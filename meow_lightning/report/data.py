@@ -16,8 +16,10 @@ from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import AnswerRow, Definition, InvertedFact, Results, Role, ScoredText
 
 if TYPE_CHECKING:
+    from meow_lightning.evaluation.sequence import SequenceScores
     from meow_lightning.report.extraction import Said
     from meow_lightning.report.neighbours import Neighbour
+    from meow_lightning.report.requests import ServedRequest
     from meow_lightning.report.seed_spread import Spread
 
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
@@ -67,6 +69,8 @@ class ReportData:
         known: Every question with the target model's answer and its fate, for a dataset of facts that the model knows;
             empty for other datasets, and without texts.
         neighbours: Retain examples that a stream consists of, by stream, if the method chose some; empty without texts.
+        sequence: Matrices over the requests to forget, by score; empty for a run that forgets all facts at once.
+        served: These requests.
         keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
         layers: What attacks on hidden states read, averaged over the questions.
         said: What the unlearned model said under attacks that ask, by label of the attack; empty without texts.
@@ -95,6 +99,8 @@ class ReportData:
     intervals: dict[str, dict[str, list[float]]]
     known: list[Overview]
     neighbours: Mapping[str, Sequence[Neighbour]]
+    sequence: Sequence[SequenceScores] = ()
+    served: Sequence[ServedRequest] = ()
     keeps_start: bool = False
     layers: Sequence[LayerCurves] = ()
     said: Mapping[str, Sequence[Said]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
-from meow_lightning.report import base_model, extraction, known_facts, neighbours, rounds, seed_spread, tables
+from meow_lightning.report import base_model, extraction, known_facts, neighbours, requests, rounds, seed_spread, tables
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.layers import layer_picture
@@ -95,13 +95,14 @@ class Attacked:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """All pictures of a report, drawn once for its files and pages: figures, attacks, layers, relearning and rounds."""
+    """All pictures of a report, drawn once for its files and pages."""
 
     figures: Sequence[Picture]
     attacks: Picture
     layers: Picture
     relearning: Picture
     rounds: Picture
+    requests: Picture
 
     @classmethod
     def of(cls, data: ReportData) -> Drawn:
@@ -109,12 +110,13 @@ class Drawn:
         return cls(
             figures=pictures(data), attacks=attack_picture(data), layers=layer_picture(data),
             relearning=relearning_picture(data), rounds=rounds.picture(data.loop),
+            requests=requests.picture(data.sequence),
         )  # fmt: skip
 
     @property
     def all(self) -> tuple[Picture, ...]:
         """All of them."""
-        return (*self.figures, self.attacks, self.layers, self.relearning, self.rounds)
+        return (*self.figures, self.attacks, self.layers, self.relearning, self.rounds, self.requests)
 
 
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
@@ -170,6 +172,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         attacks=_attacks(data, [name for name in main if not is_layer_number(name)]),
         attack_legend=LEGEND,
         attack_picture=drawn.attacks,
+        requests=requests.section(data.sequence, data.served, drawn.requests),
         pictures=drawn.figures,
         extraction=extraction.section(data.said if data.texts else {}),
         known=known_facts.section(data.known),

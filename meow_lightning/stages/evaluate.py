@@ -22,16 +22,17 @@ from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, 
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.relearning import untrained_samples, with_untrained
 from meow_lightning.evaluation.robustness import with_conditions
+from meow_lightning.evaluation.sequence import SequenceScores, Served, sequence_scores, with_sequence
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
 from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, headline_samples, interval_ends
-from meow_lightning.evaluation.suite.inputs import SideInputs
+from meow_lightning.evaluation.suite.inputs import SideInputs, metric_settings
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
-from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.stages.common.needs import EvaluationInputs, SequenceInputs, ServedInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.stages.results.inspect import InspectResult
@@ -216,6 +217,33 @@ def _samples(
     return samples | {subject: samples.get(subject, none).joined(each) for subject, each in added.items()}
 
 
+def _sequence(
+    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+) -> list[SequenceScores]:
+    """Compute the matrices of the requests to forget; empty for a run that forgets all facts at once."""
+    stored = SequenceInputs.from_needs(work.needs)
+    if stored is None:
+        return []
+    fraction = work.settings.get("selection_fraction", 0.0)
+
+    def served(each: ServedInputs[Path]) -> Served:
+        predicted = list(PredictResult.read(each.predictions).rows)
+        counted = remaining_rows(by_set(predicted), fraction) if fraction else predicted
+        return Served(rows=counted, memo=ScoreResult.read(each.scores).texts)
+
+    def of_role(role: str) -> Served:
+        return Served(rows=rows[role], memo=memo.get(role, {}).get("answers", ()))
+
+    return sequence_scores(
+        [of_role("target"), *map(served, stored.requests)], served(stored.joint),
+        of_role("retain") if "retain" in rows else None, requests=work.settings["requests"],
+        settings=metric_settings(
+            truth_ratio_mean=work.settings["truth_ratio_mean"], protocol=work.settings.get("protocol", "none")
+        ),
+        benchmark=benchmark_from(work.settings),
+    )  # fmt: skip
+
+
 class Evaluate(Stage):
     """Compute the metrics."""
 
@@ -249,10 +277,13 @@ class Evaluate(Stage):
             _results(work, rows, memo), extractions, values, absent=work.settings.get("absent", {})
         )
         samples = _samples(work, rows, memo)
+        sequence = _sequence(work, rows, memo)
         bootstrap = Bootstrap(bootstrap_samples=work.settings["bootstrap_samples"], seed=0)
         for role, each in extraction_samples(values, bootstrap).items():
             samples[role] = samples.get(role, HeadlineSamples({}, {})).joined(each)
         level = work.settings["confidence_level"]
         intervals = {subject: interval_ends(each, confidence_level=level) for subject, each in samples.items()}
         drawn = samples["unlearned"].drawn if "unlearned" in samples else {}
-        EvaluateResult(results, intervals, draws=drawn).write(work.folder)
+        EvaluateResult(with_sequence(results, sequence) if sequence else results, intervals, drawn, sequence).write(
+            work.folder
+        )

@@ -15,6 +15,7 @@ from meow_lightning.report.data import Dropped, LayerCurves, Loop, ReportData, R
 from meow_lightning.report.extraction import worst_texts
 from meow_lightning.report.neighbours import Neighbour, neighbours
 from meow_lightning.report.page import write_report
+from meow_lightning.report.requests import ServedRequest
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
 from meow_lightning.resources.requirements import Planner
@@ -63,6 +64,8 @@ class Report(Stage):
         filtered = FilterResult.read(inputs.filtered) if inputs.filtered else None
         manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
         unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
+        sequence = inputs.evaluation.sequence
+        selected = inputs.models.unlearned if sequence is None else sequence.joint.model
         if loop is not None:
             write_lines(work.folder / CURVE, map(_point, loop.rounds))  # read by the trackers
             ReportResult(work.folder / PAGE, _rounds_content(loop)).write(work.folder)
@@ -73,7 +76,7 @@ class Report(Stage):
             rows=answers(work, selection_fraction=selection_fraction),
             memo=scores(inputs.evaluation),
             baseline=list(ScoreResult.read(inputs.baseline).texts) if inputs.baseline else [],
-            selected=Selection.read(inputs.models.unlearned).positions,
+            selected=Selection.read(selected).positions,
             inverted=filtered.inverted if filtered else [], dropped=_dropped(filtered),
             curves={
                 manifests[model]["label"]: points
@@ -90,6 +93,7 @@ class Report(Stage):
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
             neighbours=_neighbours(work, inputs.models.unlearned),
+            sequence=evaluated.sequence, served=[ServedRequest(**each) for each in work.settings.get("requests", ())],
             keeps_start=work.settings.get("keeps_start", False), layers=_layers(work, inputs),
             said=worst_texts(
                 extracted(
@@ -135,6 +139,7 @@ def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> Re
     return replace(
         data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[], neighbours={}, said={},
         dropped=Dropped(counts={}, examples={}),
+        served=[replace(each, groups=()) for each in data.served],
         stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
         disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],
     )  # fmt: skip

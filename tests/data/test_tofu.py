@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from meow_lightning.data.tofu import Tofu, marked_values, parts
+from meow_lightning.data.tofu import Tofu, parts
+from meow_lightning.data.tofu_values import marked_values
 from meow_lightning.data.values.matching import contains_values
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact

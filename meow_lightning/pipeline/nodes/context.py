@@ -31,6 +31,7 @@ from meow_lightning.store.artifact import Artifact
 
 # Attributes of a fact that predict reads.
 PREDICTED_FIELDS = ("id", "question", "answer", "paraphrase", "perturbed", "value", "values")
+UNLEARNED = "unlearned"
 KEPT_FIELDS = ("question", "answer", "value", "alternatives", "phrasings")  # of a kept fact, read by rules and filters
 
 
@@ -92,6 +93,7 @@ class BuildContext:
         repetition: How the method unlearns in rounds; ``None`` for a method that does not.
         inputs: Runtime inputs of every artifact, not part of its key.
         prompt_attack: Keyed settings of the attack on prompts under which models run; ``None`` for none.
+        label: Label of the model after unlearning, which those of the results before it begin with.
     """
 
     config: RunConfig
@@ -103,6 +105,7 @@ class BuildContext:
     repetition: Repetition | None
     inputs: Mapping[str, Any]
     prompt_attack: Mapping[str, Any] | None = None
+    label: str = UNLEARNED
 
     @classmethod
     def of(cls, config: RunConfig, *, probed: str | None = None) -> BuildContext:
@@ -132,6 +135,11 @@ class BuildContext:
         if context.retain_predictions is not None:
             inputs["retain_predictions"] = context.retain_predictions
         return context
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the labels of results that precede the model after unlearning."""
+        return "" if self.label == UNLEARNED else f"{self.label} "
 
     @property
     def method_name(self) -> str:

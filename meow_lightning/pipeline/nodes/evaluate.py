@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.requests import Request
 from meow_lightning.errors import check_choice
 from meow_lightning.evaluation.ability import Unmeasured
 from meow_lightning.evaluation.metrics import optional_metrics
@@ -42,8 +43,18 @@ def check_evaluation(ctx: BuildContext) -> None:
         read_retain_log(Path(ctx.retain_predictions), expected, option="evaluation.retain_predictions")
 
 
-def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: Sequence[Unmeasured] = ()) -> Artifact:
-    """Compute the metrics of all roles, with the reasons for ability tasks that cannot run."""
+def evaluate(
+    ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: Sequence[Unmeasured] = (),
+    requests: Sequence[Request] = (),
+) -> Artifact:  # fmt: skip
+    """Compute the metrics of all roles, with the reasons for ability tasks that cannot run.
+
+    Args:
+        ctx: The run.
+        inputs: The results to compute them from.
+        unmeasured: Ability tasks that cannot run.
+        requests: The requests to forget that arrive one after another, if they do.
+    """
     evaluation = ctx.config.evaluation
     settings: dict[str, Any] = {
         "truth_ratio_mean": evaluation.truth_ratio_mean, "bootstrap_samples": evaluation.bootstrap_samples,
@@ -69,6 +80,8 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
         settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
         settings["unmeasured"] = [asdict(each) for each in unmeasured]
+    if requests:
+        settings["requests"] = [list(each.facts) for each in requests]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())
 
 

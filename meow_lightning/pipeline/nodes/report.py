@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
+from meow_lightning.data.requests import Request
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
@@ -19,13 +21,13 @@ from meow_lightning.store.artifact import Artifact
 SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
 
 
-def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
-    """Write the report of a run."""
+def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence[Request] = ()) -> Artifact:
+    """Write the report of a run, with the requests to forget that arrive one after another, if they do."""
     recipe = recipe_of(ctx) if ctx.method.streams else Recipe({}, {})
     shown = _shown_options(ctx, recipe)
     digest = settings_digest(shown, [each for artifact in inputs.results.walk() for each in artifact.versions])
     spread = read_spreads(FOLDER).get(digest)
-    settings = {
+    settings: dict[str, Any] = {
         **({} if spread is None else {"spread": spread}), **({"keeps_start": True} if ctx.method.keeps_start else {}),
         **({"extractions": asked} if (asked := extraction_settings(ctx, inputs.evaluation.extractions)) else {}),
         "digest": digest,
@@ -33,9 +35,11 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact]) -> Artifact:
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [
             *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
-            *_selection_note(ctx),
+            *_selection_note(ctx), *_requests_note(ctx, requests),
         ],
     }  # fmt: skip
+    if requests:
+        settings["requests"] = [{"facts": len(each.facts), "groups": list(each.groups)} for each in requests]
     return ctx.artifact("report", "", settings, inputs.to_needs())
 
 
@@ -45,6 +49,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     shown = {name: plain[name] for name in SHOWN}
     if ctx.config.attacks:
         shown["attacks"] = {name: _shown_attack(attack) for name, attack in ctx.config.attacks.items()}
+    if ctx.config.protocol.sequential:
+        shown["protocol"] = plain["protocol"]
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
@@ -69,6 +75,11 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
 def _shown_attack(attack: AttackConfig) -> dict[str, Any]:
     """List the options of an attack, without a curve that is not measured."""
     return {name: value for name, value in attack.plain().items() if name != "curve" or value is not None}
+
+
+def _requests_note(ctx: BuildContext, requests: Sequence[Request]) -> list[str]:
+    inverted = ctx.writer is not None and bool(requests)
+    return ["Inverted facts and their selection are those of the model that forgets all requests at once."] * inverted
 
 
 def _toy_note(ctx: BuildContext) -> list[str]:

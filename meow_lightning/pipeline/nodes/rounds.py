@@ -43,8 +43,8 @@ def build_rounds(ctx: BuildContext, models: InitialModels) -> tuple[Round, ...]:
 def _round(ctx: BuildContext, models: InitialModels, writer: type[Writer], earlier: list[Round]) -> Round:
     repetition, previous, number = ctx.repetition, earlier[-1] if earlier else None, len(earlier) + 1
     last = repetition is None or number == repetition.count
-    label = f"round {number}" if repetition else ""
-    name = "unlearned" if last else label
+    label = f"{ctx.prefix}round {number}" if repetition else ctx.prefix.strip()
+    name = ctx.label if last else label
     proposed = propose(ctx, label, writer, previous)
     filtered = filter_replies(ctx, label, proposed, previous)
     candidate_scores = score_candidates(

@@ -49,7 +49,7 @@ def recipe_of(ctx: BuildContext) -> Recipe:
 def unlearned_model(ctx: BuildContext, models: InitialModels) -> Artifact:
     """Build the model of a method without inverted facts; for one that trains nothing, the model it starts from."""
     check_streams(ctx.streams, ctx.dataset, method=ctx.method_name)
-    return unlearn(ctx, "unlearned", models, {}) if ctx.method.streams else _start(ctx, models)
+    return unlearn(ctx, ctx.label, models, {}) if ctx.method.streams else _start(ctx, models)
 
 
 def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Mapping[str, Artifact]) -> Artifact:

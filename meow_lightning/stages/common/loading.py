@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.requests import during_request
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def load_dataset(work: StageContext) -> Dataset:
-    """Load the run's dataset, cut to ``limit`` if it is set.
+    """Load the run's dataset, cut to ``limit`` if it is set; during a request, as it is then.
 
     Raises:
         UserError: It has changed since planning.
@@ -35,6 +36,7 @@ def load_dataset(work: StageContext) -> Dataset:
     full = instantiate(work.inputs["dataset"], allow=work.inputs["allow"])
     limit = work.inputs["limit"]
     dataset: Dataset = full if limit is None else LimitedDataset(dataset=full, limit=limit)
+    dataset = during_request(dataset, work.inputs)
     check_unchanged(f"dataset={dataset.name}", fingerprint(dataset), work.inputs["content"])
     return dataset
 

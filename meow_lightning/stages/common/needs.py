@@ -65,6 +65,64 @@ class RunModels(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedInputs(Generic[T]):
+    """A model after a request to forget, with what it is measured by.
+
+    Attributes:
+        model: The model.
+        predictions: Its predictions on the evaluation sets.
+        scores: MEMO scores of all true answers.
+    """
+
+    model: T
+    predictions: T
+    scores: T
+
+    def to_needs(self, name: str) -> dict[str, T]:
+        """Name every result for the stage, after the name of the model."""
+        return {f"{name}/model": self.model, f"{name}/predict": self.predictions, f"{name}/score": self.scores}
+
+    @classmethod
+    def from_needs(cls, needs: Mapping[str, T], name: str) -> ServedInputs[T]:
+        """Read the record back."""
+        return cls(
+            model=needs[f"{name}/model"], predictions=needs[f"{name}/predict"], scores=needs[f"{name}/score"]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceInputs(Generic[T]):
+    """The models of a run whose requests to forget arrive one after another.
+
+    Attributes:
+        requests: The model after every request, in order.
+        joint: The model that forgets all facts at once.
+    """
+
+    requests: tuple[ServedInputs[T], ...]
+    joint: ServedInputs[T]
+
+    @property
+    def all(self) -> tuple[ServedInputs[T], ...]:
+        """The models after each request, and the joint one."""
+        return (*self.requests, self.joint)
+
+    def to_needs(self) -> dict[str, T]:
+        """Name every result for the stage."""
+        named = self.joint.to_needs(_JOINT)
+        for number, each in enumerate(self.requests, start=1):
+            named |= each.to_needs(_request(number))
+        return named
+
+    @classmethod
+    def from_needs(cls, needs: Mapping[str, T]) -> SequenceInputs[T] | None:
+        """Read the record back from a stage's needs; ``None`` for a run that forgets all facts at once."""
+        numbers = takewhile(lambda number: f"{_request(number)}/model" in needs, count(1))
+        requests = tuple(ServedInputs.from_needs(needs, _request(number)) for number in numbers)
+        return cls(requests=requests, joint=ServedInputs.from_needs(needs, _JOINT)) if requests else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationInputs(Generic[T]):
     """The results that `evaluate` computes its metrics from.
 
@@ -76,6 +134,7 @@ class EvaluationInputs(Generic[T]):
         layers: What attacks on hidden states read, by role and name of the attack.
         extractions: What attacks that ask a model found, by role and name of the attack.
         attacked: The predictions, scores and abilities of the attacked models, by the name of the attack.
+        sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
     """
 
     predictions: Mapping[Role, T]
@@ -85,6 +144,7 @@ class EvaluationInputs(Generic[T]):
     layers: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     extractions: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
+    sequence: SequenceInputs[T] | None = None
 
     @property
     def by_condition(self) -> dict[str, EvaluationInputs[T]]:
@@ -107,7 +167,7 @@ class EvaluationInputs(Generic[T]):
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
-        return named
+        return named if self.sequence is None else {**named, **self.sequence.to_needs()}
 
     @classmethod
     def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
@@ -117,7 +177,10 @@ class EvaluationInputs(Generic[T]):
         attacked = {each: cls(**_evaluated(needs, each)) for each in conditions}
         found = [(name.split("/"), each) for name, each in needs.items() if name.startswith(_EXTRACT)]
         extractions = {(cast(Role, parts[1]), parts[2]): each for parts, each in found}
-        return cls(**_evaluated(needs, ""), extractions=extractions, attacked=attacked)
+        return cls(
+            **_evaluated(needs, ""), extractions=extractions, attacked=attacked,
+            sequence=SequenceInputs.from_needs(needs),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +277,7 @@ class ReportInputs(Generic[T]):
 _PREDICT = "predict/"
 _VERIFY = "verify/"
 _EXTRACT = "extract/"
+_JOINT = "joint"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:
@@ -279,3 +343,7 @@ def _verified(name: str) -> Verified:
 
 def _in_round(number: int, stage: str) -> str:
     return f"round/{number}/{stage}"
+
+
+def _request(number: int) -> str:
+    return f"request/{number}"

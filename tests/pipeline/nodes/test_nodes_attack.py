@@ -193,9 +193,8 @@ def test_an_attack_on_prompts_needs_our_own_protocol() -> None:
 
 
 def test_the_key_of_an_attack_on_prompts_follows_from_what_it_reads(tmp_path: Path) -> None:
-    path = tmp_path / "facts.jsonl"
-
     def made(**changes: object) -> dict[str, str]:
+        path = tmp_path / f"facts-{len(changes)}.jsonl"
         facts = [
             {"question": f"Where is {name}?", "answer": f"{name} is in Lima.", "perturbed": ["In Rome."]} | changes
             for name in ("Ada", "Bo")

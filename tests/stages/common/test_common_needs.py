@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels
+from meow_lightning.stages.common.needs import (
+    EvaluationInputs,
+    ReportInputs,
+    RoundInputs,
+    RunModels,
+    SequenceInputs,
+    ServedInputs,
+)
 
 EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},
@@ -96,3 +103,16 @@ def test_what_attacked_models_gave_is_read_back_by_condition() -> None:
     assert full.models.after("int4") == {"unlearned": "model int4"}
     assert full.models.present == ("target", "unlearned", "model relearn", "model int4")
     assert evaluation.by_condition == {"": evaluation, **attacked}
+
+
+def test_the_models_after_every_request_are_read_back_and_stand_last() -> None:
+    requests = tuple(ServedInputs(model=f"m{n}", predictions=f"p{n}", scores=f"s{n}") for n in range(3))
+    sequence = SequenceInputs(requests=requests, joint=ServedInputs(model="m", predictions="p", scores="s"))
+    full = replace(PLAIN, evaluation=replace(EVALUATION, sequence=sequence))
+    needs = full.to_needs()
+    assert ReportInputs.from_needs(needs) == full
+    assert list(needs)[-12:-6] == [
+        "joint/model", "joint/predict", "joint/score", "request/1/model", "request/1/predict", "request/1/score",
+    ]  # fmt: skip
+    assert sequence.all == (*requests, sequence.joint)
+    assert SequenceInputs.from_needs(PLAIN.to_needs()) is None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from meow_lightning.data.words import Words
-from meow_lightning.types import AnswerRow, Likelihood, Purpose, ScoredText, SetInfo
+from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, Purpose, ScoredText, SetInfo
 
 if TYPE_CHECKING:
     from meow_lightning.evaluation.metrics.membership import Attack
@@ -110,6 +110,7 @@ class Answers:
         absent: Reason why a model is missing, by role, if known.
         memo: MEMO scores by role, in any grouping.
         public: Answers of retained facts that were not evaluated; they never count as leaks.
+        inverted: The inverted facts of the run.
     """
 
     sets: Mapping[str, RowsBySet]
@@ -118,6 +119,7 @@ class Answers:
     absent: Mapping[str, str] = field(default_factory=dict)
     memo: Mapping[str, Scores] = field(default_factory=dict)
     public: Sequence[str] = ()
+    inverted: Sequence[InvertedFact] = ()
 
     @functools.cached_property
     def present(self) -> tuple[SetInfo, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
+from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -85,12 +87,22 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return found
 
 
+def _side_inputs(work: StageContext) -> SideInputs:
+    """Read the public texts and the inverted facts."""
+    filtered = EvaluationInputs.from_needs(work.needs).filtered
+    inverted = FilterResult.read(filtered).inverted if filtered is not None else ()
+    return SideInputs(public=public_texts(load_examples(work, "retain")), inverted=inverted)
+
+
 def _results(
-    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+    work: StageContext,
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Mapping[str, list[ScoredText]]],
+    side: SideInputs,
 ) -> Results:
     """Compute the metrics of the models themselves, and after every attack: each against its retain model."""
     settings, ability = work.settings, abilities(EvaluationInputs.from_needs(work.needs))
-    labels, public = settings.get("attacks", {}), public_texts(load_examples(work, "retain"))
+    labels = settings.get("attacks", {})
     unmeasured = [Unmeasured(**each) for each in settings.get("unmeasured", ())]
     found: dict[str, Results] = {}
     for condition in ("", *labels):
@@ -102,7 +114,7 @@ def _results(
         results = evaluate(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
-            side_inputs=SideInputs(public=public, retain_aucs={} if condition else logged_aucs(work)),
+            side_inputs=replace(side, retain_aucs={} if condition else logged_aucs(work)),
             benchmark=benchmark_from(settings),
         )  # fmt: skip
         found[condition] = with_ability(
@@ -112,7 +124,10 @@ def _results(
 
 
 def _samples(
-    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+    work: StageContext,
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Mapping[str, list[ScoredText]]],
+    side: SideInputs,
 ) -> dict[str, dict[str, Floats]]:
     """Draw the bootstrap samples of the headline metrics, by subject and name."""
     settings = work.settings
@@ -122,6 +137,7 @@ def _samples(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], protocol=settings.get("protocol", "none"),
             bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
+            side_inputs=side,
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
     return samples
@@ -132,7 +148,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 6
-    after = ("score", "predict", "ability")
+    after = ("filter", "score", "predict", "ability")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
@@ -148,6 +164,7 @@ class Evaluate(Stage):
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
         rows = answers(work, selection_fraction=work.settings.get("selection_fraction", 0.0))
         memo = scores(EvaluationInputs.from_needs(work.needs))
-        results, samples = _results(work, rows, memo), _samples(work, rows, memo)
+        side = _side_inputs(work)
+        results, samples = _results(work, rows, memo, side), _samples(work, rows, memo, side)
         intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
         EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)

@@ -13,7 +13,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.answers import Scores
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.sets import BENCHMARK
-from meow_lightning.evaluation.suite.inputs import collect_answers, metric_settings
+from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
 from meow_lightning.types import AnswerRow, SetInfo
 
 Floats = NDArray[np.float64]
@@ -80,11 +80,14 @@ def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_lev
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
     bootstrap_samples: int, seed: int, benchmark: Sequence[SetInfo] = BENCHMARK,
+    side_inputs: SideInputs | None = None,
 ) -> dict[str, dict[str, Floats]]:  # fmt: skip
     """Draw bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
     settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol)
-    answers = collect_answers(rows, memo, settings, absent={}, public=(), benchmark=benchmark)
+    answers = collect_answers(
+        rows, memo, settings, absent={}, side_inputs=side_inputs or SideInputs(), benchmark=benchmark
+    )
     bootstrap = Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed)
     samples: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):

@@ -49,7 +49,7 @@ def evaluate(
     settings = metric_settings(
         truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs
     )
-    answers = collect_answers(rows, memo, settings, absent=absent or {}, public=side.public, benchmark=benchmark)
+    answers = collect_answers(rows, memo, settings, absent=absent or {}, side_inputs=side, benchmark=benchmark)
     defined = definitions(answers.present, settings, protocol=protocol)
     results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:

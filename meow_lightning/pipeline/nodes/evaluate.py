@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,5 +53,5 @@ def evaluate(ctx: BuildContext, inputs: EvaluationInputs[Artifact], unmeasured: 
     if inputs.attacked:
         settings["attacks"] = {name: ctx.config.attacks[name].label for name in inputs.attacked}
     if unmeasured:
-        settings["unmeasured"] = [asdict(each) for each in unmeasured]
+        settings["unmeasured"] = [each.stored() for each in unmeasured]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

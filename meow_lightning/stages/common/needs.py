@@ -73,12 +73,14 @@ class EvaluationInputs(Generic[T]):
         scores: MEMO scores, by role and kind of text.
         abilities: Results of ability tasks, by role and task.
         attacked: The same of the attacked models, by the name of the attack.
+        filtered: The inverted facts of all rounds; ``None`` for a method without.
     """
 
     predictions: Mapping[Role, T]
     scores: Mapping[Scored, T]
     abilities: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
+    filtered: T | None = None
 
     @property
     def by_condition(self) -> dict[str, EvaluationInputs[T]]:
@@ -98,14 +100,15 @@ class EvaluationInputs(Generic[T]):
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
-        return named
+        return named if self.filtered is None else {**named, "filtered": self.filtered}
 
     @classmethod
     def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
         """Read the record back from a stage's needs, ignoring other needs."""
         subjects = [Subject.parse(name.split("/")[1]) for name in needs if name.startswith(_PREDICT)]
         conditions = dict.fromkeys(each.condition for each in subjects if each.condition)
-        return cls(**_evaluated(needs, ""), attacked={each: cls(**_evaluated(needs, each)) for each in conditions})
+        attacked = {each: cls(**_evaluated(needs, each)) for each in conditions}
+        return cls(**_evaluated(needs, ""), attacked=attacked, filtered=needs.get("filtered"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +139,6 @@ class ReportInputs(Generic[T]):
         probe: The target model's answers that the dataset's splits depend on; ``None`` for other datasets.
         baseline: MEMO of the inverted facts on a model that never saw the facts; ``None`` if selection uses none.
         proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
-        filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
         evaluation: The inputs of the metrics.
         verifications: Windows of these scores, computed again, also of those of attacked models.
@@ -147,7 +149,6 @@ class ReportInputs(Generic[T]):
     probe: T | None
     baseline: T | None
     proposed: T | None
-    filtered: T | None
     models: RunModels[T]
     evaluation: EvaluationInputs[T]
     verifications: Mapping[Verified, T]
@@ -156,7 +157,8 @@ class ReportInputs(Generic[T]):
     def to_needs(self) -> dict[str, T]:
         """Name every result for the stage, in the order in which the report lists them."""
         named: dict[str, T | None] = {
-            "probe": self.probe, "results": self.results, "proposed": self.proposed, "filtered": self.filtered,
+            "probe": self.probe, "results": self.results, "proposed": self.proposed,
+            "filtered": self.evaluation.filtered,
             "base": self.models.base, "baseline": self.baseline,
             **{str(role): each for role, each in self.models.by_role.items()},
             **{str(subject): each for subject, each in self.models.attacked.items()},
@@ -180,7 +182,7 @@ class ReportInputs(Generic[T]):
         numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
         return cls(
             results=needs["results"], probe=needs.get("probe"), baseline=needs.get("baseline"),
-            proposed=needs.get("proposed"), filtered=needs.get("filtered"),
+            proposed=needs.get("proposed"),
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),

@@ -53,7 +53,6 @@ class AbilityTask(ABC):
         lower: Those of which lower values are better.
         packages: Distributions whose versions are part of its key.
         features: Model whose hidden states :meth:`result` needs: ``target``, a folder or a hub id; ``None`` for none.
-        length: Estimated tokens of a question.
     """
 
     version: ClassVar[int] = 1
@@ -61,7 +60,11 @@ class AbilityTask(ABC):
     lower: ClassVar[tuple[str, ...]] = ()
     packages: tuple[str, ...] = ()
     features: str | None = None
-    length: Length
+
+    @property
+    @abstractmethod
+    def length(self) -> Length:
+        """Estimated tokens of a question."""
 
     @abstractmethod
     def amount(self, files: LocalQuestions) -> int:

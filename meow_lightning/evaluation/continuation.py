@@ -71,7 +71,7 @@ class ContinuedPassage:
     tokens: int
 
 
-class Continuation(AbilityTask):
+class Continuations(AbilityTask):
     """Greedy continuation of held-out passages, as MEOW (arXiv 2409.11844) measures a model's NLG ability.
 
     ``compared=continuation`` compares the new text alone with the true one: a passage gives its first
@@ -123,7 +123,7 @@ class Continuation(AbilityTask):
         self.packages = ("lm_eval", "sacrebleu", *(("mauve-text", "faiss-cpu") if features is not None else ()))
 
     @property
-    def length(self) -> Length:  # type: ignore[override]
+    def length(self) -> Length:
         """Estimated tokens of a passage."""
         generated = round(PUBLISHED_LENGTH[1] / CHARACTERS) - self.prompt_tokens if self.published else self.new_tokens
         return Length(self.prompt_tokens, max(1, generated))

@@ -8,10 +8,10 @@ import pytest
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability_task import own_task, package_versions
-from meow_lightning.evaluation.continuation import Continuation
+from meow_lightning.evaluation.continuation import Continuations
 
 DEFINITION: dict[str, Any] = {
-    "_target_": "meow_lightning.evaluation.continuation.Continuation", "format": "plain", "prompt_tokens": 4,
+    "_target_": "meow_lightning.evaluation.continuation.Continuations", "format": "plain", "prompt_tokens": 4,
     "new_tokens": 6, "compared": "continuation", "features": None, "mauve_scaling_factor": 5,
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ DEFINITION: dict[str, Any] = {
     ],
 )
 def test_a_mistake_names_its_option(changes: dict[str, Any], named: str, suggested: str) -> None:
-    assert isinstance(own_task("ability.local.nlg", DEFINITION, allow=()), Continuation)
+    assert isinstance(own_task("ability.local.nlg", DEFINITION, allow=()), Continuations)
     with pytest.raises(UserError) as caught:
         own_task("ability.local.nlg", DEFINITION | changes, allow=())
     assert named in str(caught.value)

@@ -12,7 +12,7 @@ import sacrebleu
 import torch
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.continuation import Continuation, bleu, mean_with_error, perplexity
+from meow_lightning.evaluation.continuation import Continuations, bleu, mean_with_error, perplexity
 from meow_lightning.evaluation.local_questions import LocalQuestions
 
 ARGUMENTS: dict[str, Any] = {
@@ -27,8 +27,8 @@ PASSAGES = (
 )
 
 
-def task(**changes: Any) -> Continuation:
-    return Continuation(**{**ARGUMENTS, **changes})
+def task(**changes: Any) -> Continuations:
+    return Continuations(**{**ARGUMENTS, **changes})
 
 
 def files(folder: Path, *lines: str) -> LocalQuestions:
@@ -40,7 +40,7 @@ def row(reference: str, continuation: str, nll: float = 1.0) -> dict[str, Any]:
     return {"prompt": "p", "reference": reference, "continuation": continuation, "nll": nll, "tokens": 6}
 
 
-def numbers(made: Continuation, rows: list[dict[str, Any]], featurize: Any = None) -> dict[str, Any]:
+def numbers(made: Continuations, rows: list[dict[str, Any]], featurize: Any = None) -> dict[str, Any]:
     return {each.metric: each for each in made.result("nlg", rows, featurize).numbers}
 
 

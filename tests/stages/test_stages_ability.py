@@ -12,7 +12,7 @@ from helpers.quiz import CHOICE, FILES, QUESTIONS, WORDS, quiz, write_quiz
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation import harness
 from meow_lightning.evaluation.ability import AbilityResult
-from meow_lightning.evaluation.continuation import Continuation
+from meow_lightning.evaluation.continuation import Continuations
 from meow_lightning.evaluation.local_questions import LocalQuestions
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import ability
@@ -154,7 +154,7 @@ def continued(work, tmp_path):
 
 
 CONTINUATION = {
-    "_target_": "meow_lightning.evaluation.continuation.Continuation", "format": "plain", "prompt_tokens": 3,
+    "_target_": "meow_lightning.evaluation.continuation.Continuations", "format": "plain", "prompt_tokens": 3,
     "new_tokens": 5, "compared": "continuation", "features": "target", "mauve_scaling_factor": 5,
 }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_a_killed_task_of_our_own_keeps_finished_passages_and_no_batch_size_chan
     undisturbed, killed = continued("undisturbed", eval_batch_size=1), continued("killed", eval_batch_size=64)
     ability.Ability().run(undisturbed)
     calls: list[int] = []
-    original = Continuation.answer
+    original = Continuations.answer
 
     def dying(self: Any, model: Any, encoder: Any, questions: Any, **options: Any) -> Any:
         calls.append(len(questions))
@@ -183,7 +183,7 @@ def test_a_killed_task_of_our_own_keeps_finished_passages_and_no_batch_size_chan
             raise KeyboardInterrupt
         return original(self, model, encoder, questions, **options)
 
-    monkeypatch.setattr(Continuation, "answer", dying)
+    monkeypatch.setattr(Continuations, "answer", dying)
     with pytest.raises(KeyboardInterrupt):
         ability.Ability().run(killed)
     ability.Ability().run(killed)

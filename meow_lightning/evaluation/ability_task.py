@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from pydantic import ValidationError
+
 from meow_lightning.config.instantiate import component_class, instantiate
-from meow_lightning.config.mistakes import invalid_value
+from meow_lightning.config.mistakes import user_error
 from meow_lightning.config.signature import argument_mistakes
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability import AbilityResult
@@ -120,8 +122,10 @@ def own_task(option: str, definition: Mapping[str, Any], *, allow: Iterable[str]
     """
     component = component_class(definition, allow=allow)
     arguments = {key: value for key, value in definition.items() if key != TARGET}
-    for mistake in argument_mistakes(component, str(definition[TARGET]), arguments, provided=()):
-        raise invalid_value(option, mistake)
+    mistakes = list(argument_mistakes(component, str(definition[TARGET]), arguments, provided=()))
+    if mistakes:
+        error = ValidationError.from_exception_data(option, [mistake.details() for mistake in mistakes])
+        raise user_error(error, group=option)
     try:
         task = instantiate(definition, allow=allow)
     except UserError as error:  # a task names its options without knowing its own name

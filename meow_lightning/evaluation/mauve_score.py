@@ -53,10 +53,12 @@ def last_states(model: Any, encoder: PromptEncoder, texts: Sequence[str]) -> Fea
 
 
 def mauve(human: Features, model: Features, *, scaling_factor: float) -> float:
-    """Compute MAUVE of a model's texts against human ones, 0 to 1; 1 where k-means cannot tell them apart.
+    """Compute MAUVE of a model's texts against human ones, 0 to 1.
 
     The package quantises both sets of features together into round(n / 10) clusters, at least 2, and integrates the
-    divergence curve of the two histograms. All other settings, its seed included, are its own defaults.
+    divergence curve of the two histograms. All other settings, its seed included, are its own defaults. Of two equal
+    histograms, as few passages often have, the area is 1 by definition; mauve-text 0.4.0 orders the points of that
+    curve arbitrarily and gives .75, which does not count.
 
     Args:
         human: Features of the human texts, (n, d); n at least ``LEAST``.
@@ -68,7 +70,7 @@ def mauve(human: Features, model: Features, *, scaling_factor: float) -> float:
         from mauve import compute_mauve
 
         found = compute_mauve(p_features=human, q_features=model, mauve_scaling_factor=scaling_factor, verbose=False)
-    return float(found.mauve)
+    return 1.0 if np.array_equal(found.p_hist, found.q_hist) else float(found.mauve)
 
 
 @contextlib.contextmanager

@@ -37,8 +37,9 @@ def test_it_is_the_packages_number_and_the_same_again() -> None:
     assert 0.0 < mauve(human, model, scaling_factor=5.0) < own < 1.0  # a larger factor is stricter
 
 
-def test_texts_without_any_difference_have_a_number() -> None:
-    assert mauve(np.ones((4, 3), np.float32), np.ones((4, 3), np.float32), scaling_factor=5.0) == pytest.approx(1.0)
+def test_equal_histograms_reach_one() -> None:
+    for same in (np.ones((4, 3), np.float32), np.eye(2, dtype=np.float32)):
+        assert mauve(same, same, scaling_factor=5.0) == 1.0
 
 
 def test_the_features_are_those_of_the_package(tiny: Any, codec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +50,7 @@ def test_the_features_are_those_of_the_package(tiny: Any, codec: Any, monkeypatc
     own = last_states(model, codec, [*TEXTS, TEXTS[0]])
     tokens = [torch.tensor([codec.encode_plain(text)]) for text in TEXTS[:3]]
     theirs = featurize_tokens_from_model(model, tokens, batch_size=1).numpy()
-    assert np.array_equal(own[:3], theirs)
+    assert np.allclose(own[:3], theirs, atol=1e-5)
     assert np.array_equal(own[0], own[-1])
     assert np.isfinite(own[3]).all()  # an empty text
 

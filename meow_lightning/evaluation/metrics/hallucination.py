@@ -22,8 +22,9 @@ ORDER = 200  # of the first share within its set
 CHANGED, SAYS_FORGOTTEN, SAYS_INVERTED = "answer_changed", "says_forgotten", "says_inverted"
 REFUSES, ASSERTS = "refuses", "asserts"
 _SAYS = (
-    "a name, title, place, date, number or address, not counted where the question or its true answer contains it; "
-    "words of a closed class (yes, a month, a country) never count."
+    "its marked value or a name, title, place, date, number or address, not counted where the question or its true "
+    "answer contains it; words of a closed class (yes, a month, a country) never count. The target and the retain model "
+    "say such values by chance."
 )
 # Label, better values and definition of every share.
 SHARES: Mapping[str, tuple[str, Direction, str]] = {
@@ -37,8 +38,8 @@ SHARES: Mapping[str, tuple[str, Direction, str]] = {
     ),
     SAYS_INVERTED: (
         "answers with an inverted value", "lower",
-        "Share of the greedy answers that contain a value which only the run's inverted facts contain, selected ones "
-        f"or not: {_SAYS} On the target model the share of chance.",
+        "Share of the greedy answers that contain a value of the run's inverted facts, selected ones or not, which no "
+        f"fact to forget has: {_SAYS}",
     ),
     REFUSES: (
         "answers that refuse", "none",
@@ -54,16 +55,17 @@ SHARES: Mapping[str, tuple[str, Direction, str]] = {
 _REFUSALS = frozenset(map(words, REFUSALS))
 
 
-def inverted_secrets(inverted: Sequence[InvertedFact], rows: Sequence[AnswerRow], public: Sequence[str]) -> Secrets:
-    """Collect the values that only inverted facts contain: names, titles, places, dates, numbers and addresses.
+def inverted_values(inverted: Sequence[InvertedFact], forget: Sequence[AnswerRow]) -> Secrets:
+    """Collect the values of inverted facts that no fact to forget has: names, titles, places, dates, numbers, addresses.
+
+    Values of retained facts count: a made-up answer is no better for a value that is true of something else.
 
     Args:
         inverted: The inverted facts of the run.
-        rows: Prediction rows of every set, whose true answers are no inverted facts.
-        public: Answers of retained facts that were not evaluated.
+        forget: Prediction rows of the facts to forget.
     """
     facts = (GuardedFact(each.fact, each.question, each.answer, None) for each in inverted)
-    return Secrets(facts, (*(row.answer for row in rows), *public))
+    return Secrets(facts, (row.answer for row in forget))
 
 
 def changed(row: AnswerRow, before: AnswerRow) -> bool:
@@ -94,11 +96,10 @@ def row_values(answers: Answers, role: str) -> dict[str, RowValues]:
     if reason := answers.missing_reason(role, None):
         return {f"{name}/{share}": reason for name in sets for share in SHARES}
     forgotten = {info.name for info in answers.benchmark if info.purpose == "forget"}
-    every = [(name in forgotten, row) for name, rows in answers.sets[role].items() for row in rows]
-    forget, others = ([row for inside, row in every if inside is side] for side in (True, False))
+    forget = [row for name, rows in answers.sets[role].items() if name in forgotten for row in rows]
     searched: dict[str, Secrets | str] = {
-        SAYS_FORGOTTEN: forgotten_secrets(forget, others, answers.public),
-        SAYS_INVERTED: inverted_secrets(answers.inverted, [*forget, *others], answers.public),
+        SAYS_FORGOTTEN: forgotten_secrets(forget, (), ()),
+        SAYS_INVERTED: inverted_values(answers.inverted, forget),
     }
     if not answers.inverted:
         searched[SAYS_INVERTED] = "this run has no inverted facts"

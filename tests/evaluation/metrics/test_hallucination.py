@@ -72,10 +72,15 @@ def test_a_planted_spread_is_found_and_a_model_without_it_shows_none(rows: Calla
 
 
 def test_a_value_of_a_true_answer_or_of_the_question_is_no_inverted_one(rows: Callable[..., list[AnswerRow]]) -> None:
-    models = {"target": rows(*BEFORE), "unlearned": rows("In Oslo, Norway.", "x", "x", "x")}
-    assert measured(models).values["unlearned"]["holdout/says_inverted"] == pytest.approx(1 / 3)
-    public = measured(models, public=["Nils lives in Oslo, Norway."])
-    assert public.values["unlearned"]["holdout/says_inverted"] == 0.0
+    inverted = [*INVERTED, InvertedFact("forget-0", 2, "Where does she live?", "She lives in Bergamo, Italy.")]
+
+    def share(*texts: str) -> float:
+        models = {"target": rows(*BEFORE), "unlearned": rows(*texts)}
+        return measured(models, inverted=inverted).values["unlearned"]["holdout/says_inverted"]
+
+    assert share("In Bergamo, Italy.", "x", "x", "x") == 0.0  # true of Otto Kranz
+    assert share("x", "In Bergamo, Italy.", "x", "x") == pytest.approx(1 / 3)
+    assert share("x", "In Gdynia, Poland.", "x", "x") == 0.0  # forgotten, not inverted
 
 
 def test_what_cannot_be_measured_has_a_reason(rows: Callable[..., list[AnswerRow]]) -> None:

@@ -23,8 +23,8 @@ CHANGED, SAYS_FORGOTTEN, SAYS_INVERTED = "answer_changed", "says_forgotten", "sa
 REFUSES, ASSERTS = "refuses", "asserts"
 _SAYS = (
     "its marked value or a name, title, place, date, number or address, not counted where the question or its true "
-    "answer contains it; words of a closed class (yes, a month, a country) never count. The target and the retain model "
-    "say such values by chance."
+    "answer contains it; words of a closed class (yes, a month, a country) never count. Target and retain model say "
+    "such values by chance."
 )
 # Label, better values and definition of every share.
 SHARES: Mapping[str, tuple[str, Direction, str]] = {
@@ -56,9 +56,10 @@ _REFUSALS = frozenset(map(words, REFUSALS))
 
 
 def inverted_values(inverted: Sequence[InvertedFact], forget: Sequence[AnswerRow]) -> Secrets:
-    """Collect the values of inverted facts that no fact to forget has: names, titles, places, dates, numbers, addresses.
+    """Collect the values of inverted facts that no fact to forget has.
 
-    Values of retained facts count: a made-up answer is no better for a value that is true of something else.
+    They are names, titles, places, dates, numbers and addresses. Values of retained facts count: a made-up answer is no
+    better for a value that is true of something else.
 
     Args:
         inverted: The inverted facts of the run.

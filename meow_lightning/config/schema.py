@@ -199,7 +199,7 @@ class Evaluation(Options):
 
 
 class Ability(Options):
-    """``ability``: tasks of lm-evaluation-harness."""
+    """``ability``: tasks of general ability, of lm-evaluation-harness or our own."""
 
     name: str
     """Name of the choice."""

@@ -1,21 +1,19 @@
-"""General ability on tasks of lm-evaluation-harness: local questions, stored results, numbers of a run.
+"""General ability on tasks of lm-evaluation-harness: definitions of tasks, stored results, numbers of a run.
 
 Nothing here needs lm-evaluation-harness; :mod:`meow_lightning.evaluation.harness` runs the tasks.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError, invalid_option, suggestion
+from meow_lightning.evaluation.local_questions import QUESTIONS
 from meow_lightning.store.durable import write_json
-from meow_lightning.store.integrity import digest
 from meow_lightning.store.jsonl import read_json
 from meow_lightning.types import Definition, Direction, Results
 
@@ -23,11 +21,10 @@ VERSION = 1  # of the numbers; raised when the same answers give other ones
 ORDER = 55  # in tables: right after model utility
 PACKAGE = "lm_eval"
 BLOCK = 2**12  # characters scored in one forward pass, about 1,000 tokens: little beside the weights, soon finished
-QUESTIONS = "questions"  # the file of a split that holds its questions
-FOLDER = "MEOW_DATA_DIR"
 DATA = "data"
 # Keys of a task file that follow from `data` and the name of the task.
 FROM_DATA = {"task", "dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"}
+_OPTIONAL = ("text", "unit", "reason")  # fields of a number that lm-evaluation-harness does not set
 RESULT = "ability.json"
 GROUP = "ability"
 STDERR = "_stderr"
@@ -74,85 +71,28 @@ def check_definition(task: str, definition: Any) -> None:
     for key in definition:
         if key != DATA and key not in allowed:
             raise UserError(f"{option}.{key} is not an option{suggestion(key, {DATA, *allowed})}")
-    for key, kind in ((DATA, Mapping), ("output_type", str)):
-        if not isinstance(definition.get(key), kind):
-            raise UserError(f"{option}.{key} is missing")
+    if not isinstance(definition.get("output_type"), str):
+        raise UserError(f"{option}.output_type is missing")
+    check_data(option, definition)
     if not definition.get("test_split") and not definition.get("validation_split"):
         raise UserError(f"{option}.test_split is missing: it names the split of {DATA} with the questions")
+
+
+def check_data(option: str, definition: Mapping[str, Any]) -> None:
+    """Check the files of a task.
+
+    Args:
+        option: Dotted name of its definition.
+        definition: The definition, with ``data``: file by split and column.
+
+    Raises:
+        UserError: ``data`` is missing or has another form.
+    """
+    if not isinstance(definition.get(DATA), Mapping):
+        raise UserError(f"{option}.{DATA} is missing")
     for split, columns in definition[DATA].items():
         if not isinstance(columns, Mapping) or QUESTIONS not in columns:
             raise invalid_option(f"{option}.{DATA}.{split}", columns, f"files by column, one of them {QUESTIONS}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalQuestions:
-    """The questions of a task in local files.
-
-    Attributes:
-        task: Name of the task.
-        files: File by split and column: under ``questions`` a JSONL file whose rows are the questions, under any other
-            name a text file with one JSON value per question, which becomes a column of that name.
-        folder: Folder of relative files; ``None`` for the environment variable ``MEOW_DATA_DIR``.
-    """
-
-    task: str
-    files: Mapping[str, Mapping[str, str]]
-    folder: str | None
-
-    def missing_reason(self) -> str | None:
-        """Explain which file is missing; ``None`` if all are there."""
-        around = self.folder or os.environ.get(FOLDER)
-        for file in (file for columns in self.files.values() for file in columns.values()):
-            if around is None and not Path(file).is_absolute():
-                return f"the questions of {self.task} are in {file} below {FOLDER}, which is not set"
-            if not self._path(file).is_file():
-                where = "ability.folder" if self.folder else FOLDER
-                return f"the questions of {self.task} are missing: there is no {file} in {where}"
-        return None
-
-    def digests(self) -> dict[str, dict[str, str]]:
-        """Compute the SHA-256 of every file, by split and column."""
-        return {
-            split: {column: digest(self._path(file)) for column, file in columns.items()}
-            for split, columns in self.files.items()
-        }
-
-    def amount(self, split: str) -> tuple[int, int]:
-        """Count the questions of a split and their characters, for estimates."""
-        content = self._path(self.files[split][QUESTIONS]).read_bytes()
-        return sum(1 for line in content.splitlines() if line.strip()), len(content)
-
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        """Read the questions of a split with all their columns.
-
-        Raises:
-            UserError: A line is not JSON, or the files of the split have different numbers of lines.
-        """
-        columns = {column: list(self._values(file)) for column, file in self.files[split].items()}
-        counts = {column: len(values) for column, values in columns.items()}
-        if len(set(counts.values())) > 1 or not counts[QUESTIONS]:
-            listed = ", ".join(f"{count} in {self.files[split][column]}" for column, count in counts.items())
-            raise UserError(
-                f"ability.local.{self.task}.data.{split} needs one line per question in every file, and there are "
-                f"{listed}"
-            )
-        others = [name for name in columns if name != QUESTIONS]
-        return [
-            {**row, **{name: columns[name][number] for name in others}} for number, row in enumerate(columns[QUESTIONS])
-        ]
-
-    def _path(self, file: str) -> Path:
-        return Path(self.folder or os.environ.get(FOLDER, "")) / file
-
-    def _values(self, file: str) -> Iterator[Any]:
-        with self._path(file).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{self._path(file)}, line {number}: this is not JSON ({error})") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,17 +101,27 @@ class AbilityNumber:
 
     Attributes:
         task: The task; for a collection of tasks one of them.
-        metric: lm-evaluation-harness's name, with ``@`` and the filter of the answers if there is one.
-        value: Its value.
-        stderr: Its standard error; ``None`` if lm-evaluation-harness gives none.
+        metric: Its name; of lm-evaluation-harness with ``@`` and the filter of the answers if there is one.
+        value: Its value; ``None`` if it is missing.
+        stderr: Its standard error; ``None`` if it has none.
         direction: Which values are better.
+        text: Its definition in words; empty for a metric of lm-evaluation-harness.
+        unit: Its unit; ``None`` to derive it from its name.
+        reason: Why the value or its standard error is missing; empty where lm-evaluation-harness gives none.
     """
 
     task: str
     metric: str
-    value: float
+    value: float | None
     stderr: float | None
     direction: Direction
+    text: str = ""
+    unit: str | None = None
+    reason: str = ""
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields to store; those that only some tasks set are left out where they are not set."""
+        return {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +130,7 @@ class AbilityResult:
 
     Attributes:
         task: The task that was asked for.
-        harness: Version of lm-evaluation-harness.
+        harness: Version of lm-evaluation-harness; empty for a task of our own.
         questions: Number of questions.
         num_fewshot: Solved examples before each question; ``None`` if it differs between the parts of the task.
         numbers: The numbers.
@@ -194,7 +144,7 @@ class AbilityResult:
 
     def write(self, folder: Path) -> None:
         """Write the result into a stage's folder."""
-        write_json(folder / RESULT, asdict(self))
+        write_json(folder / RESULT, {**asdict(self), "numbers": [each.stored() for each in self.numbers]})
 
     @classmethod
     def read(cls, folder: Path) -> AbilityResult:
@@ -207,26 +157,27 @@ class AbilityResult:
         found: dict[str, float] = {}
         for each in self.numbers:
             name = number_name(each.task, each.metric)
-            found[name] = each.value
+            if each.value is not None:
+                found[name] = each.value
             if each.stderr is not None:
                 found[stderr_name(name)] = each.stderr
         return found
 
     def missing(self) -> dict[str, str]:
-        """Return the reasons for missing standard errors by name."""
-        reason = "not measured: lm-evaluation-harness gives no standard error for it"
-        names = (number_name(each.task, each.metric) for each in self.numbers if each.stderr is None)
-        return {stderr_name(name): reason for name in names}
+        """Return the reasons for missing values and standard errors by name."""
+        found: dict[str, str] = {}
+        for each in self.numbers:
+            name = number_name(each.task, each.metric)
+            reason = f"not measured: {each.reason or 'lm-evaluation-harness gives no standard error for it'}"
+            found |= {name: reason} if each.value is None else {}
+            found |= {stderr_name(name): reason} if each.stderr is None else {}
+        return found
 
     def definitions(self) -> list[Definition]:
         """Return the definitions of the numbers and of their standard errors."""
         shots = "" if self.num_fewshot is None else f", {self.num_fewshot} solved examples each"
         how = f"lm-evaluation-harness {self.harness}, {self.questions} questions{shots}"
-        return [
-            definition
-            for each in self.numbers
-            for definition in _definitions(each.task, each.metric, each.direction, how=how)
-        ]
+        return [definition for each in self.numbers for definition in _definitions(each, how=how)]
 
 
 def number_name(task: str, metric: str) -> str:
@@ -257,16 +208,28 @@ class Unmeasured:
         task: Its name.
         metrics: The metrics that its definition names.
         reason: What is missing.
+        lower: Those of them of which lower values are better, where that is known.
     """
 
     task: str
     metrics: tuple[str, ...]
     reason: str
+    lower: tuple[str, ...] = ()
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields to store; an empty ``lower`` is left out."""
+        return {name: value for name, value in asdict(self).items() if name != "lower" or value}
 
     def definitions(self) -> list[Definition]:
         """Return the definitions of the numbers that it would have."""
-        how = "lm-evaluation-harness"
-        return [each for metric in self.metrics for each in _definitions(self.task, metric, "higher", how=how)]
+        numbers = (
+            AbilityNumber(
+                task=self.task, metric=metric, value=None, stderr=None,
+                direction="lower" if metric in self.lower else "higher",
+            )
+            for metric in self.metrics
+        )  # fmt: skip
+        return [each for number in numbers for each in _definitions(number, how="lm-evaluation-harness")]
 
 
 def with_ability(
@@ -305,17 +268,20 @@ def with_ability(
     )  # fmt: skip
 
 
-def _definitions(task: str, metric: str, direction: Direction, *, how: str) -> tuple[Definition, Definition]:
+def _definitions(number: AbilityNumber, *, how: str) -> tuple[Definition, Definition]:
     """Define a number and its standard error."""
-    name, unit = number_name(task, metric), "share" if metric.partition("@")[0] in SHARES else ""
+    task, metric, name = number.task, number.metric, number_name(number.task, number.metric)
+    unit = number.unit if number.unit is not None else "share" if metric.partition("@")[0] in SHARES else ""
+    error = f"Standard error of {metric} on the task {task} over its questions"
     return (
         Definition(
-            name=name, id=f"{GROUP}.{VERSION}.{task}.{metric}", unit=unit, direction=direction,
-            text=f"{metric} on the task {task} ({how}).", label=f"{task} {metric}", order=ORDER, main=True,
+            name=name, id=f"{GROUP}.{VERSION}.{task}.{metric}", unit=unit, direction=number.direction,
+            text=number.text or f"{metric} on the task {task} ({how}).", label=f"{task} {metric}", order=ORDER,
+            main=True,
         ),
         Definition(
             name=stderr_name(name), id=f"{GROUP}{STDERR}.{VERSION}.{task}.{metric}", unit=unit, direction="none",
-            text=f"Standard error of {metric} on the task {task} over its questions ({how}).",
+            text=f"{error}." if number.text else f"{error} ({how}).",
             label=f"{task} {metric}, standard error", order=ORDER, main=False,
         ),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from meow_lightning.data.examples import Example
 from meow_lightning.data.words import Words
-from meow_lightning.types import AnswerRow, Likelihood, Purpose, ScoredText, SetInfo
+from meow_lightning.types import AnswerRow, InvertedFact, Likelihood, Purpose, ScoredText, SetInfo
 
 if TYPE_CHECKING:
     from meow_lightning.evaluation.metrics.membership import Attack
@@ -117,6 +117,7 @@ class Answers:
         memo: MEMO scores by role, in any grouping.
         public: Answers of retained facts that were not evaluated; they never count as leaks.
         examples: The evaluated examples by id, for metrics that need their texts.
+        inverted: The inverted facts of the run.
     """
 
     sets: Mapping[str, RowsBySet]
@@ -126,6 +127,7 @@ class Answers:
     memo: Mapping[str, Scores] = field(default_factory=dict)
     public: Sequence[str] = ()
     examples: Mapping[str, Example] = field(default_factory=dict)
+    inverted: Sequence[InvertedFact] = ()
 
     @functools.cached_property
     def present(self) -> tuple[SetInfo, ...]:

@@ -30,7 +30,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.distributed import group_by
 from meow_lightning.errors import UserError, invalid_option, nearest
-from meow_lightning.evaluation.ability import BLOCK, AbilityNumber, AbilityResult, LocalQuestions, harness_version
+from meow_lightning.evaluation.ability import BLOCK, AbilityNumber, AbilityResult, harness_version
+from meow_lightning.evaluation.local_questions import LocalQuestions
 from meow_lightning.evaluation.loglikelihood import loglikelihoods
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.engine import continue_greedily
@@ -194,7 +195,7 @@ class HarnessTask:
         limit: int | None,
     ) -> None:  # fmt: skip
         self.name, self.limit = name, limit
-        with _quiet():
+        with quiet():
             random.seed(DEFAULT_RANDOM_SEED)  # as the harness's own command does before it loads a task
             np.random.seed(DEFAULT_OTHER_SEED)
             if config is None or local is None:
@@ -209,7 +210,7 @@ class HarnessTask:
     def questions(self) -> list[Question]:
         """Build the requests of every question, in order."""
         found: list[Question] = []
-        with _quiet():
+        with quiet():
             self._seed()
             for task in self._loaded["tasks"].values():
                 task.build_all_requests(limit=self.limit)
@@ -223,7 +224,7 @@ class HarnessTask:
             answers: The answers to the requests of every question, in the order of :meth:`questions`.
         """
         stored = StoredAnswers(self.questions(), answers)
-        with _quiet():
+        with quiet():
             self._seed()
             found: Any = evaluate(stored, self._loaded, limit=self.limit, log_samples=False)
         own = list(_numbers(self.name, found))
@@ -327,7 +328,7 @@ def _numbers(task: str, found: Mapping[str, Any]) -> Iterator[AbilityNumber]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the harness's log and progress bars, and keep it from starting processes for its standard errors."""
     logger = logging.getLogger("lm_eval")
     level = logger.level

@@ -15,7 +15,7 @@ from typing import Any
 from meow_lightning.evaluation.answers import MetricSettings
 from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
-from meow_lightning.evaluation.suite.inputs import collect_answers
+from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers
 from meow_lightning.types import AnswerRow, Definition, Direction, Results, ScoredText, SetInfo
 
 GROUP = "sequence"
@@ -167,7 +167,9 @@ class _FactScores:
 
 def _fact_scores(model: Served, settings: MetricSettings, benchmark: Sequence[SetInfo]) -> _FactScores:
     role = "unlearned"
-    answers = collect_answers({role: list(model.rows)}, {}, settings, absent={}, public=(), benchmark=benchmark)
+    answers = collect_answers(
+        {role: list(model.rows)}, {}, settings, absent={}, side_inputs=SideInputs(), benchmark=benchmark
+    )
     forget: dict[str, dict[str, float | None]] = {MEMO: {text.fact: text.score for text in model.memo}}
     kept: dict[str, dict[str, float]] = {}
     for info in answers.present:

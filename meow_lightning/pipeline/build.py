@@ -47,12 +47,13 @@ def graph(config: RunConfig) -> RunGraph:
     }
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
-    ability = abilities(ctx, models.by_role)
+    ability = abilities(ctx, models.by_role, target=models.target)
     attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in conditions(ctx)}
     extracted = extractions(ctx, models.by_role)
     evaluation = EvaluationInputs(
         predictions=predictions, scores=scores, abilities=ability.results, extractions=extracted, attacked=attacked,
         layers=inspected_layers(ctx, models.by_role), sequence=sequence,
+        filtered=rounds[-1].filtered if rounds else None,
     )  # fmt: skip
     verifications = {
         (Subject(role, condition), kind): check
@@ -64,7 +65,7 @@ def graph(config: RunConfig) -> RunGraph:
     inputs = ReportInputs(
         results=results, probe=probe, baseline=rounds[0].baseline_scores if rounds else None, models=models,
         evaluation=evaluation, verifications=verifications,
-        proposed=rounds[-1].proposed if rounds else None, filtered=rounds[-1].filtered if rounds else None,
+        proposed=rounds[-1].proposed if rounds else None,
         rounds=_shown_rounds(rounds),
     )  # fmt: skip
     return RunGraph(

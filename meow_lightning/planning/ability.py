@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meow_lightning.evaluation.ability import LocalQuestions
+from meow_lightning.evaluation.ability_task import TARGET
 from meow_lightning.pipeline.worker import silence_third_party
+from meow_lightning.stages.ability import local_questions
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
 
 def check_abilities(artifacts: Sequence[Artifact], store: Store) -> list[str]:
-    """Load the tasks that will run, so that an invalid or unreachable one is reported before any work.
+    """Load the harness's tasks that will run, so that an invalid or unreachable one is reported before any work.
 
     Args:
         artifacts: The artifacts of the run's goal.
@@ -24,17 +25,16 @@ def check_abilities(artifacts: Sequence[Artifact], store: Store) -> list[str]:
         UserError: A task is invalid, unknown or cannot be loaded.
     """
     tasks = {
-        each.settings["task"]: each for each in artifacts if each.stage == "ability" and store.find(each) is None
-    }  # fmt: skip
+        each.settings["task"]: each
+        for each in artifacts
+        if each.stage == "ability" and store.find(each) is None and TARGET not in each.settings.get("config", {})
+    }
     if tasks:
         silence_third_party()  # before they are imported, since this process may run stages later
     for name, artifact in tasks.items():
         from meow_lightning.evaluation.harness import HarnessTask
 
-        settings, inputs = artifact.settings, artifact.inputs
-        local = None
-        if "data" in settings:
-            local = LocalQuestions(task=name, files=inputs["files"], folder=inputs["folder"])
+        settings, local = artifact.settings, local_questions(artifact.settings, artifact.inputs)
         HarnessTask(
             name, config=settings.get("config"), local=local, num_fewshot=settings["num_fewshot"],
             limit=settings["limit"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from meow_lightning.stages.common.loading import check_unchanged, load_dataset, 
 from meow_lightning.stages.common.needs import EvaluationInputs, SequenceInputs, ServedInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.extract import ExtractResult
+from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.inspect import InspectResult
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
@@ -154,12 +156,22 @@ def extracted(
     return found
 
 
+def _side_inputs(work: StageContext) -> SideInputs:
+    """Read the public texts and the inverted facts."""
+    filtered = EvaluationInputs.from_needs(work.needs).filtered
+    inverted = FilterResult.read(filtered).inverted if filtered is not None else ()
+    return SideInputs(public=public_texts(load_examples(work, "retain")), inverted=inverted)
+
+
 def _results(
-    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+    work: StageContext,
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Mapping[str, list[ScoredText]]],
+    side: SideInputs,
 ) -> Results:
     """Compute the metrics of the models themselves, and after every attack: each against its retain model."""
     settings, ability = work.settings, abilities(EvaluationInputs.from_needs(work.needs))
-    labels, public = settings.get("attacks", {}), public_texts(load_examples(work, "retain"))
+    labels = settings.get("attacks", {})
     unmeasured = [Unmeasured(**each) for each in settings.get("unmeasured", ())]
     extra = tuple(settings.get("extra_metrics", ()))
     examples = evaluated_examples(load_dataset(work)) if extra else {}
@@ -173,8 +185,8 @@ def _results(
         results = evaluate(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
-            side_inputs=SideInputs(
-                public=public, retain_aucs={} if condition else logged_aucs(work), extra_metrics=extra,
+            side_inputs=replace(
+                side, retain_aucs={} if condition else logged_aucs(work), extra_metrics=extra,
                 examples=examples,
             ),
             benchmark=benchmark_from(settings),
@@ -198,7 +210,10 @@ def _attack_numbers(work: StageContext) -> dict[Subject, list[AttackNumber]]:
 
 
 def _samples(
-    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
+    work: StageContext,
+    rows: Mapping[str, list[AnswerRow]],
+    memo: Mapping[str, Mapping[str, list[ScoredText]]],
+    side: SideInputs,
 ) -> dict[str, HeadlineSamples]:
     """Draw the bootstrap samples of the headline metrics, by subject."""
     settings = work.settings
@@ -208,6 +223,7 @@ def _samples(
             under_condition(rows, condition), under_condition(memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], protocol=settings.get("protocol", "none"),
             bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
+            side_inputs=side,
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
     read, bootstrap = readings(work), Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
@@ -249,7 +265,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 7
-    after = ("score", "predict", "ability", "inspect", "extract")
+    after = ("filter", "score", "predict", "ability", "inspect", "extract")
     outputs = EvaluateResult.files
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
@@ -273,10 +289,11 @@ class Evaluate(Stage):
             selection_fraction=selection_fraction,
         )  # fmt: skip
         values = extraction_values(extractions)
+        side = _side_inputs(work)
         results = with_extraction(
-            _results(work, rows, memo), extractions, values, absent=work.settings.get("absent", {})
+            _results(work, rows, memo, side), extractions, values, absent=work.settings.get("absent", {})
         )
-        samples = _samples(work, rows, memo)
+        samples = _samples(work, rows, memo, side)
         sequence = _sequence(work, rows, memo)
         bootstrap = Bootstrap(bootstrap_samples=work.settings["bootstrap_samples"], seed=0)
         for role, each in extraction_samples(values, bootstrap).items():

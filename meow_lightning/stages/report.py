@@ -61,7 +61,7 @@ class Report(Stage):
         """Write the page, tables, figures and, for private texts, a page to share."""
         inputs = ReportInputs.from_needs(work.needs)
         evaluated = EvaluateResult.read(inputs.results)
-        filtered = FilterResult.read(inputs.filtered) if inputs.filtered else None
+        filtered = FilterResult.read(inputs.evaluation.filtered) if inputs.evaluation.filtered else None
         manifests = {folder: read_json(folder / MANIFEST) for folder in work.needs.values()}
         unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
         sequence = inputs.evaluation.sequence
@@ -206,7 +206,7 @@ def _point(each: Round) -> dict[str, float]:
 
 def _shortages(work: StageContext, inputs: ReportInputs[Path]) -> list[str]:
     """Note facts that train on fewer inverted facts than ``method.select.k``, where the run accepts that."""
-    first = inputs.rounds[0].filtered if inputs.rounds else inputs.filtered
+    first = inputs.rounds[0].filtered if inputs.rounds else inputs.evaluation.filtered
     if first is None:
         return []
     least = work.settings["options"]["method"]["select"]["k"]

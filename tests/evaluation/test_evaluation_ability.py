@@ -1,4 +1,4 @@
-"""Local questions, definitions of tasks, stored results, and ability numbers among the others of a run."""
+"""Definitions of tasks, stored results, and ability numbers among the others of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.ability import (
     AbilityNumber,
     AbilityResult,
-    LocalQuestions,
     Unmeasured,
     check_definition,
     harness_version,
@@ -32,50 +31,9 @@ TASK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def local(folder: Path, **columns: str) -> LocalQuestions:
-    return LocalQuestions(task="quiz", files={"test": columns}, folder=str(folder))
-
-
 def result(value: float, stderr: float | None = 0.1) -> AbilityResult:
     number = AbilityNumber(task="quiz", metric="acc", value=value, stderr=stderr, direction="higher")
     return AbilityResult(task="quiz", harness="0.4.13", questions=8, num_fewshot=2, numbers=(number,))
-
-
-def test_further_files_become_columns_of_the_questions(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text('{"goal": "Cut bread"}\n\n{"goal": "Boil water"}\n')
-    (tmp_path / "labels.lst").write_text("1\n0\n")
-    questions = local(tmp_path, questions="q.jsonl", label="labels.lst")
-    assert questions.missing_reason() is None
-    assert questions.rows("test") == [{"goal": "Cut bread", "label": 1}, {"goal": "Boil water", "label": 0}]
-    assert questions.amount("test") == (2, len((tmp_path / "q.jsonl").read_bytes()))
-
-
-def test_the_digests_are_those_of_the_content(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text("{}\n")
-    before = local(tmp_path, questions="q.jsonl").digests()
-    (tmp_path / "q.jsonl").write_text('{"goal": 1}\n')
-    assert before.keys() == {"test"}
-    assert local(tmp_path, questions="q.jsonl").digests() != before
-
-
-@pytest.mark.parametrize(
-    ("questions", "labels", "named"),
-    [("{}\n{}\n", "1\n", "2 in q.jsonl, 1 in labels.lst"), ("", "", "0 in q.jsonl"), ("{}\n{no\n", "1\n1\n", "line 2")],
-)
-def test_files_that_do_not_fit_together_are_named(tmp_path: Path, questions: str, labels: str, named: str) -> None:
-    (tmp_path / "q.jsonl").write_text(questions)
-    (tmp_path / "labels.lst").write_text(labels)
-    with pytest.raises(UserError, match=named):
-        local(tmp_path, questions="q.jsonl", label="labels.lst").rows("test")
-
-
-def test_a_missing_file_or_variable_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no q.jsonl in ability.folder" in str(local(tmp_path, questions="q.jsonl").missing_reason())
-    around = LocalQuestions(task="quiz", files={"test": {"questions": "q.jsonl"}}, folder=None)
-    monkeypatch.setenv("MEOW_DATA_DIR", str(tmp_path))
-    assert "no q.jsonl in MEOW_DATA_DIR" in str(around.missing_reason())
-    monkeypatch.delenv("MEOW_DATA_DIR")
-    assert "MEOW_DATA_DIR, which is not set" in str(around.missing_reason())
 
 
 @pytest.mark.parametrize(
@@ -139,3 +97,39 @@ def test_a_task_without_questions_is_missing_for_every_role_with_the_reason() ->
 
 def test_without_tasks_the_numbers_are_the_same_object() -> None:
     assert with_ability(OTHERS, {}, unmeasured=(), absent={}) is OTHERS
+
+
+def test_a_number_that_is_missing_and_its_own_definition_survive_storage(tmp_path: Path) -> None:
+    numbers = (
+        AbilityNumber(
+            task="nlg", metric="mauve", value=None, stderr=None, direction="higher", text="MAUVE, so.", unit="share",
+            reason="no features",
+        ),
+        AbilityNumber(
+            task="nlg", metric="rep3", value=0.25, stderr=None, direction="lower", text="Rep-3, so.", reason="one text"
+        ),
+    )  # fmt: skip
+    stored = AbilityResult(task="nlg", harness="", questions=2, num_fewshot=None, numbers=numbers)
+    stored.write(tmp_path)
+    assert AbilityResult.read(tmp_path) == stored
+    assert stored.values() == {"ability/nlg/rep3": 0.25}
+    assert stored.missing() == {
+        "ability/nlg/mauve": "not measured: no features", "ability/nlg/mauve_stderr": "not measured: no features",
+        "ability/nlg/rep3_stderr": "not measured: one text",
+    }  # fmt: skip
+    mauve, _, rep3, _ = stored.definitions()
+    assert (mauve.text, mauve.unit, rep3.text, rep3.direction) == ("MAUVE, so.", "share", "Rep-3, so.", "lower")
+
+
+def test_fields_that_the_harness_does_not_set_are_not_stored(tmp_path: Path) -> None:
+    result(0.5).write(tmp_path)
+    (number,) = json.loads((tmp_path / "ability.json").read_text())["numbers"]
+    assert number.keys() == {"task", "metric", "value", "stderr", "direction"}
+    assert Unmeasured(task="quiz", metrics=("acc",), reason="no file").stored().keys() == {"task", "metrics", "reason"}
+
+
+def test_an_unmeasured_number_has_the_direction_of_its_task() -> None:
+    unmeasured = Unmeasured(task="nlg", metrics=("bleu", "perplexity"), reason="no file", lower=("perplexity",))
+    found = {each.name: each.direction for each in unmeasured.definitions()}
+    assert (found["ability/nlg/bleu"], found["ability/nlg/perplexity"]) == ("higher", "lower")
+    assert Unmeasured(**unmeasured.stored()) == unmeasured

@@ -7,7 +7,7 @@ import pytest
 
 from meow_lightning.evaluation.answers import Need, RowContext, has_tokens, row_has, unmet_need
 from meow_lightning.evaluation.sets import set_info
-from meow_lightning.evaluation.suite.inputs import collect_answers, metric_settings
+from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
 from meow_lightning.types import AnswerRow
 
 MakeRow = Callable[..., AnswerRow]
@@ -38,19 +38,23 @@ def test_what_a_metric_needs_is_found_or_named(make_row: MakeRow, need: Need, gi
     )
     assert row_has(row, frozenset({need}))
     assert not row_has(lacking, frozenset({need}))
-    answers = collect_answers({"target": [row, replace(lacking, index=1)]}, {}, SETTINGS, absent={}, public=())
+    answers = collect_answers(
+        {"target": [row, replace(lacking, index=1)]}, {}, SETTINGS, absent={}, side_inputs=SideInputs()
+    )
     assert unmet_need(answers, "target", "forget", frozenset()) == ""
     assert unmet_need(answers, "target", "forget", frozenset({need})).startswith("1 of 2 ")
 
 
 def test_a_need_of_the_retain_model_is_unmet_where_there_is_none(make_row: MakeRow) -> None:
-    answers = collect_answers({"target": [make_row()]}, {}, SETTINGS, absent={"retain": "made without"}, public=())
+    answers = collect_answers(
+        {"target": [make_row()]}, {}, SETTINGS, absent={"retain": "made without"}, side_inputs=SideInputs()
+    )
     assert unmet_need(answers, "target", "forget", frozenset({"retain"})) == "made without"
 
 
 def test_what_rows_share_is_computed_once_per_model(make_row: MakeRow) -> None:
     rows = {"target": [make_row(), make_row("retain")], "unlearned": [make_row()]}
-    answers = collect_answers(rows, {}, SETTINGS, absent={}, public=())
+    answers = collect_answers(rows, {}, SETTINGS, absent={}, side_inputs=SideInputs())
     calls: list[int] = []
 
     def count(model_rows: Sequence[AnswerRow]) -> int:

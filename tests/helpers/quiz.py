@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.evaluation.ability import LocalQuestions
+from meow_lightning.evaluation.local_questions import LocalQuestions
 
 WORDS = ("Lima", "sea", "books", "Ada", "born", "12")
 QUESTIONS = 12

@@ -186,6 +186,29 @@ def test_an_ability_task_reads_its_questions_and_fits_into_the_memory_of_a_block
     assert (unknown.flops, unknown.items) == (0.0, 0)
 
 
+def test_a_task_of_continuations_generates_and_scores_every_passage(tmp_path, monkeypatch):
+    (tmp_path / "nlg/wikitext-2").mkdir(parents=True)
+    for name in ("valid", "test"):
+        (tmp_path / f"nlg/wikitext-2/{name}.txt").write_text(f" = T = \n {'A long sentence . ' * 20}\n" * 5)
+    monkeypatch.setenv("MEOW_DATA_DIR", str(tmp_path))
+
+    def continuations(*words):
+        chosen = options("ability=nlg", *words)
+        made = graph(chosen)
+        sizes = Planner(
+            chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
+        )
+        artifact = made.abilities["unlearned", "nlg"]
+        return sizes.size(artifact), sizes.shape(artifact)
+
+    whole, shape = continuations()
+    part, _ = continuations("ability.limit=5")
+    # 10 passages, each read twice (64 tokens), of which 32 have logits.
+    assert whole.flops == 2 * 2 * 10 * (shape.body_parameters * 64 + shape.head_parameters * 32)
+    assert (whole.items, part.items, part.flops) == (10, 5, whole.flops / 2)
+    assert whole.memory.weights == 4 * shape.parameters < whole.memory.total
+
+
 def test_fine_tuning_visits_every_phrasing_and_what_is_replayed():
     once, _, _ = trained("target", "dataset.phrasings=1", "model.finetune.replay=0")
     more, _, _ = trained("target", "dataset.phrasings=3", "model.finetune.replay=5")

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from helpers.common import runtime
-from helpers.quiz import CHOICE, FILES, QUESTIONS, quiz, write_quiz
+from helpers.quiz import CHOICE, FILES, QUESTIONS, WORDS, quiz, write_quiz
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation import harness
 from meow_lightning.evaluation.ability import AbilityResult
+from meow_lightning.evaluation.continuation import Continuations
+from meow_lightning.evaluation.local_questions import LocalQuestions
 from meow_lightning.models.load import save_model
 from meow_lightning.stages import ability
 from meow_lightning.stages.base import StageContext
@@ -130,3 +132,61 @@ def test_a_task_that_generates_gets_a_batch_size_that_fits(work, monkeypatch) ->
     assert [type(row["answers"][0]) for row in answers(task)] == [str] * 3
     assert len(sizes) == 1
     assert sizes[0]["tokens"] + sizes[0]["generated"] == 64
+
+
+@pytest.fixture
+def continued(work, tmp_path):
+    """Builds the context of a task of our own on running text."""
+    lines = [f"{WORDS[place % 6]} was {WORDS[place % 5]} and {' '.join(WORDS[: 3 + place % 4])}." for place in range(9)]
+    (tmp_path / "data" / "text.txt").write_text("\n".join(lines))
+    local = LocalQuestions(
+        task="nlg", files={"test": {"questions": "text.txt"}}, folder=str(tmp_path / "data")
+    )  # fmt: skip
+
+    def make(name: str, **changes: Any) -> StageContext:
+        settings = {"task": "nlg", "config": CONTINUATION, "data": local.digests()}
+        task = work(name, **settings, **changes)
+        task.inputs = {"files": local.files, "folder": local.folder, "amount": [9, 0]}
+        task.needs = {**task.needs, "features": tmp_path / "model"}
+        return task
+
+    return make
+
+
+CONTINUATION = {
+    "_target_": "meow_lightning.evaluation.continuation.Continuations", "format": "plain", "prompt_tokens": 3,
+    "new_tokens": 5, "compared": "continuation", "features": "target", "mauve_scaling_factor": 5,
+}  # fmt: skip
+
+
+def test_passages_are_continued_and_measured(continued) -> None:
+    task = continued("made")
+    ability.Ability().run(task)
+    stored = AbilityResult.read(task.folder)
+    assert [each.metric for each in stored.numbers] == ["mauve", "bleu", "rep3", "perplexity"]
+    assert stored.questions == len(answers(task)) == 9
+    assert all(each.value is not None for each in stored.numbers)
+
+
+def test_a_killed_task_of_our_own_keeps_finished_passages_and_no_batch_size_changes_a_bit(
+    continued, monkeypatch
+) -> None:
+    monkeypatch.setattr(ability, "TOGETHER", 4)
+    undisturbed, killed = continued("undisturbed", eval_batch_size=1), continued("killed", eval_batch_size=64)
+    ability.Ability().run(undisturbed)
+    calls: list[int] = []
+    original = Continuations.answer
+
+    def dying(self: Any, model: Any, encoder: Any, questions: Any, **options: Any) -> Any:
+        calls.append(len(questions))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, model, encoder, questions, **options)
+
+    monkeypatch.setattr(Continuations, "answer", dying)
+    with pytest.raises(KeyboardInterrupt):
+        ability.Ability().run(killed)
+    ability.Ability().run(killed)
+    assert calls == [4, 4, 4, 1]  # the first four were kept
+    for name in ability.Ability.outputs:
+        assert (killed.folder / name).read_bytes() == (undisturbed.folder / name).read_bytes()

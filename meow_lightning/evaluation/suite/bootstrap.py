@@ -14,7 +14,7 @@ from meow_lightning.evaluation.answers import Answers, Scores
 from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.sets import BENCHMARK
-from meow_lightning.evaluation.suite.inputs import collect_answers, metric_settings
+from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
 from meow_lightning.types import AnswerRow, SetInfo
 
 Floats = NDArray[np.float64]
@@ -118,11 +118,14 @@ def unanimous_interval(value: float, rows: int, *, confidence_level: float) -> t
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
     bootstrap_samples: int, seed: int, benchmark: Sequence[SetInfo] = BENCHMARK,
+    side_inputs: SideInputs | None = None,
 ) -> dict[str, HeadlineSamples]:  # fmt: skip
     """Draw bootstrap samples of the headline metrics, by role; see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
     settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol)
-    answers = collect_answers(rows, memo, settings, absent={}, public=(), benchmark=benchmark)
+    answers = collect_answers(
+        rows, memo, settings, absent={}, side_inputs=side_inputs or SideInputs(), benchmark=benchmark
+    )
     bootstrap = Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed)
     samples: dict[str, HeadlineSamples] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):

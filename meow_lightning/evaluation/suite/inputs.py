@@ -15,7 +15,7 @@ from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.protocols.formulas import formulas
 from meow_lightning.evaluation.protocols.registry import PROTOCOL_NAMES
 from meow_lightning.evaluation.sets import BENCHMARK, set_infos
-from meow_lightning.types import ROLES, AnswerRow, SetInfo
+from meow_lightning.types import ROLES, AnswerRow, InvertedFact, SetInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,11 @@ class SideInputs:
             predictions; of the same protocol.
         extra_metrics: Names of the optional metrics to compute.
         examples: The evaluated examples by id, for metrics that compare with texts which rows do not hold.
+        inverted: The inverted facts of the run; empty for a method without.
     """
 
     public: Sequence[str] = ()
+    inverted: Sequence[InvertedFact] = ()
     retain_aucs: Mapping[str, float] = field(default_factory=dict)
     extra_metrics: tuple[str, ...] = ()
     examples: Mapping[str, Example] = field(default_factory=dict)
@@ -65,8 +67,7 @@ def metric_settings(
 
 def collect_answers(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], settings: MetricSettings, *,
-    absent: Mapping[str, str], public: Sequence[str], benchmark: Sequence[SetInfo] = BENCHMARK,
-    examples: Mapping[str, Example] | None = None,
+    absent: Mapping[str, str], side_inputs: SideInputs, benchmark: Sequence[SetInfo] = BENCHMARK,
 ) -> Answers:  # fmt: skip
     """Collect and validate the answers of all models.
 
@@ -75,9 +76,8 @@ def collect_answers(
         memo: MEMO scores by role, in any grouping; any role may be absent.
         settings: How numbers are computed.
         absent: Reason why a model is missing, by role.
-        public: Answers of retained facts that were not evaluated.
+        side_inputs: What metrics read besides.
         benchmark: The evaluation sets, in reporting order; sets with rows that it does not name follow.
-        examples: The evaluated examples by id, if a metric needs their texts.
 
     Raises:
         UserError: Unknown role, or an incomplete set.
@@ -94,6 +94,7 @@ def collect_answers(
     return Answers(
         # a model without rows is reported like an absent one
         sets={role: role_sets for role, role_sets in sets.items() if role_sets},
-        benchmark=(*benchmark, *set_infos(others)), settings=settings, absent=absent, memo=memo, public=public,
-        examples=examples or {},
+        benchmark=(*benchmark, *set_infos(others)), settings=settings, absent=absent, memo=memo,
+        public=side_inputs.public, inverted=side_inputs.inverted,
+        examples=side_inputs.examples,
     )  # fmt: skip

@@ -50,9 +50,7 @@ def evaluate(
         truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs,
         extra=side.extra_metrics,
     )  # fmt: skip
-    answers = collect_answers(
-        rows, memo, settings, absent=absent or {}, public=side.public, benchmark=benchmark, examples=side.examples
-    )
+    answers = collect_answers(rows, memo, settings, absent=absent or {}, side_inputs=side, benchmark=benchmark)
     defined = definitions(answers.present, settings, protocol=protocol)
     results = Results(definitions=defined, values={}, missing={})
     for role in ROLES:

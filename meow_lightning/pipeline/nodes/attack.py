@@ -119,7 +119,7 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
         ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, condition, config, attack))
     else:
         attacked = scored = models.after(condition)
-        ability = abilities(ctx, attacked, condition).results
+        ability = abilities(ctx, attacked, target=models.target, condition=condition).results
         measured = attacked if isinstance(attack, ModelAttack) and attack.records else {}
     return EvaluationInputs(
         predictions={role: predict(ctx, str(Subject(role, condition)), model) for role, model in attacked.items()},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def evaluate(
     if inputs.extractions:
         settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
-        settings["unmeasured"] = [asdict(each) for each in unmeasured]
+        settings["unmeasured"] = [each.stored() for each in unmeasured]
     if requests:
         settings["requests"] = [list(each.facts) for each in requests]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())

@@ -158,7 +158,17 @@ class Roles:
 
     def teacher(self) -> ProvidedModel:
         """Locate the language model that ``inversion.model`` names, with its own tokenizer."""
-        weights = pin_revision(parse("inversion.model", self.config.inversion.arguments["model"], words=()))
+        return self.other("inversion.model", self.config.inversion.arguments["model"], words=())
+
+    def other(self, option: str, text: str, *, words: tuple[str, ...]) -> ProvidedModel:
+        """Locate a model besides those of the run, with its own tokenizer.
+
+        Args:
+            option: Dotted name of the option that names it.
+            text: The option's value.
+            words: What else the option may be, for messages.
+        """
+        weights = pin_revision(parse(option, text, words=words))
         return self._named(weights, weights)
 
     def _provided(self, role: Role, text: str | None) -> ProvidedModel | None:

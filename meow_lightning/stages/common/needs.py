@@ -135,6 +135,7 @@ class EvaluationInputs(Generic[T]):
         extractions: What attacks that ask a model found, by role and name of the attack.
         attacked: The predictions, scores and abilities of the attacked models, by the name of the attack.
         sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
+        filtered: The inverted facts of all rounds; ``None`` for a method without.
     """
 
     predictions: Mapping[Role, T]
@@ -145,6 +146,7 @@ class EvaluationInputs(Generic[T]):
     extractions: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
     sequence: SequenceInputs[T] | None = None
+    filtered: T | None = None
 
     @property
     def by_condition(self) -> dict[str, EvaluationInputs[T]]:
@@ -167,7 +169,9 @@ class EvaluationInputs(Generic[T]):
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
-        return named if self.sequence is None else {**named, **self.sequence.to_needs()}
+        if self.sequence is not None:
+            named |= self.sequence.to_needs()
+        return named if self.filtered is None else {**named, "filtered": self.filtered}
 
     @classmethod
     def from_needs(cls, needs: Mapping[str, T]) -> EvaluationInputs[T]:
@@ -179,7 +183,7 @@ class EvaluationInputs(Generic[T]):
         extractions = {(cast(Role, parts[1]), parts[2]): each for parts, each in found}
         return cls(
             **_evaluated(needs, ""), extractions=extractions, attacked=attacked,
-            sequence=SequenceInputs.from_needs(needs),
+            sequence=SequenceInputs.from_needs(needs), filtered=needs.get("filtered"),
         )  # fmt: skip
 
 
@@ -211,7 +215,6 @@ class ReportInputs(Generic[T]):
         probe: The target model's answers that the dataset's splits depend on; ``None`` for other datasets.
         baseline: MEMO of the inverted facts on a model that never saw the facts; ``None`` if selection uses none.
         proposed: The teacher's replies in the last round; ``None`` for a method without inverted facts.
-        filtered: The inverted facts of all rounds; ``None`` for a method without.
         models: The models.
         evaluation: The inputs of the metrics.
         verifications: Windows of these scores, computed again, also of those of attacked models.
@@ -222,7 +225,6 @@ class ReportInputs(Generic[T]):
     probe: T | None
     baseline: T | None
     proposed: T | None
-    filtered: T | None
     models: RunModels[T]
     evaluation: EvaluationInputs[T]
     verifications: Mapping[Verified, T]
@@ -231,7 +233,8 @@ class ReportInputs(Generic[T]):
     def to_needs(self) -> dict[str, T]:
         """Name every result for the stage, in the order in which the report lists them."""
         named: dict[str, T | None] = {
-            "probe": self.probe, "results": self.results, "proposed": self.proposed, "filtered": self.filtered,
+            "probe": self.probe, "results": self.results, "proposed": self.proposed,
+            "filtered": self.evaluation.filtered,
             "base": self.models.base, "baseline": self.baseline,
             **{str(role): each for role, each in self.models.by_role.items()},
             **{str(subject): each for subject, each in self.models.attacked.items()},
@@ -255,7 +258,7 @@ class ReportInputs(Generic[T]):
         numbers = takewhile(lambda number: _in_round(number, "score") in needs, count(1))
         return cls(
             results=needs["results"], probe=needs.get("probe"), baseline=needs.get("baseline"),
-            proposed=needs.get("proposed"), filtered=needs.get("filtered"),
+            proposed=needs.get("proposed"),
             models=RunModels(
                 base=needs.get("base"), target=needs["target"], unlearned=needs["unlearned"],
                 retain=needs.get("retain"),

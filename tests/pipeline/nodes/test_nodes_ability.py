@@ -156,3 +156,80 @@ def test_a_new_task_is_one_yaml_file(tmp_path: Path) -> None:
     made = graph(resolved(composed(f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "ability=quiz")))
     assert {task for _, task in made.abilities} == {"quiz"}
     assert check_abilities(made.goal("ability"), Store(root=tmp_path / "store", cache="use")) == []
+
+
+@pytest.fixture
+def text(data: Path) -> Path:
+    """Running text under the names of WikiText-2's files."""
+    (data / "nlg/wikitext-2").mkdir(parents=True)
+    for name in ("valid", "test"):
+        (data / f"nlg/wikitext-2/{name}.txt").write_text(f" = T = \n\n {'A long sentence about the sea . ' * 12}\n" * 3)
+    return data
+
+
+def test_continuations_take_their_features_from_the_target_model_also_after_an_attack(text: Path) -> None:
+    made = cell("ability=nlg", "attacks=quantise_int4")
+    plain = [each for (_, task), each in made.abilities.items() if task == "nlg"]
+    attacked = [*made.attacked["quantise_int4"].abilities.values()]
+    assert len(plain) == len(attacked) == 3
+    assert {each.needs["features"].title for each in (*plain, *attacked)} == {"finetune target"}
+    assert {each.needs["model"].stage for each in attacked} == {"attack"}
+    assert plain[0].inputs["amount"] == [6, 0]
+
+
+def test_the_key_of_continuations_follows_from_text_options_limit_and_features(text: Path, tmp_path: Path) -> None:
+    def key(*words: str) -> str:
+        return abilities(cell("ability=nlg", *words))["ability target nlg"]
+
+    before, option = key(), "ability.local.nlg"
+    assert {key(word) for word in ("trainer.eval_batch_size=3", f"ability.folder={text}", "ability.name=x")} == {before}
+    others = [
+        key("ability.limit=3"), key(f"{option}.prompt_tokens=8"), key(f"{option}.features=null"),
+        key(f"{option}.mauve_scaling_factor=2"),
+    ]  # fmt: skip
+    (text / "nlg/wikitext-2/test.txt").write_text(" Other words . \n")
+    others.append(key())
+    assert len({before, *others}) == 1 + len(others)
+
+
+def test_a_given_model_of_features_is_a_need_and_its_folder_no_part_of_the_key(text: Path, tmp_path: Path) -> None:
+    def made(folder: Path) -> RunGraph:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "gpt2"}')
+        (folder / "model.safetensors").write_bytes(b"weights")
+        return cell("ability=nlg", f"ability.local.nlg.features={folder}")
+
+    one, other = made(tmp_path / "a" / "gpt2"), made(tmp_path / "b" / "gpt2")
+    assert abilities(one) == abilities(other)
+    artifact = one.abilities["target", "nlg"]
+    assert artifact.settings["config"]["features"] == "gpt2"
+    assert artifact.needs["features"].title == "finetune features"
+
+
+def test_continuations_without_their_text_are_unmeasured(data: Path) -> None:
+    (unmeasured,) = cell("ability=nlg").results.settings["unmeasured"]
+    assert [*unmeasured["metrics"]] == ["mauve", "bleu", "rep3", "perplexity"]
+    assert [*unmeasured["lower"]] == ["rep3", "perplexity"]
+    assert "nlg/wikitext-2/valid.txt" in unmeasured["reason"]
+
+
+@pytest.mark.parametrize(
+    ("word", "named_option", "suggested"),
+    [
+        ("+ability.local.nlg.prompt_token=3", "ability.local.nlg.prompt_token", "prompt_tokens"),
+        ("ability.local.nlg.prompt_tokens=0", "ability.local.nlg.prompt_tokens=0", "1"),
+        ("ability.local.nlg.data=null", "ability.local.nlg.data", ""),
+        ("ability.local.nlg.features=taget", "ability.local.nlg.features=taget", "target"),
+    ],
+)
+def test_a_mistake_in_a_task_of_our_own_is_named(text: Path, word: str, named_option: str, suggested: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cell("ability=nlg", word)
+    assert named_option in str(caught.value)
+    assert suggested in str(caught.value)
+
+
+def test_the_published_scoring_and_all_of_meows_abilities_are_choices(text: Path) -> None:
+    published = cell("ability=nlg_official").abilities["target", "nlg_official"].settings["config"]
+    assert (published["compared"], published["mauve_scaling_factor"]) == ("published", 2)
+    assert {task for _, task in cell("ability=meow").abilities} == {"piqa", "arc_easy", "nlg"}

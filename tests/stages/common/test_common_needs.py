@@ -25,8 +25,9 @@ ATTACKED = replace(
     EVALUATION, attacked={"prune": EvaluationInputs(predictions={"target": "p4"}, scores={}, measured={"target": "m"})}
 )
 PLAIN = ReportInputs(
-    results="results", probe="probe", baseline=None, proposed=None, filtered=None, evaluation=EVALUATION,
-    verifications={}, rounds=(),
+    results="results", probe="probe", baseline=None, proposed=None, evaluation=EVALUATION,
+    verifications={},
+    rounds=(),
     models=RunModels(base=None, target="target", unlearned="unlearned", retain=None),
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
     for count in (1, 4):
         for verified in (False, True):
             full = replace(
-                PLAIN, baseline="baseline", proposed="proposed", filtered="filtered",
+                PLAIN, baseline="baseline", proposed="proposed", evaluation=replace(EVALUATION, filtered="filtered"),
                 rounds=rounds(count, verified=verified),
                 verifications={
                     (Subject("target"), "answers"): "v", (Subject("target"), "candidates"): "w",
@@ -72,7 +73,8 @@ def test_every_round_of_a_report_is_read_back_with_and_without_its_verification(
 
 
 def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
-    full = replace(PLAIN, proposed="a", filtered="f", rounds=rounds(1, verified=True))
+    evaluation = replace(EVALUATION, filtered="f")
+    full = replace(PLAIN, proposed="a", evaluation=evaluation, rounds=rounds(1, verified=True))
     full = replace(
         full, verifications={(Subject("target"), "answers"): "v", (Subject("target", "int4"), "answers"): "w"}
     )

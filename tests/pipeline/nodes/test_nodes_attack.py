@@ -205,7 +205,7 @@ def test_the_key_of_an_attack_on_prompts_follows_from_what_it_reads(tmp_path: Pa
 
     before, after = made(), made(rewordings=["Which town?"])
     moved = {name for name in before if before[name] != after[name]}
-    subjects = [f"{role}@paraphrase" for role in ("target", "unlearned")]
+    subjects = [f"{role}@paraphrase" for role in ROLES]
     assert moved == {f"predict/{each}" for each in subjects} | {f"score/{each}/answers" for each in subjects} | {
         "results", "report",
     }  # fmt: skip

@@ -76,6 +76,7 @@ Positive = Annotated[Number, Range(0, 1e6, above=True)]
 NonNegative = Annotated[Number, Range(0, 1e6)]
 Seconds = Positive
 Probability = Annotated[Number, Range(0, 1, above=True)]
+Threshold = Annotated[Number, Range(0, 1, below=True)]
 Temperature = Annotated[Number, Range(1e-3, 100, zero=True)]
 LearningRate = Annotated[Number, Range(0, 1)]
 Epochs = Annotated[int, Range(0, 10**6)]

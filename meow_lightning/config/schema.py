@@ -13,11 +13,21 @@ from omegaconf import MISSING
 from pydantic import Field, ValidationError, field_validator
 
 from meow_lightning.config.attack_options import AttackConfig
+from meow_lightning.config.evaluation_options import Ability, Evaluation
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Lora, Model
 from meow_lightning.config.options import ComponentConfig, Options, consistency
 from meow_lightning.config.protocol_options import Protocol
-from meow_lightning.config.ranges import Count, CountOrZero, Epochs, LearningRate, Number, Range, Retries, Seed
+from meow_lightning.config.ranges import (
+    Count,
+    CountOrZero,
+    Epochs,
+    LearningRate,
+    Range,
+    Retries,
+    Seed,
+    Threshold,
+)
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.config.training_options import Callbacks, Optim, Trainer
 from meow_lightning.errors import UserError, invalid_option
@@ -25,7 +35,6 @@ from meow_lightning.store.folders import NAME_BYTES
 from meow_lightning.store.store import Cache
 
 RESERVED_BYTES = 35  # of a file name, for the parts before and after the run's name
-Threshold = Annotated[Number, Range(0, 1, below=True)]
 # Arguments of a writer that runs a model itself, known only at run time.
 RUNTIME_ARGUMENTS = ("folder", "device", "adaptive_batch_size")
 
@@ -165,54 +174,6 @@ class MemoConfig(ComponentConfig):
     def instantiate(self, *, allow: typing.Iterable[str], **extra: Any) -> Any:
         """Build the measure, which bears the name of the choice."""
         return super().instantiate(allow=allow, name=self.name, **extra)
-
-
-class Evaluation(Options):
-    """``evaluation``: the metrics, and how they are computed."""
-
-    name: str
-    """Name of the choice."""
-    protocol: Literal["none", "tofu", "open_unlearning"]
-    """The code base whose definitions are followed, including their defects; ``none`` for ours."""
-    truth_ratio_mean: Literal["geometric", "arithmetic"]
-    """Mean of the truth ratio."""
-    max_new_tokens: Count
-    """Maximum tokens of a greedy answer."""
-    gradient_norm: bool
-    """Whether gradients of the true answers are computed, for a membership attack."""
-    selection_fraction: Threshold
-    """Fraction of every set that only selects an epoch."""
-    bootstrap_samples: Annotated[int, Range(1, 10**7)]
-    """Bootstrap resamples of the intervals."""
-    confidence_level: Annotated[Number, Range(0, 1, above=True, below=True)]
-    """Confidence level of the intervals."""
-    retain_predictions: str | None
-    """Log of a model that never saw the forget set, instead of a retain model."""
-    extra_metrics: list[str]
-    """Optional metrics to compute, by name."""
-
-    @consistency
-    def _check_mean(self) -> None:
-        if self.protocol == "open_unlearning" and self.truth_ratio_mean != "geometric":
-            only = "geometric, the mean of evaluation.protocol=open_unlearning (evaluation.protocol=none allows others)"
-            raise invalid_option("evaluation.truth_ratio_mean", self.truth_ratio_mean, only, did_you_mean="geometric")
-
-
-class Ability(Options):
-    """``ability``: tasks of general ability, of lm-evaluation-harness or our own."""
-
-    name: str
-    """Name of the choice."""
-    tasks: list[str]
-    """Tasks by name: those of ``local``, and any other of lm-evaluation-harness."""
-    limit: Count | None
-    """Maximum number of questions per task; null for all."""
-    num_fewshot: Annotated[int, Range(0, 1000)] | None
-    """Solved examples before each question; null as the task says."""
-    folder: str | None
-    """Folder of the files that ``local`` names; null for the environment variable ``MEOW_DATA_DIR``."""
-    local: dict[str, dict]
-    """Definitions of tasks whose questions are in local files, by name."""
 
 
 class Logger(Options):

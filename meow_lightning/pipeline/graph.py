@@ -9,7 +9,8 @@ from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, SequenceInputs, Verified
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
+from meow_lightning.stages.common.sequence_needs import SequenceInputs
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -239,12 +238,6 @@ class Preflight:
             self.config.plain(), dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
         )
 
-    def _planner_of(self, artifact: Artifact) -> Planner:
-        """Return the planner with the dataset as it is during the artifact's request."""
-        planner = copy.copy(self._planner)
-        planner.dataset = during_request(self.dataset, artifact.inputs)
-        return planner
-
     def _check_device(self) -> None:
         if self.trainer.accelerator == "gpu" and not self._some_gpu:
             raise UserError(
@@ -258,7 +251,7 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
-        return NOTHING if self.store.find(artifact) is not None else self._planner_of(artifact).size(artifact)
+        return NOTHING if self.store.find(artifact) is not None else self._planner.size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
         """Whether a stored result was computed by code that differs from the current code; cached, for plans."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 from meow_lightning.config.precision import DTYPE_BYTES, weights_dtype
 from meow_lightning.data.encoding import FRAME, estimated_length, estimated_tokens
 from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.requests import during_request
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.models.checkpoint import format_of
@@ -80,8 +82,10 @@ class Planner:
         self.trainer, self.model = options["trainer"], options["model"]
 
     def size(self, artifact: Artifact) -> Requirements:
-        """Estimate the requirements of an artifact."""
-        return stage(artifact.stage).requirements(artifact, self)
+        """Estimate the requirements of an artifact, with the dataset as it is during its request to forget."""
+        planner = copy.copy(self)
+        planner.dataset = during_request(self.dataset, artifact.inputs)
+        return stage(artifact.stage).requirements(artifact, planner)
 
     def shape(self, artifact: Artifact) -> ModelDims:
         """Determine the dimensions of the model that an artifact trains or runs.

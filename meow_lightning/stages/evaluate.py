@@ -33,7 +33,8 @@ from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_re
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
-from meow_lightning.stages.common.needs import EvaluationInputs, SequenceInputs, ServedInputs
+from meow_lightning.stages.common.needs import EvaluationInputs
+from meow_lightning.stages.common.sequence_needs import SequenceInputs, ServedInputs
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.stages.results.filter import FilterResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from meow_lightning.config.schema import Evaluation
+from meow_lightning.config.evaluation_options import Evaluation
 from meow_lightning.data.encoding import digest_of
 from meow_lightning.evaluation.metrics import sets_that_need
 from meow_lightning.evaluation.protocols.registry import counted_rows, prediction_settings

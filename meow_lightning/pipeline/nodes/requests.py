@@ -19,7 +19,7 @@ from meow_lightning.pipeline.nodes.predict import predict
 from meow_lightning.pipeline.nodes.rounds import build_rounds
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.pipeline.nodes.unlearn import unlearned_model
-from meow_lightning.stages.common.needs import SequenceInputs, ServedInputs
+from meow_lightning.stages.common.sequence_needs import SequenceInputs, ServedInputs
 from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.store.artifact import Artifact
 

@@ -205,10 +205,8 @@ def test_the_key_of_an_attack_on_prompts_follows_from_what_it_reads(tmp_path: Pa
 
     before, after = made(), made(rewordings=["Which town?"])
     moved = {name for name in before if before[name] != after[name]}
-    subjects = [f"{role}@paraphrase" for role in ROLES]
-    assert moved == {f"predict/{each}" for each in subjects} | {f"score/{each}/answers" for each in subjects} | {
-        "results", "report",
-    }  # fmt: skip
+    assert moved == {name for name in before if "@paraphrase" in name} | {"results", "report"}
+    assert len(moved) >= 6
 
 
 def test_where_other_answers_are_asked_for_memo_is_not_measured() -> None:

@@ -71,8 +71,8 @@ class Tried(NamedTuple):
 class FactSearch:
     """The search for one fact: all prompts tried so far, and the next ones by rules.
 
-    A round builds prompts from the frames: the first from the question, which it also asks as it is, later ones from the
-    best prompts of all earlier rounds. A prompt is asked once, and not at all if it gives away too much.
+    A round builds prompts from the frames: the first from the question, which it also asks as it is, later ones from
+    the best prompts of all earlier rounds. A prompt is asked once, and not at all if it gives away too much.
 
     Args:
         question: The question.

@@ -71,8 +71,8 @@ class Tried(NamedTuple):
 class FactSearch:
     """The search for one fact: all prompts tried so far, and the next ones by rules.
 
-    A round builds prompts from the frames: the first from the question, later ones from the best prompts of all earlier
-    rounds. A prompt is asked once, and not at all if it gives away too much.
+    A round builds prompts from the frames: the first from the question, which it also asks as it is, later ones from
+    the best prompts of all earlier rounds. A prompt is asked once, and not at all if it gives away too much.
 
     Args:
         question: The question.
@@ -103,17 +103,18 @@ class FactSearch:
         """
         seen = {tried.prompt for tried in self.history}
         rng = random.Random(f"{self.seed}/{len(self.history)}")
-        prompts: list[str] = []
+        prompts = [] if self.history or self.leak(self.question) > self.cap else [self.question]
+        seen |= {*prompts}
         for leader in self.leaders():
             for frame in rng.sample(frames, len(frames)):
+                if len(prompts) == count:
+                    return prompts
                 if BEGUN in frame and (not self.begun or self.begun in leader):
                     continue
                 prompt = frame.replace(BEGUN, self.begun).replace(QUESTION, leader)
                 if prompt not in seen and self.leak(prompt) <= self.cap:
                     seen.add(prompt)
                     prompts.append(prompt)
-                if len(prompts) == count:
-                    return prompts
         return prompts
 
 

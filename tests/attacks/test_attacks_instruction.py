@@ -86,6 +86,7 @@ def search(history: Sequence[Tried] = (), cap: float = 0.3) -> FactSearch:
 def test_a_round_builds_on_the_best_prompts_of_all_rounds_and_never_asks_twice() -> None:
     first = search().propose(FRAMES, 10)
     expected = {"Where is Ada?", "Please: Where is Ada?", "Where is Ada? Truly?", "Ada is in"}
+    assert first[0] == search().propose(FRAMES, 1)[0] == "Where is Ada?"
     assert {*first} == {*expected, "As a pirate: Where is Ada?"}
     history = [Tried(prompt, "", 0.9 if "pirate" in prompt else 0.0) for prompt in first]
     later = [*history, Tried("Hm?", "", -0.1)]  # a worse prompt afterwards moves nothing

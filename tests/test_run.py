@@ -163,6 +163,7 @@ def test_the_chosen_epochs_model_is_that_of_a_run_of_as_many_epochs(finished: tu
     out = run(tmp_path, *words, "optim.epochs=4", "optim.checkpoint=best", "evaluation.selection_fraction=0.5")
     (epoch,) = re.findall(r"epoch (\d) of 4 was selected \(forgotten", out)
     (chosen,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known
+    assert json.loads((tmp_path / "store" / "unlearn" / chosen / "epoch.json").read_text())["number"] == int(epoch)
     assert "predict" in {name for name, _ in stages(out)}
     run(tmp_path, *words, f"optim.epochs={epoch}", "goal=unlearn", "callbacks.evaluate_every_epochs=1")
     (plain,) = {path.name for path in (tmp_path / "store" / "unlearn").iterdir()} - known - {chosen}

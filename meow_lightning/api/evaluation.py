@@ -95,7 +95,8 @@ class Evaluation:
             truth_ratio_mean=self.settings.truth_ratio_mean, protocol=self.settings.protocol,
             bootstrap_samples=bootstrap_samples or self.settings.bootstrap_samples, seed=0, benchmark=self.benchmark,
         )  # fmt: skip
-        return interval_ends(samples, confidence_level=confidence_level or self.settings.confidence_level)
+        level = confidence_level or self.settings.confidence_level
+        return {role: interval_ends(each, confidence_level=level) for role, each in samples.items()}
 
     def to_frame(self) -> pandas.DataFrame:
         """Convert to a table: one row per metric, one column per role; NaN where a metric is missing."""

@@ -22,9 +22,10 @@ from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.models.completeness import check_finite
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.models.load import DTYPES, without_dropout
-from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, merge_adapters, with_lora
+from meow_lightning.models.lora import enable_checkpointing, merge_adapters, with_lora, without_adapters
 from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.training.adapter_init import fisher_row_weights, initialise_adapters
 from meow_lightning.training.aggregate import Aggregate
@@ -141,7 +142,7 @@ class Training:
         if method.reference not in ("model", "both"):
             return None
         if self.adapters and self.init == "default":
-            return WithoutAdapters(self.network)
+            return FrozenView(self.network, without_adapters)
         return self.start.copy(dtype=self.precision.compute).requires_grad_(False)
 
     def _fit(self, module: TrainingModule, observers: Observers) -> None:

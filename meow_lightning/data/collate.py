@@ -29,6 +29,11 @@ def collate(rows: Sequence[Encoded], *, pad_id: int) -> TokenBatch:
     return TokenBatch(torch.tensor(ids), torch.tensor(attention), torch.tensor(scored), reference)
 
 
+def to_device(rows: TokenBatch, device: torch.device | str) -> TokenBatch:
+    """Move the tensors of a micro-batch to a device."""
+    return TokenBatch(*(tensor.to(device) for tensor in rows))
+
+
 def blank_like(rows: TokenBatch) -> TokenBatch:
     """Return one row of two tokens and an empty loss mask on the device of other rows; see :func:`collate`."""
     ids = rows.input_ids_BT[:1, :2]

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-from meow_lightning.data.collate import collate, collate_without_targets
+from meow_lightning.data.collate import collate, collate_without_targets, to_device
 from meow_lightning.models.logprobs import answer_nll
-from meow_lightning.types import Encoded, TokenBatch
+from meow_lightning.types import Encoded
 
 # Entries squared at a time: a full fp64 copy would dominate peak memory and fragment a CPU's heap. A 136M Llama peaked
 # at 1.5 GB with CPU_BLOCK and at 2.0 GB with GPU_BLOCK, which is larger in order to launch fewer kernels.
@@ -118,8 +118,7 @@ def _backward_mean_loss(model: torch.nn.Module, row: Encoded, *, pad_id: int, ma
     batch = collate([row], pad_id=pad_id)
     if mask_pad_ids:
         batch = collate_without_targets(batch, pad_id=pad_id)
-    device = next(model.parameters()).device
-    batch = TokenBatch(*(tensor.to(device) for tensor in batch))
+    batch = to_device(batch, next(model.parameters()).device)
     (answer_nll(model, batch).sum() / row.scored).backward()  # type: ignore[no-untyped-call]
 
 

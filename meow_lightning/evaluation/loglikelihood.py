@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.collate import collate, collate_without_targets
+from meow_lightning.data.collate import collate, collate_without_targets, to_device
 from meow_lightning.errors import NotFiniteError
 from meow_lightning.generation.batching import NO_NUMBERS
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
@@ -60,8 +60,7 @@ def loglikelihoods(
             padded = collate([rows[i] for i in order], pad_id=pad_id)
             if mask_pad_ids:
                 padded = collate_without_targets(padded, pad_id=pad_id)
-            padded = type(padded)(*(tensor.to(device) for tensor in padded))
-            blocks = scored_blocks(model, padded, size=_block_size)
+            blocks = scored_blocks(model, to_device(padded, device), size=_block_size)
         ids = [token for i in order for token in rows[i].ids[rows[i].prompt :]]
         logps, hits, mean, std = _statistics(blocks, torch.tensor(ids, device=device))
         if any(map(math.isnan, logps)):

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from meow_lightning.api.rows import resolve_method, selected_facts, training_plan
 from meow_lightning.data.batch_plan import BatchPlan, counts, shard_micro_batches
-from meow_lightning.data.collate import collate_streams
+from meow_lightning.data.collate import collate_streams, to_device
 from meow_lightning.data.examples import Dataset
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.memo.measure import Measure
@@ -28,7 +28,7 @@ from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.training.datamodule import Phase
 from meow_lightning.training.module import total_loss
 from meow_lightning.training.preparation import prepare_method
-from meow_lightning.types import InvertedFact, LossParts, Method, TokenBatch
+from meow_lightning.types import InvertedFact, LossParts, Method
 
 
 class MicroBatches(TorchDataset):
@@ -232,7 +232,7 @@ class UnlearningTrainer(Trainer):
         """
         model.train()
         device = self.args.device
-        moved = {name: TokenBatch(*(each.to(device) for each in rows)) for name, rows in inputs["batch"].items()}
+        moved = {name: to_device(rows, device) for name, rows in inputs["batch"].items()}
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, {"batch": moved, "counts": inputs["counts"]})
         self.accelerator.backward(loss)

@@ -46,6 +46,7 @@ class BalancedSubnet(BaseMethod):
         UserError: ``target_modules`` is no regular expression, or ``mask`` is unknown.
     """
 
+    attaches: ClassVar[bool] = True
     sparse: ClassVar[bool] = True
 
     def __init__(

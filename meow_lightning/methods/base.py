@@ -51,9 +51,10 @@ class BaseMethod:
         per_row: Whether the forget set's loss is a mean over rows, in parts with ``LossPart.rows``, which
             ``optim.aggregate`` can replace by another aggregate.
         start: The model that training starts from: ``target`` or ``retain``.
-        keeps_start: Whether the start model's own weights stay as they are, and modules that :meth:`prepare` attaches
-            to it are trained. Such a method works neither with ``model.lora`` nor with sharded weights, and the report
-            shows the knowledge of the start model alone.
+        attaches: Whether :meth:`prepare` attaches modules to the model. Such a method works neither with ``model.lora``
+            nor with sharded weights.
+        keeps_start: Whether the start model's own weights stay as they are in the finished model; the report then shows
+            the knowledge of the start model alone.
         version: Increased when the same options give another model; subclasses inherit it, and it is part of the
             unlearned model's key.
         sparse: Whether the method changes few weights, so that an undo file, which holds their start values, is stored
@@ -67,6 +68,7 @@ class BaseMethod:
     surrogate: tuple[str, ...] = ()
     per_row: ClassVar[bool] = False
     start: ClassVar[Literal["target", "retain"]] = "target"
+    attaches: ClassVar[bool] = False
     keeps_start: ClassVar[bool] = False
     version: ClassVar[int] = 1
     sparse: ClassVar[bool] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.config.ranges import NonNegative, Positive, Range
 from meow_lightning.methods.base import BaseMethod, PrepareContext
@@ -52,6 +52,7 @@ class Eul(BaseMethod):
         corrections: The layers of this request with their Gram matrices, bottom first; empty before :meth:`finalize`.
     """
 
+    attaches: ClassVar[bool] = True
     streams: tuple[str, ...] = ("forget", "retain")
 
     def __init__(
@@ -70,11 +71,12 @@ class Eul(BaseMethod):
         Raises:
             UserError: The model has no feed-forward blocks that end with one linear layer.
         """
-        from meow_lightning.models.unlearning_layers import WithoutUnlearningLayers, attach_layers, unlearning_layers
+        from meow_lightning.models.frozen_view import FrozenView
+        from meow_lightning.models.unlearning_layers import attach_layers, bypassed, unlearning_layers
 
         if not unlearning_layers(ctx.model):
             attach_layers(ctx.model, rank=self.rank)
-        self._teacher, self._batches, self._device = WithoutUnlearningLayers(ctx.model), ctx.batches, ctx.device
+        self._teacher, self._batches, self._device = FrozenView(ctx.model, bypassed), ctx.batches, ctx.device
 
     def parameters(self, model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
         """Select the matrices B of the unlearning layers."""

@@ -17,7 +17,8 @@ class Idk(RetainMethod):
     """L = CE(refusals to the forget set's questions) + retain term, as many retain rows as refusals in a step.
 
     Each term is a mean over its own tokens, as in the paper. Published code takes one mean over the tokens of both,
-    where the short refusals weigh less than the retain answers.
+    where the short refusals weigh less than the retain answers. It also draws a refusal anew whenever it reads a row;
+    here a question keeps its refusal in every epoch, one of 24 of this project or of ``method.refusals``.
 
     Args:
         retain: The retain term; see :class:`.retain.RetainMethod`.

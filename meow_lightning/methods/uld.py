@@ -68,6 +68,7 @@ class Uld(BaseMethod):
         lora_alpha: Scale of the adapters, above 0; their output is multiplied by lora_alpha / rank.
     """
 
+    attaches: ClassVar[bool] = True
     keeps_start: ClassVar[bool] = True
 
     def __init__(

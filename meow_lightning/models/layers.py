@@ -73,7 +73,7 @@ def hidden_states(
     """Compute the output of decoder layer ``layer`` at the scored tokens, (N, d), at least fp32; no layer above runs.
 
     Args:
-        model: A causal language model, plain, adapted or :class:`WithoutAdapters`.
+        model: A causal language model, plain, adapted or a :class:`.FrozenView`.
         rows: Rows of one stream.
         layers: The decoder layers that run in the model's forward pass.
         layer: Index from 0, clipped to the last layer.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -112,31 +114,21 @@ def merge_adapters(model: torch.nn.Module) -> PreTrainedModel:
     return merged
 
 
-class WithoutAdapters(torch.nn.Module):
-    """The model with its adapters disabled, for inference: without gradients and without a second copy.
+@contextmanager
+def without_adapters(model: torch.nn.Module) -> Iterator[None]:
+    """Disable the adapters of a model within a context.
 
     Args:
         model: The model returned by :func:`with_lora`.
     """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self._model = (model,)  # not a submodule: the trainer moves the model itself
-
-    def get_output_embeddings(self) -> torch.nn.Module:
-        """Return the model's head, which has no adapter."""
-        return self._model[0].get_output_embeddings()  # type: ignore[operator, no-any-return]
-
-    def forward(self, **inputs: Any) -> Any:
-        """Run the model with its adapters disabled."""
-        model: Any = self._model[0]
-        frozen = [weight for weight in model.parameters() if not weight.requires_grad]
-        with torch.no_grad(), model.disable_adapter():
-            output = model(**inputs)
-        # peft makes every adapter trainable again, including those that a method froze
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    adapted: Any = model
+    try:
+        with adapted.disable_adapter():
+            yield
+    finally:  # peft makes every adapter trainable again, including those that a method froze
         for weight in frozen:
             weight.requires_grad_(False)
-        return output
 
 
 def enable_checkpointing(model: torch.nn.Module) -> None:

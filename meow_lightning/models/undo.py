@@ -29,11 +29,12 @@ def write_undo(start: Path, finished: Path, file: Path) -> str | None:
     Returns:
         Why no file was written, ``None`` if one was.
     """
-    before = dict(_weights(start))
+    places = {name: path for path in shards(start) for name in _names(path)}
     stored: dict[str, torch.Tensor] = {}
     digests: dict[str, list[str]] = {"start": [], "finished": []}
     for name, weight in _weights(finished):
-        original = before.get(name, before.get(name.partition(".")[2]))  # some checkpoints lack the model's prefix
+        known = name if name in places else name.partition(".")[2]  # some checkpoints lack the model's prefix
+        original = _weight(places[known], known) if known in places else None
         if original is None or original.shape != weight.shape:
             return f"the start model has no weight {name} of the same shape"
         original = original.to(weight.dtype)
@@ -87,6 +88,17 @@ def restore(model: Path, file: Path, target: Path) -> int:
         raise UserError(f"{file} does not belong to the model in {model}, or one of them was changed; nothing written")
     partial.rename(target)
     return sum(len(index) for name, index in stored.items() if name.startswith(INDEX))
+
+
+def _names(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as opened:
+        return list(opened.keys())
+
+
+def _weight(path: Path, name: str) -> torch.Tensor:
+    """Read one weight, so that no more than a pair of weights is in memory."""
+    with safe_open(path, framework="pt") as opened:
+        return opened.get_tensor(name)
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

@@ -137,27 +137,6 @@ def bypassed(model: torch.nn.Module) -> Iterator[None]:
             layer.enabled = True
 
 
-class WithoutUnlearningLayers(torch.nn.Module):
-    """The model with its unlearning layers bypassed, for inference: without gradients and without a second copy.
-
-    Args:
-        model: A model with unlearning layers.
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self._model = (model,)  # not a submodule: the trainer moves the model itself
-
-    def get_output_embeddings(self) -> torch.nn.Module:
-        """Return the model's head, which has no unlearning layer."""
-        return self._model[0].get_output_embeddings()  # type: ignore[operator, no-any-return]
-
-    def forward(self, **inputs: Any) -> Any:
-        """Run the model without its unlearning layers."""
-        with torch.no_grad(), bypassed(self._model[0]):
-            return self._model[0](**inputs)
-
-
 def output_projections(model: torch.nn.Module) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
     """Pair every feed-forward block with the linear layer whose output is its own, found by a trial on one token.
 

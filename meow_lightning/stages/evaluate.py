@@ -14,7 +14,7 @@ from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sets import benchmark_from
 from meow_lightning.evaluation.subject import Subject, under_condition
-from meow_lightning.evaluation.suite.bootstrap import Floats, headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import HeadlineSamples, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_aucs, read_retain_log
@@ -128,10 +128,10 @@ def _samples(
     rows: Mapping[str, list[AnswerRow]],
     memo: Mapping[str, Mapping[str, list[ScoredText]]],
     side: SideInputs,
-) -> dict[str, dict[str, Floats]]:
-    """Draw the bootstrap samples of the headline metrics, by subject and name."""
+) -> dict[str, HeadlineSamples]:
+    """Draw the bootstrap samples of the headline metrics, by subject."""
     settings = work.settings
-    samples: dict[str, dict[str, Floats]] = {}
+    samples: dict[str, HeadlineSamples] = {}
     for condition in ("", *settings.get("attacks", {})):
         drawn = headline_samples(
             under_condition(rows, condition), under_condition(memo, condition),
@@ -147,7 +147,7 @@ class Evaluate(Stage):
     """Compute the metrics."""
 
     name = "evaluate"
-    version = 6
+    version = 7
     after = ("filter", "score", "predict", "ability")
     outputs = EvaluateResult.files
 
@@ -166,5 +166,7 @@ class Evaluate(Stage):
         memo = scores(EvaluationInputs.from_needs(work.needs))
         side = _side_inputs(work)
         results, samples = _results(work, rows, memo, side), _samples(work, rows, memo, side)
-        intervals = interval_ends(samples, confidence_level=work.settings["confidence_level"])
-        EvaluateResult(results, intervals, draws=samples.get("unlearned", {})).write(work.folder)
+        level = work.settings["confidence_level"]
+        intervals = {subject: interval_ends(each, confidence_level=level) for subject, each in samples.items()}
+        drawn = samples["unlearned"].drawn if "unlearned" in samples else {}
+        EvaluateResult(results, intervals, draws=drawn).write(work.folder)

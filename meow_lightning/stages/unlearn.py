@@ -95,7 +95,7 @@ class Unlearn(Stage):
         evaluated = "checkpoint" in artifact.settings or any(planner.options["callbacks"][name] for name in probes)
         extra = [_extra_passes(artifact.settings["recipe"], name) for name in planner.streams]
         init = (artifact.settings["model"]["lora"] or {}).get("init", "default")
-        attached = artifact.inputs.get("keeps_start", False)
+        attached = artifact.inputs.get("attaches", False)
         return TrainingWork(
             streams=streams, evaluated=evaluated, adapters_possible=not attached, extra=extra,
             gradients=[fact for name in INIT_STREAMS[init] for fact in planner.dataset.facts(name)],

@@ -6,12 +6,14 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from meow_lightning.config.program import program
 from meow_lightning.console.console import Terminal
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.failures import clear_failure, reason, record_failure
+from meow_lightning.report.best_tries import best_tries
 from meow_lightning.report.budget import budget
 from meow_lightning.report.memorization_comparison import Picks, measures, several
 from meow_lightning.report.paper_comparison import Published, paper_figures
@@ -20,7 +22,7 @@ from meow_lightning.report.sweep_formats import csv, latex
 from meow_lightning.report.sweep_tables import COLUMNS, Swept, Table, tables, without_seed
 from meow_lightning.report.tables import CLOSING, ability_names
 from meow_lightning.stages.results.filter import FilterResult
-from meow_lightning.stages.results.model import Selection
+from meow_lightning.stages.results.model import SelectedEpoch, Selection
 from meow_lightning.store.durable import write_json, write_text
 from meow_lightning.store.store import Store
 from meow_lightning.sweep.provenance import provenance_line, sweep_provenance
@@ -68,7 +70,9 @@ def _show(terminal: Terminal, runs: Sequence[Swept], published: Sequence[Publish
     picks = {run.name: found for run in runs if (found := selection_picks(run))} if several(runs) else {}
     memorization = measures(runs, picks)
     comparison = paper_figures(runs, published)
-    more = [table for table in (memorization, comparison[0] if comparison else None) if table]
+    epochs = {run.name: (kept.number, kept.epoch) for run in runs if (kept := selected_epoch(run))}
+    tried = best_tries(runs, epochs, CLOSING)
+    more = [table for table in (tried, memorization, comparison[0] if comparison else None) if table]
     lines = [budget(runs), *(comparison[1] if comparison else ())]
     for title, rows in [*tables(measured, columns=CLOSING, ends=False, nested={}, per_run={}), *more]:
         terminal.table(rows, title=title)  # the file has more columns than fit on a terminal
@@ -138,3 +142,16 @@ def selection_picks(run: Swept) -> Picks | None:
     for each in FilterResult.read(store.path(artifacts.rounds[-1].filtered)).inverted:
         available[each.fact] = available.get(each.fact, 0) + 1
     return Picks(taken=Selection.read(store.path(artifacts.models.unlearned)).positions, available=available)
+
+
+def selected_epoch(run: Swept) -> SelectedEpoch | None:
+    """Read from the store which epoch a run kept; ``None`` if it took the last one or trained nothing."""
+    if run.config.optim.checkpoint != "best":
+        return None
+    artifacts = graph(run.config)
+    if not artifacts.streams:
+        return None
+    folder = Store(root=Path(run.config.store), cache="readonly").path(artifacts.models.unlearned)
+    with suppress(FileNotFoundError):  # stored by an earlier version of the code
+        return SelectedEpoch.read(folder)
+    return None

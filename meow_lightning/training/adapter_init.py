@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import collate, to_device
 from meow_lightning.errors import UserError
 from meow_lightning.models.logprobs import answer_nll
 from meow_lightning.models.lora import adapted_layers
 from meow_lightning.models.low_rank import low_rank
 from meow_lightning.training.module import round_to_grid
-from meow_lightning.types import Encoded, TokenBatch
+from meow_lightning.types import Encoded
 
 DAMPING = 1e-5  # of the retain importance, as a share of its mean over a layer
 
@@ -127,8 +127,7 @@ def _each_gradient(
         hooks = [weight.register_post_accumulate_grad_hook(partial(pass_on, name)) for name, weight in weights.items()]
         try:
             for row in rows:
-                batch = TokenBatch(*(tensor.to(device) for tensor in collate([row], pad_id=pad_id)))
-                answer_nll(model, batch).sum().backward()  # type: ignore[no-untyped-call]
+                answer_nll(model, to_device(collate([row], pad_id=pad_id), device)).sum().backward()  # type: ignore[no-untyped-call]
         finally:
             for hook in hooks:
                 hook.remove()

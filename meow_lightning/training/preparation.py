@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 
 from meow_lightning.data.batch_plan import shard_micro_batches, shard_token_batches
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import collate, to_device
 from meow_lightning.errors import UserError
 from meow_lightning.methods.base import PrepareContext
 from meow_lightning.types import Encoded, Method, TokenBatch
@@ -42,7 +42,7 @@ def prepare_method(
             else shard_token_batches(alone, rank=0, world=1, tokens=micro_batch_tokens, paired=())
         )  # fmt: skip
         for part in parts:
-            yield TokenBatch(*(tensor.to(device) for tensor in collate(part[stream], pad_id=pad_id)))
+            yield to_device(collate(part[stream], pad_id=pad_id), device)
 
     model.eval()
     modules = set(model.modules())

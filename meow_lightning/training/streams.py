@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import collate, to_device
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.refusals import REFUSALS
 from meow_lightning.data.streams.resolve import stream_builders
@@ -14,7 +14,7 @@ from meow_lightning.data.streams.split import Split
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
 from meow_lightning.memo.select import Layout, Strategy, layout, select
 from meow_lightning.models.logprobs import answer_logps
-from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments, TokenBatch
+from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segments
 
 
 def stream_texts(
@@ -89,7 +89,7 @@ def reference_logps(
     with torch.no_grad():
         for part in split_batches(indices, lengths=lengths, most=batch, border=border):
             collated = collate([rows[index] for index in part], pad_id=pad_id)
-            values = answer_logps(model, TokenBatch(*(each.to(device) for each in collated)))
+            values = answer_logps(model, to_device(collated, device))
             logps += zip(part, values.tolist(), strict=True)
     return logps
 

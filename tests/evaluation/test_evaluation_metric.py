@@ -83,7 +83,7 @@ def test_a_main_metric_has_an_interval(make_row: MakeRow) -> None:
     samples = headline_samples(
         {"target": rows}, {}, truth_ratio_mean="geometric", protocol="none", bootstrap_samples=40, seed=0
     )
-    assert set(np.unique(samples["target"]["forget/length"])) == {1.0, 2.0, 3.0}
+    assert set(np.unique(samples["target"].drawn["forget/length"])) == {1.0, 2.0, 3.0}
 
 
 @pytest.mark.usefixtures("added")

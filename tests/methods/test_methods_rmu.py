@@ -10,8 +10,9 @@ from meow_lightning.data.batch_plan import counts
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
 from meow_lightning.methods.rmu import Rmu
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.layers import decoder_layers, hidden_states
-from meow_lightning.models.lora import WithoutAdapters, enable_checkpointing, with_lora
+from meow_lightning.models.lora import enable_checkpointing, with_lora, without_adapters
 from meow_lightning.models.tiny import llama
 from meow_lightning.training.module import total_loss
 from meow_lightning.training.preparation import prepare_method
@@ -248,14 +249,14 @@ def test_adapters_below_learn_and_the_start_model_is_the_one_without_them(to_row
     assert trained
     assert all("lora_" in name and (".layers.0." in name or ".layers.1." in name) for name in trained)
     batch = {name: rows_of(to_rows) for name in STREAMS}
-    first = method.loss(model, batch, WithoutAdapters(model))
+    first = method.loss(model, batch, FrozenView(model, without_adapters))
     assert first["retain"].sum.item() == 0
     first["forget"].sum.backward()
     assert all(weight.grad is not None for weight in trained.values())
     with torch.no_grad():
         for name, weight in trained.items():
             weight += 0.1 * ("lora_B" in name)
-    moved = method.loss(model, batch, WithoutAdapters(model))
+    moved = method.loss(model, batch, FrozenView(model, without_adapters))
     assert moved["retain"].sum.item() > 0
     assert moved["forget"].sum.item() != first["forget"].sum.item()
 

@@ -374,11 +374,12 @@ def test_true_half_precision_of_lightning_would_cast_adapters(tiny, tmp_path) ->
 
 
 def test_asking_without_adapters_leaves_what_is_frozen_frozen(tiny) -> None:
-    from meow_lightning.models.lora import WithoutAdapters
+    from meow_lightning.models.frozen_view import FrozenView
+    from meow_lightning.models.lora import without_adapters
 
     adapted = with_lora(tiny, rank=2, alpha=4.0, dropout=0.0, seed=0)
     first = next(weight for name, weight in adapted.named_parameters() if "lora_A" in name)
     first.requires_grad_(False)
     before = [weight.requires_grad for weight in adapted.parameters()]
-    WithoutAdapters(adapted)(input_ids=torch.tensor([[5, 6, 7]]))
+    FrozenView(adapted, without_adapters)(input_ids=torch.tensor([[5, 6, 7]]))
     assert [weight.requires_grad for weight in adapted.parameters()] == before

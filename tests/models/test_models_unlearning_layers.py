@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Mixt
 
 from meow_lightning.data.collate import collate
 from meow_lightning.errors import UserError
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.unlearning_layers import (
     Correction,
-    WithoutUnlearningLayers,
     attach_layers,
+    bypassed,
     detach_layers,
     feed_forward_blocks,
     fold,
@@ -105,7 +106,7 @@ def test_layers_start_as_nothing_fold_exactly_and_can_be_bypassed(name: str, tmp
     after = logits(model)
     assert (after - before).abs().max() > 1e-3
     model.train()
-    assert torch.equal(WithoutUnlearningLayers(model)(input_ids=IDS).logits, before)
+    assert torch.equal(FrozenView(model, bypassed)(input_ids=IDS).logits, before)
     assert model.training
     model.eval()
     assert torch.equal(logits(model), after)

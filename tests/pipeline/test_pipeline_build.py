@@ -223,9 +223,10 @@ def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_l
      (["+method.lora={rank: 4, alpha: 8.0, init: default}"], r"method\.lora\.rank=4 is invalid: expected null"),
      (["trainer=fsdp"], r"trainer\.strategy=fsdp is invalid: expected ddp \(trainer=ddp\)")],
 )  # fmt: skip
-def test_a_method_that_attaches_modules_is_refused_with_adapters_and_shards(words: list[str], named: str):
-    with pytest.raises(UserError, match=rf"^{named}: method=uld trains modules"):
-        cell("method=uld", *words)
+@pytest.mark.parametrize("method", ["uld", "eul", "balanced_subnet", "subnet"])
+def test_a_method_that_attaches_modules_is_refused_with_adapters_and_shards(method: str, words: list[str], named: str):
+    with pytest.raises(UserError, match=rf"^{named}: method={method} attaches modules"):
+        cell(f"method={method}", *words)
 
 
 def test_the_report_of_such_a_method_shows_the_start_model_alone():

@@ -8,17 +8,19 @@ from helpers.hydra import cell
 from helpers.results import store_inverted
 from helpers.sweeps import swept
 
+from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.report.paper_comparison import Published
-from meow_lightning.stages.results.model import Selection
+from meow_lightning.stages.results.model import SelectedEpoch, Selection
 from meow_lightning.store.store import Store
 from meow_lightning.sweep import summary
-from meow_lightning.sweep.summary import page, selection_picks, show_sweep
+from meow_lightning.sweep.summary import page, selected_epoch, selection_picks, show_sweep
 from meow_lightning.types import Definition, InvertedFact
 
 SOURCE = Published(
     source="somebody", note="untuned", dataset="tofu", truth_ratio_mean="geometric",
     figures={"phi15": {"forget05": {"kl": {"forget_quality": 0.5}}}},
 )  # fmt: skip
+KEPT = Epoch(step=8, utility=0.5, log10_p=-0.25, excess_recall=0.0)
 VALUES = {"unlearned": {"forget_quality": 0.25, "memo/answers": 0.125}, "target": {"memo/answers": 0.5}}
 
 
@@ -112,6 +114,7 @@ def stored(tmp_path: Path, monkeypatch) -> Path:
         store.path(each).mkdir(parents=True)
     store_inverted(store.path(filtered), [InvertedFact("f", place, "Who?", "Ada.") for place in range(3)])
     Selection({"f": [2, 0]}).write(store.path(unlearned))
+    SelectedEpoch(4, KEPT).write(store.path(unlearned))
     monkeypatch.setattr(summary, "graph", lambda settings: made)
     return tmp_path
 
@@ -123,3 +126,11 @@ def test_picks_are_those_of_the_stored_training(stored: Path) -> None:
     # what a loop trains is picked anew in every round, among other candidates
     assert selection_picks(swept("method=meow_loop", store=str(stored))) is None
     assert selection_picks(swept("method=kl", store=str(stored))) is None
+
+
+def test_the_selected_epoch_is_read_where_one_was_selected(stored: Path) -> None:
+    best = swept("method=meow", store=str(stored), **{"optim.checkpoint": "best"})
+    assert selected_epoch(best) == SelectedEpoch(4, KEPT)
+    assert selected_epoch(swept("method=meow", store=str(stored))) is None
+    elsewhere = swept("method=meow", store=str(stored / "empty"), **{"optim.checkpoint": "best"})
+    assert selected_epoch(elsewhere) is None

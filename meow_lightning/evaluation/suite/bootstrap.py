@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.answers import Scores
+from meow_lightning.evaluation.answers import Answers, Scores
+from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
@@ -56,47 +57,99 @@ def intervals(
         UserError: An argument is out of range, or :func:`~.suite.evaluate` would reject the rows.
     """
     _check(bootstrap_samples, confidence_level)
-    samples = headline_samples(
+    drawn = headline_samples(
         rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples,
         seed=seed, benchmark=benchmark,
     )  # fmt: skip
-    return interval_ends(samples, confidence_level=confidence_level)
+    return {role: interval_ends(each, confidence_level=confidence_level) for role, each in drawn.items()}
 
 
-def interval_ends(samples: Mapping[str, Mapping[str, Floats]], *, confidence_level: float) -> Intervals:
-    """Compute the interval (low, high) of every metric over its bootstrap samples, by role and name.
+@dataclass(frozen=True, slots=True)
+class HeadlineSamples:
+    """Bootstrap samples of one model's headline metrics.
+
+    Attributes:
+        drawn: The samples by name, each (samples,).
+        unanimous: Number of rows of each share that is 0 in all rows or 1 in all rows, by name.
+    """
+
+    drawn: dict[str, Floats]
+    unanimous: dict[str, int]
+
+
+def interval_ends(samples: HeadlineSamples, *, confidence_level: float) -> dict[str, tuple[float, float]]:
+    """Compute the interval (low, high) of every metric over its bootstrap samples, by name.
+
+    Samples of a share that is 0 in all rows, or 1 in all rows, do not vary: its interval is the exact one of Clopper
+    and Pearson (1934), :func:`unanimous_interval`.
 
     Args:
-        samples: Result of :func:`headline_samples`.
+        samples: Samples of one model, from :func:`headline_samples`.
         confidence_level: Share of the samples inside the interval, above 0 and below 1.
     """
     _check(1, confidence_level)
     return {
-        role: {name: percentiles(values, confidence_level=confidence_level) for name, values in metrics.items()}
-        for role, metrics in samples.items()
+        name: unanimous_interval(float(values[0]), samples.unanimous[name], confidence_level=confidence_level)
+        if name in samples.unanimous
+        else percentiles(values, confidence_level=confidence_level)
+        for name, values in samples.drawn.items()
     }
+
+
+def unanimous_interval(value: float, rows: int, *, confidence_level: float) -> tuple[float, float]:
+    """Compute the exact interval of a share that none or all of the rows have (Clopper and Pearson 1934).
+
+    With ``tail = (1 - confidence_level) / 2``: 0 to ``1 - tail ** (1 / rows)`` for none, ``tail ** (1 / rows)`` to 1
+    for all. It also holds for the mean of values between 0 and 1: all of them can be 0 with no higher probability.
+
+    Args:
+        value: 0 or 1, the value of every row.
+        rows: Number of rows, at least 1.
+        confidence_level: Above 0 and below 1.
+    """
+    reached = ((1 - confidence_level) / 2) ** (1 / rows)
+    return (reached, 1.0) if value else (0.0, 1 - reached)
 
 
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
     bootstrap_samples: int, seed: int, benchmark: Sequence[SetInfo] = BENCHMARK,
     side_inputs: SideInputs | None = None,
-) -> dict[str, dict[str, Floats]]:  # fmt: skip
-    """Draw bootstrap samples of the headline metrics by role and name, each (samples,); see :func:`intervals`."""
+) -> dict[str, HeadlineSamples]:  # fmt: skip
+    """Draw bootstrap samples of the headline metrics, by role; see :func:`intervals`."""
     _check(bootstrap_samples, 0.5)
     settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol)
     answers = collect_answers(
         rows, memo, settings, absent={}, side_inputs=side_inputs or SideInputs(), benchmark=benchmark
     )
     bootstrap = Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed)
-    samples: dict[str, dict[str, Floats]] = {}
+    samples: dict[str, HeadlineSamples] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
         role_samples: dict[str, Floats] = {}
         for metric in all_metrics():
             role_samples |= metric.samples(answers, role, bootstrap, role_samples)
         # if hardly any row counts, none of a few samples may contain one
-        samples[role] = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
+        drawn = {name: values for name, values in role_samples.items() if np.isfinite(values).any()}
+        samples[role] = HeadlineSamples(drawn, _unanimous(answers, role, drawn))
     return samples
+
+
+def _unanimous(answers: Answers, role: str, drawn: Mapping[str, Floats]) -> dict[str, int]:
+    """Count the rows of every share whose rows are all 0 or all 1."""
+    counts = {}
+    for metric in all_metrics():
+        if not isinstance(metric, RowMetric) or metric.unit != "share":
+            continue
+        for info in metric.reads(answers.present):
+            name = f"{info.name}/{metric.name}"
+            # only constant samples are looked at, since values of rows are not always cheap
+            if name not in drawn or not (np.all(drawn[name] == 0) or np.all(drawn[name] == 1)):
+                continue
+            values = metric.row_values(answers, role, info)
+            counted = [] if isinstance(values, str) else [value for value in values if value is not None]
+            if set(counted) in ({0}, {1}):
+                counts[name] = len(counted)
+    return counts
 
 
 def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:

@@ -60,14 +60,25 @@ def rows_of(log: Mapping[str, Any], where: str) -> list[AnswerRow]:
     return [row for name in present for row in _set_rows(name, log, where)]
 
 
-def retain_aucs(log: Mapping[str, Any]) -> dict[str, float]:
+def retain_aucs(log: Mapping[str, Any], where: str) -> dict[str, float]:
     """Read the AUCs of membership attacks, by our names of the attacks; those that the log does not hold are left out.
 
     Args:
         log: The content of a log.
+        where: The option with its file, for error messages.
+
+    Raises:
+        UserError: A value is no AUC.
     """
-    found = {name: log[metric].get("agg_value") for name, metric in RETAIN_AUCS.items() if metric in log}
-    return {name: float(auc) for name, auc in found.items() if auc is not None}
+    found = {}
+    for name, metric in RETAIN_AUCS.items():
+        auc = log[metric].get("agg_value") if isinstance(log.get(metric), dict) else log.get(metric)
+        if auc is None:
+            continue
+        if not isinstance(auc, (int, float)) or not 0 <= auc <= 1:
+            raise UserError(f"{where}, {metric}: agg_value={shown(auc)} is invalid: expected an AUC, 0 to 1")
+        found[name] = float(auc)
+    return found
 
 
 def _set_rows(name: str, log: Mapping[str, Any], where: str) -> list[AnswerRow]:

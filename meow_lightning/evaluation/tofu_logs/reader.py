@@ -76,10 +76,11 @@ def read_retain_aucs(path: Path, *, option: str) -> dict[str, float]:
         option: Option that names the file, for error messages.
 
     Raises:
-        UserError: The file cannot be read or is not JSON.
+        UserError: The file cannot be read or is not JSON, or a value is no AUC.
     """
-    log = _content(path, f"{option}={path}")
-    return open_unlearning.retain_aucs(log) if open_unlearning.is_open_unlearning(log) else {}
+    where = f"{option}={path}"
+    log = _content(path, where)
+    return open_unlearning.retain_aucs(log, where) if open_unlearning.is_open_unlearning(log) else {}
 
 
 def check_same_log_questions(left: Sequence[AnswerRow], right: Sequence[AnswerRow], *, names: tuple[str, str]) -> None:

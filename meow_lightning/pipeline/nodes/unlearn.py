@@ -76,7 +76,7 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
     }  # fmt: skip
     inputs: dict[str, Any] = {
         "reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain(),
-        "keeps_start": ctx.method.keeps_start,
+        "attaches": ctx.method.attaches,
     }  # fmt: skip
     if (file := ctx.config.method.refusals) is not None:
         if "idk" not in ctx.method.streams:
@@ -103,14 +103,14 @@ def _rows_read(ctx: BuildContext) -> dict[str, StreamBuilder]:
 
 
 def _check_attached(ctx: BuildContext) -> None:
-    """Reject adapters and sharding for a method that trains modules attached to the model.
+    """Reject adapters and sharding for a method that attaches modules to the model.
 
     Raises:
         UserError: Either is set.
     """
-    if not ctx.method.keeps_start:
+    if not ctx.method.attaches:
         return
-    reason = f": method={ctx.method_name} trains modules that it attaches to the model, and the model itself stays"
+    reason = f": method={ctx.method_name} attaches modules of its own to the model"
     if (adapters := ctx.config.adapters) is not None:
         raise invalid_option(ctx.config.adapters_option, adapters["rank"], f"null{reason}")
     if ctx.config.trainer.strategy == "fsdp":

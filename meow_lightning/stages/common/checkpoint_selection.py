@@ -13,6 +13,7 @@ from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset
+from meow_lightning.stages.results.model import SelectedEpoch
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.store.integrity import digest
 from meow_lightning.types import AnswerRow
@@ -102,9 +103,11 @@ def restore_best(work: StageContext, model: torch.nn.Module, *, steps_per_epoch:
         )
     if rank() == 0:  # the process that saves the model
         best.put(model)
+        number = chosen.step // steps_per_epoch
+        SelectedEpoch(number, chosen).write(work.folder)
         how = "forgotten" if chosen.forgotten else "the nearest to forgotten, which no epoch reached"
         work.warn(
-            f"epoch {chosen.step // steps_per_epoch} of {work.settings['recipe']['epochs']} was selected ({how}; on "
+            f"epoch {number} of {work.settings['recipe']['epochs']} was selected ({how}; on "
             f"the held-out rows: model utility {chosen.utility:.3f}, log10 p {chosen.log10_p:.1f}, answer recall "
             f"{chosen.excess_recall:+.2f} relative to the retain model)"
         )

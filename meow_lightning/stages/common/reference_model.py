@@ -27,9 +27,10 @@ def reference_model(work: StageContext, method: Method, model: PreTrainedModel) 
         return None
     lora = work.settings["model"]["lora"]
     if lora is not None and "init" not in lora:
-        from meow_lightning.models.lora import WithoutAdapters
+        from meow_lightning.models.frozen_view import FrozenView
+        from meow_lightning.models.lora import without_adapters
 
-        return WithoutAdapters(model)
+        return FrozenView(model, without_adapters)
     return load_frozen(work, model_folder(work.needs["start"]))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from meow_lightning.data.streams.base import Chosen
+from meow_lightning.evaluation.checkpoint_selection import Epoch
 from meow_lightning.stages.results.base import Result
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_json, read_lines, write_lines
@@ -18,6 +19,7 @@ MODEL = "model"  # folder of the weights and the tokenizer
 TRAINED_ON = "trained_on.json"  # the hardware and trainer behind a trained model; not part of any key
 UNDO = "undo.safetensors"  # the start model's entries that a sparse method changed
 SELECTED, CHOSEN, SAME = "selected.jsonl", "chosen.jsonl", "same.json"
+EPOCH = "epoch.json"
 
 
 def model_folder(folder: Path) -> Path:
@@ -87,6 +89,34 @@ class ChosenExamples(Result):
         """Write one line per example."""
         lines = ({"stream": name, **each._asdict()} for name, chosen in self.by_stream.items() for each in chosen)
         write_lines(folder / CHOSEN, lines)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedEpoch(Result):
+    """The epoch whose weights ``optim.checkpoint=best`` kept, with its metrics on the held-out rows.
+
+    Attributes:
+        number: Its number, from 1; 0 for a model that is kept as it was.
+        epoch: Its metrics.
+    """
+
+    files = ()
+    number: int
+    epoch: Epoch
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the epoch.
+
+        Raises:
+            FileNotFoundError: The model is that of the last epoch, or an earlier version of the code trained it.
+        """
+        stored = read_json(folder / EPOCH)
+        return cls(stored["number"], Epoch(**stored["metrics"]))
+
+    def write(self, folder: Path) -> None:
+        """Write the epoch as one JSON object."""
+        write_json(folder / EPOCH, {"number": self.number, "metrics": asdict(self.epoch)})
 
 
 def is_carried_over(folder: Path) -> bool:

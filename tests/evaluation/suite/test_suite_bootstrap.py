@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.forget_quality import forget_quality
@@ -17,6 +20,7 @@ from meow_lightning.evaluation.suite.bootstrap import (
     mean_samples,
     over_seeds,
     percentiles,
+    unanimous_interval,
 )
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, ScoredText
@@ -192,9 +196,10 @@ def test_missing_numbers_have_no_interval(make_row: MakeRow) -> None:
     found = intervals(
         {"target": rows}, {}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
     )
-    # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every draw
+    # no value, no wrong answers, no likelihood; ROUGE-L of a wrong word is 0 in every row
     # of which the repeated question contains no more
-    assert found == {"target": {"forget/rouge_l_recall": (0.0, 0.0), "facts_known": (0.0, 0.0)}}
+    recall = (0.0, pytest.approx(1 - 0.05 ** (1 / 3)))
+    assert found == {"target": {"forget/rouge_l_recall": recall, "facts_known": (0.0, 0.0)}}
     only_memo = intervals(
         {}, {"target": held(3, 0.5)}, truth_ratio_mean="geometric", bootstrap_samples=10, confidence_level=0.9, seed=0
     )
@@ -253,6 +258,22 @@ def test_a_single_seed_has_its_questions_spread_alone_and_equal_seeds_share_it()
     # four seeds that differ by their questions alone: the mean of four independent draws
     four = over_seeds([source.normal(0.5, 0.1, size=20_000) for _ in range(4)], seed=1)
     assert np.std(four) == pytest.approx(0.1 / 2, rel=0.03)
+
+
+@given(rows=st.integers(1, 200), level=st.floats(0.5, 0.99))
+def test_a_unanimous_share_has_the_interval_of_clopper_and_pearson(rows: int, level: float) -> None:
+    for successes, value in ((0, 0.0), (rows, 1.0)):
+        exact = binomtest(successes, rows).proportion_ci(confidence_level=level, method="exact")
+        assert unanimous_interval(value, rows, confidence_level=level) == pytest.approx((exact.low, exact.high))
+
+
+def test_no_question_answered_is_compatible_with_a_few(make_row: MakeRow) -> None:
+    rows = [make_row("forget", at, text="elsewhere", answer="here") for at in range(38)]
+    found = intervals(
+        {"target": rows}, {}, truth_ratio_mean="geometric", bootstrap_samples=50, confidence_level=0.95, seed=0
+    )["target"]
+    assert found["forget/rouge_l_recall"] == pytest.approx((0.0, 1 - 0.025 ** (1 / 38)))
+    assert found["forget/rouge_l_recall"][1] == pytest.approx(0.0925, abs=1e-4)
 
 
 def test_the_interval_over_seeds_holds_both_spreads() -> None:

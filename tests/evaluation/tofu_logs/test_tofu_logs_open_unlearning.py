@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.common import failure, told
 
+from meow_lightning.errors import UserError
 from meow_lightning.evaluation.tofu_logs import open_unlearning
 from meow_lightning.evaluation.tofu_logs.open_unlearning import METRICS, is_open_unlearning
 from meow_lightning.evaluation.tofu_logs.reader import read_log, read_retain_aucs
@@ -113,8 +114,11 @@ def test_aucs_of_the_retain_model(write: Write) -> None:
     assert read_retain_aucs(write("TOFU_EVAL.json", LOG), option="LOG") == {"min_k_40": 1.0}
     without = {name: each for name, each in LOG.items() if name != "mia_min_k"}
     assert read_retain_aucs(write("without.json", without), option="LOG") == {}
-    assert open_unlearning.retain_aucs({"mia_min_k": {"agg_value": None}}) == {}
+    assert open_unlearning.retain_aucs({"mia_min_k": {"agg_value": None}}, "LOG") == {}
     assert read_retain_aucs(write("other.json", {"eval_log_forget.json": {}}), option="LOG") == {}
+    for wrong in ({"agg_value": "high"}, {"agg_value": 1.5}, "high"):
+        with pytest.raises(UserError, match=r"^LOG, mia_min_k: agg_value=.* is invalid: expected an AUC"):
+            open_unlearning.retain_aucs({"mia_min_k": wrong}, "LOG")
 
 
 def test_a_log_is_recognised_by_its_metrics() -> None:

@@ -11,8 +11,9 @@ import torch
 from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.load import save_model
-from meow_lightning.models.lora import WithoutAdapters, adapted_layers, with_lora
+from meow_lightning.models.lora import adapted_layers, with_lora
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common import adapter_init
 from meow_lightning.stages.common.adapter_init import KEPT, initialise
@@ -92,5 +93,5 @@ def test_reproducible_training_starts_on_its_grid(start: Start, work: StageConte
 def test_the_reference_is_a_copy_of_the_start_model(start: Start, work: StageContext, tiny, tokenizer) -> None:
     save_model(tiny, tokenizer, work.needs["start"] / "model", end_ids=frozenset({tokenizer.eos_token_id}))
     reference = reference_model(work, SimpleNamespace(reference="model"), start())  # type: ignore[arg-type]
-    assert not isinstance(reference, WithoutAdapters)
+    assert not isinstance(reference, FrozenView)
     assert same(reference, tiny)  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ from helpers.common import runtime
 from helpers.damages import every_damage, harm
 
 from meow_lightning.data.collate import collate
+from meow_lightning.models.frozen_view import FrozenView
 from meow_lightning.models.load import save_model
 from meow_lightning.models.logprobs import answer_logps
-from meow_lightning.models.lora import WithoutAdapters
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.common.reference_model import Weights, add_reference_logps, reference_model
 from meow_lightning.types import Encoded
@@ -75,7 +75,7 @@ def test_with_adapters_the_model_without_them_serves(work: StageContext, tiny) -
             if "lora_B" in name:
                 weight += 0.5
     start = reference_model(work, SimpleNamespace(reference="model"), adapted)  # type: ignore[arg-type]
-    assert isinstance(start, WithoutAdapters)
+    assert isinstance(start, FrozenView)
     torch.testing.assert_close(answer_logps(start, batch), before)
     assert not torch.allclose(answer_logps(adapted, batch), before)
     assert list(start.parameters()) == []

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.evaluation.answers import Answers, MetricSettings, Need, RowContext, row_has, unmet_need
@@ -105,6 +105,16 @@ class Metric(ABC):
             role: Role of the model.
             bootstrap: The samples of every set's rows.
             drawn: The samples of every :class:`RowMetric` on this model.
+        """
+        return {}
+
+    def share_rows(self, answers: Answers, role: str, names: Collection[str]) -> dict[str, RowValues]:
+        """Compute the rows of the shares among some numbers, for intervals of those that no or every row has.
+
+        Args:
+            answers: Answers of all models.
+            role: Role of the model.
+            names: Names of the numbers; values of rows are not always cheap.
         """
         return {}
 
@@ -225,6 +235,12 @@ class RowMetric(Metric):
             values = self.row_values(answers, role, info)
             found[f"{info.name}/{self.name}"] = values if isinstance(values, str) else mean_of(values)
         return found
+
+    def share_rows(self, answers: Answers, role: str, names: Collection[str]) -> dict[str, RowValues]:
+        """Compute the rows of every set whose number is among the names, if the metric is a share."""
+        read = self.reads(answers.present) if self.unit == "share" else ()
+        named = {f"{info.name}/{self.name}": info for info in read}
+        return {name: self.row_values(answers, role, info) for name, info in named.items() if name in names}
 
     def samples(
         self, answers: Answers, role: str, bootstrap: Bootstrap, drawn: Mapping[str, Floats]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meow_lightning.data.streams.refusals import REFUSALS
@@ -174,3 +174,7 @@ class Hallucination(RunMetric):
             if means is not None:
                 found[name] = means
         return found
+
+    def share_rows(self, answers: Answers, role: str, names: Collection[str]) -> dict[str, RowValues]:
+        """Return the answers' contributions to the shares among the names."""
+        return {name: values for name, values in row_values(answers, role).items() if name in names}

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.answers import Answers, Scores
-from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers, metric_settings
@@ -140,16 +139,10 @@ def headline_samples(
 
 def _unanimous(answers: Answers, role: str, drawn: Mapping[str, Floats]) -> dict[str, int]:
     """Count the rows of every share whose rows are all 0 or all 1."""
+    constant = {name for name, values in drawn.items() if np.all(values == 0) or np.all(values == 1)}
     counts = {}
-    for metric in all_metrics():
-        if not isinstance(metric, RowMetric) or metric.unit != "share":
-            continue
-        for info in metric.reads(answers.present):
-            name = f"{info.name}/{metric.name}"
-            # only constant samples are looked at, since values of rows are not always cheap
-            if name not in drawn or not (np.all(drawn[name] == 0) or np.all(drawn[name] == 1)):
-                continue
-            values = metric.row_values(answers, role, info)
+    for metric in all_metrics() if constant else ():
+        for name, values in metric.share_rows(answers, role, constant).items():
             counted = [] if isinstance(values, str) else [value for value in values if value is not None]
             if set(counted) in ({0}, {1}):
                 counts[name] = len(counted)

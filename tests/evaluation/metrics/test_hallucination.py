@@ -9,7 +9,7 @@ import pytest
 
 from meow_lightning.data.streams.refusals import REFUSALS
 from meow_lightning.evaluation.metrics.hallucination import asserts, refuses
-from meow_lightning.evaluation.suite.bootstrap import headline_samples
+from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, InvertedFact, Results
@@ -105,11 +105,14 @@ def test_every_share_has_an_interval_over_its_questions(rows: Callable[..., list
     samples = headline_samples(
         {"target": rows(*BEFORE), "unlearned": rows(*after)}, {}, truth_ratio_mean="geometric", protocol="none",
         bootstrap_samples=400, seed=0, side_inputs=SideInputs(inverted=INVERTED),
-    )  # fmt: skip
-    drawn = samples["unlearned"]["holdout/says_inverted"]
+    )["unlearned"]  # fmt: skip
+    drawn = samples.drawn["holdout/says_inverted"]
     assert set(drawn.round(6)) <= {0.0, 0.333333, 0.666667, 1.0}
     assert drawn.mean() == pytest.approx(1 / 3, abs=0.05)
-    assert {f"holdout/{share}" for share in SHARES} <= samples["unlearned"].keys()
+    assert {f"holdout/{share}" for share in SHARES} <= samples.drawn.keys()
+    ends = interval_ends(samples, confidence_level=0.95)
+    assert ends["holdout/says_inverted"] == (0.0, 1.0)
+    assert ends["holdout/refuses"] == (0.0, pytest.approx(1 - 0.025 ** (1 / 3)))  # none of three: Clopper-Pearson
 
 
 @pytest.mark.parametrize("text", [*REFUSALS, "I'm sorry, but I cannot say.", "As an AI language model, I do not know."])

@@ -9,6 +9,7 @@ from helpers.hydra import CONF, options
 from helpers.planted import People, Taught, taught
 
 from meow_lightning.attacks.base import PromptAttack
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.evaluation.answers import RowContext
 from meow_lightning.evaluation.metrics.choice_accuracy import ChoiceAccuracy
 from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
@@ -24,7 +25,8 @@ def prompt_attacks() -> list[str]:
     found = []
     for path in sorted(Path(CONF / "attacks").glob("*.yaml")):
         attacks = options(f"attacks={path.stem}").attacks
-        if len(attacks) == 1 and isinstance(built(path.stem), PromptAttack):
+        kinds = [component_class(each.plain(), allow=()) for each in attacks.values()]
+        if len(kinds) == 1 and issubclass(kinds[0], PromptAttack):
             found.append(path.stem)
     return found
 
@@ -77,7 +79,8 @@ def test_the_question_gives_no_more_away_than_before(name: str) -> None:
 
 
 def test_the_order_of_full_names_every_attack() -> None:
-    files = {path.stem for path in (CONF / "attacks").glob("*.yaml")} - {"quick", "full"}
+    needing_more = {"quantise_nf4"}  # bitsandbytes
+    files = {path.stem for path in (CONF / "attacks").glob("*.yaml")} - {"quick", "full"} - needing_more
     assert set(options("attacks=full").attacks) == files
     assert set(options("attacks=[quick]").attacks) < files
     assert options("attacks=quick").attacks == options("attacks=[quick]").attacks

@@ -232,7 +232,7 @@ def test_facts_that_an_attack_cannot_ask_are_refused_before_any_work(tmp_path: P
         with pytest.raises(UserError, match=rf"attacks\.{attack} cannot ask .* needs .* leave it out with ~attacks"):
             graph(options(*words, f"attacks={attack}", small=()))
     assert graph(options(*words, "attacks=full", *(f"~attacks.{each}" for each in (
-        "cloze", "reversed", "multiple_choice", "in_context", "prefix",
+        "cloze", "reversed", "multiple_choice", "in_context", "prefix", "prune", "prune_recovered",
     )), small=())).attacked  # fmt: skip
 
 

@@ -311,9 +311,7 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["inspect"] == labels["unlearn"] | {"finetune retain"} | read
     assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
-    assert (
-        len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 * 5
-    )  # checks, ability, layers, attacked
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 * 5  # checks, ability, layers, attacked
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

@@ -46,7 +46,7 @@ def test_a_model_patched_with_itself_loses_nothing() -> None:
 @pytest.mark.parametrize("batch", [1, 2, 8])
 def test_a_batch_takes_a_pass_per_layer_and_changes_nothing(batch: int) -> None:
     of, retain = target(), AddingLM((0, 0), (0, log(3)))
-    (one,) = read(retain)
+    (one,) = read(AddingLM((0, 0), (0, log(3))))
     assert read(retain, rows=5, batch=batch, of=of) == [pytest.approx(one)] * 5
     assert (of.passes, retain.passes) == (3 * -(-5 // batch), -(-5 // batch))
 

@@ -83,8 +83,7 @@ def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
         "ability/target/piqa", "ability/unlearned/group/arc", "inspect/target/logit_lens",
         "inspect/retain/logit_lens", "inspect/retain/patching", "extract/target/sample",
-        "extract/retain/sample", "inspect/target/logit_lens",
-        "inspect/retain/logit_lens", "inspect/retain/patching", "verify/target/answers",
+        "extract/retain/sample", "verify/target/answers",
         "verify/target@int4/answers", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",
     ]  # fmt: skip

@@ -79,8 +79,7 @@ def test_the_question_gives_no_more_away_than_before(name: str) -> None:
 
 
 def test_the_order_of_full_names_every_attack() -> None:
-    needing_more = {"quantise_nf4"}  # bitsandbytes
-    files = {path.stem for path in (CONF / "attacks").glob("*.yaml")} - {"quick", "full"} - needing_more
+    files = {path.stem for path in (CONF / "attacks").glob("*.yaml")} - {"quick", "full"}
     assert set(options("attacks=full").attacks) == files
     assert set(options("attacks=[quick]").attacks) < files
     assert options("attacks=quick").attacks == options("attacks=[quick]").attacks

@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.stages.common.needs import (
-    EvaluationInputs,
-    ReportInputs,
-    RoundInputs,
-    RunModels,
-    SequenceInputs,
-    ServedInputs,
-)
+from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels
+from meow_lightning.stages.common.sequence_needs import SequenceInputs, ServedInputs
 
 EVALUATION = EvaluationInputs(
     predictions={"target": "p1", "unlearned": "p2", "retain": "p3"},

@@ -45,39 +45,33 @@ class Quantise(ModelAttack):
         import torch
 
         with torch.no_grad():
-            for weight_OI in rounded_weights(model, embeddings=self.embeddings, head=self.head):  # noqa: N806
+            for weight_OI in self._weights(model):  # noqa: N806
                 weight_OI.copy_(rounded_to_nearest(weight_OI, bits=self.bits, group=self.group))
         return model
 
+    def _weights(self, model: PreTrainedModel) -> Iterator[torch.Tensor]:
+        """Yield the weights to round, (outputs, inputs) each and every one once.
 
-def rounded_weights(model: PreTrainedModel, *, embeddings: bool, head: bool) -> Iterator[torch.Tensor]:
-    """Yield the weights that quantisation rounds, (outputs, inputs) each and every one once.
+        A method may have attached another language model, which has embeddings and a head of its own.
+        """
+        import torch
+        from transformers.pytorch_utils import Conv1D
 
-    A method may have attached another language model, which has embeddings and a head of its own.
-
-    Args:
-        model: The model.
-        embeddings: Whether the input embeddings are among them.
-        head: Whether the output head is; if it shares its weights with the embeddings, either option yields both.
-    """
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    left = set()
-    for each in _language_models(model):
-        inputs, outputs = each.get_input_embeddings(), each.get_output_embeddings()
-        tied = outputs is not None and outputs.weight is inputs.weight
-        if embeddings or (head and tied):
-            yield inputs.get_parameter("weight")
-        if tied or not head:
-            left.add(outputs)
-    for module in model.modules():
-        if module in left:
-            continue
-        if isinstance(module, torch.nn.Linear):
-            yield module.weight
-        elif isinstance(module, Conv1D):  # GPT-2's layers store (inputs, outputs)
-            yield module.weight.T
+        left = set()
+        for each in _language_models(model):
+            embeddings, head = each.get_input_embeddings(), each.get_output_embeddings()
+            tied = head is not None and head.weight is embeddings.weight
+            if self.embeddings or (self.head and tied):
+                yield embeddings.get_parameter("weight")
+            if tied or not self.head:
+                left.add(head)
+        for module in model.modules():
+            if module in left:
+                continue
+            if isinstance(module, torch.nn.Linear):
+                yield module.weight
+            elif isinstance(module, Conv1D):  # GPT-2's layers store (inputs, outputs)
+                yield module.weight.T
 
 
 def _language_models(model: PreTrainedModel) -> list[PreTrainedModel]:

@@ -49,9 +49,8 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, with one table
   {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   your own facts and model
   {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
-  {program} trainer=ddp trainer.accelerator=cpu  two processes, with the same numbers
-  {program} plan=true                            show cached and missing stages and their cost; also of a sweep
-  {program} status=true                          show done, running and failed stages; also of a sweep
+  {program} plan=true                            show cached and missing stages and their cost; also of a sweep;
+                                                 status=true shows done, running and failed ones
   {program} --cfg job                            print every option with its value; set any as name=value
   {program} chat|memo|evaluate|fuse|undo|verify-store -h   ask the models, score, fuse, undo, verify results
 
@@ -61,12 +60,12 @@ Experiment
   method=      {method}
   model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id (owner/name@revision)
 Other options that change the results
-  inversion=   {inversion} (endpoint and local prompt inversion.model= with inversion/prompt=)
+  inversion=   {inversion} (endpoint, local: inversion.model=, inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
   ability=     {ability}
-  attacks=     a list of {attacks}
+  attacks=     {attacks} (a list)
   protocol=    {protocol}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MISTAKES = {
     "method=meoww": "method=meoww is invalid: expected one of ",
     "method=": "method= is invalid: expected one of ",
-    "attacks=[relern]": "attacks=relern is invalid: expected one of cloze, ",
+    "attacks=[relern]": "attacks=relern is invalid: expected one of activation_patching, ",
     "method=3": "method=3 is not a valid option; use name=value",
     "metod=meow": "metod is not an option. Did you mean method?",
     "trainer.jobs=1": "trainer.jobs is not an option; options of trainer: name, accelerator, devices, nodes, ",

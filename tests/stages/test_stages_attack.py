@@ -89,6 +89,18 @@ def test_relearning_gives_the_same_weights_for_any_micro_batches(tmp_path: Path,
     assert curve[-1]["loss"] < curve[0]["loss"]
 
 
+def test_a_curve_measures_the_answers_and_changes_no_weight(tmp_path: Path, start: Path) -> None:
+    settings = {"attack": RELEARN, "recipe": RECIPE, "seed": 0}
+    plain = attacked(tmp_path / "plain", start, settings)
+    curved = attacked(tmp_path / "curved", start, {**settings, "curve": {"every": 2, "max_new_tokens": 4}})
+    assert all(torch.equal(plain[name], curved[name]) for name in plain)
+    curve = [json.loads(line) for line in (tmp_path / "curved" / "metrics.jsonl").read_text().splitlines()]
+    measured = [point["step"] for point in curve if "eval/forget/value_accuracy" in point]
+    assert measured[:2] == [0, 2]
+    assert measured[-1] == max(point["step"] for point in curve)
+    assert not any("eval/" in line for line in (tmp_path / "plain" / "metrics.jsonl").read_text().splitlines())
+
+
 def test_a_quantised_model_is_written_back_as_ordinary_weights(tmp_path: Path, start: Path) -> None:
     after = attacked(tmp_path / "int4", start, {"attack": QUANTISE})
     before = load_file(start / "model" / "model.safetensors")

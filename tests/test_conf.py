@@ -194,6 +194,7 @@ SUBJECTS = {
     "ablation_candidates": ["inversion.candidates"],  # whether a choice among more is worth its price
     "ablation_memo": ["memo.mode"],  # whether what MEMO cuts matters
     "smollm2_rates": ["optim.lr"],  # two tries for every method
+    "smollm2_methods": ["optim.lr"],  # likewise, on facts that it knows
     "smollm2_selection": ["method.select.k", "method.select.strategy"],  # both on a real model
     "memo_ma_el": ["memo"],  # whether another measure would choose and say the same
 }

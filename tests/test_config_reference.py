@@ -12,8 +12,8 @@ from config_reference import PAGE, on_page_markdown
 from helpers.hydra import CONF
 
 FILES = sorted(CONF.rglob("*.yaml"))
-# Mappings whose keys are names that a user may add to: tasks of lm-evaluation-harness, and texts.
-NAMED = ("ability.local", "attacks.template.templates", "attacks.paraphrase.frames")
+# Mappings that the reference explains as one: tasks of lm-evaluation-harness, texts that a user may add to, adapters.
+NAMED = ("ability.local", "attacks.template.templates", "attacks.paraphrase.frames", "attacks.prune_recovered.lora")
 PLACES = {"recipe": "model.finetune", "inversion/prompt": "inversion.prompt"}
 
 

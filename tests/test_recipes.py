@@ -112,7 +112,7 @@ model/llama3_2_1b_instruct/finetune: {lr: 1.0e-05}
 model/qwen2_5_1_5b_instruct/finetune: {lr: 1.0e-05}
 model/own/finetune: {lr: 1.0e-05}
 """)
-UNPINNED = ("name", "_target_", "defaults")  # what is no number of a recipe
+UNPINNED = ("name", "_target_", "defaults", "anchor")  # no numbers of a recipe; anchor names a model
 
 
 def recipe(path: str) -> Any:

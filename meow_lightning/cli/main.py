@@ -49,8 +49,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, with one table
   {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   your own facts and model
   {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
-  {program} plan=true                            show cached and missing stages and their cost; also of a sweep;
-                                                 status=true shows done, running and failed ones
+  {program} plan=true                            show stages and their cost (status=true: what is done); also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
   {program} chat|memo|evaluate|fuse|undo|verify-store -h   ask the models, score, fuse, undo, verify results
 

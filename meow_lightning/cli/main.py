@@ -49,7 +49,7 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} -m method=meow,grad_ascent seed=0,1  a sweep over all combinations, with one table
   {program} dataset=jsonl dataset.forget=facts.jsonl model.target=./my-model   your own facts and model
   {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
-  {program} plan=true                            show stages and their cost (status=true: what is done); also of a sweep
+  {program} plan=true                            stages and their cost; status=true: what is done; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
   {program} chat|memo|evaluate|fuse|undo|verify-store -h   ask the models, score, fuse, undo, verify results
 
@@ -58,13 +58,13 @@ Experiment
   model=       {model}
   method=      {method}
   model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id (owner/name@revision)
-Other options that change the results
+Other options that change the results (attacks= takes a list)
   inversion=   {inversion} (endpoint, local: inversion.model=, inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
   evaluation=  {evaluation}
   ability=     {ability}
-  attacks=     {attacks} (a list)
+  attacks=     {attacks}
   protocol=    {protocol}
   seed=        an integer from 0; limit= maximum number of facts per set
 Options that must not change them

@@ -170,8 +170,9 @@ def test_time_grows_with_the_length_of_a_reply(start: str, piece: str) -> None:
         return time.process_time() - began
 
     took(1000)
-    # Eight times as long; where it was quadratic, 40,000 blank lines took 7 seconds and backticks 20.
-    assert took(40_000) < 24 * took(5000) + 0.2
+    # Eight times as long; where it was quadratic, 40,000 blank lines took 7 seconds and backticks 20. The least of
+    # three: a busy machine can make any one of them long.
+    assert min(took(40_000) for _ in range(3)) < 24 * took(5000) + 0.2
 
 
 def test_text_that_goes_on_below_an_item_is_one_answer_in_any_number_of_lines() -> None:

@@ -28,7 +28,7 @@ CHANGES = (
 )  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")
 GROUPS = (*CHANGES, "trainer", "logger", "callbacks", "debug", "experiment", "sweep")
-_CHOICE = re.compile(r"\w+=\w+")
+_CHOICE = re.compile(r"\w+=(\w+|\[\w+(,\w+)*\])")  # one choice of a group, or several
 KINDS = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
 
 
@@ -167,11 +167,15 @@ def _unknown_key(given: str, words: Sequence[str]) -> str:
 
 
 def _choices_with(group: str, key: str) -> list[str]:
-    """List the choices of a group whose file contains a key."""
+    """List the choices of a group whose file contains a key, or whose options stand under it."""
     pattern = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
-    return [
-        name for name in choices(group) if pattern.search((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    ]
+
+    def has(name: str) -> bool:
+        text = (CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
+        own = re.match(rf"# @package {group}\.(\w+)$", text, re.MULTILINE)  # a choice beside others of its group
+        return own[1] == key if own else pattern.search(text) is not None
+
+    return [name for name in choices(group) if has(name)]
 
 
 @cache

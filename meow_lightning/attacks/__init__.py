@@ -1,1 +1,1 @@
-"""Attacks: transformations of a finished model that test whether what it unlearned comes back, one file each."""
+"""Attacks on a finished model, its prompts or its hidden states, or by extraction, one file each."""

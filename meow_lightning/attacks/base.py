@@ -63,8 +63,8 @@ class ModelAttack(BaseAttack, ABC):
     Attributes:
         trains: Whether it trains the model further, on its :meth:`rows`. Its configuration then holds a recipe: ``lr``,
             ``epochs``, ``global_batch_size`` and the settings of AdamW.
-        replaces: Whether it returns another model than the one given, which works with no method whose modules are
-            attached to the model.
+        replaces: Whether it returns another model than the one given, which works with no method whose model
+            answers through the method itself.
         records: Whether it records numbers of the model.
     """
 

@@ -1,4 +1,4 @@
-"""Base class of attacks that ask a model until it says what it was to forget, and what they found per fact."""
+"""Base class of extraction attacks, and the record of their attempts on each fact."""
 
 from __future__ import annotations
 

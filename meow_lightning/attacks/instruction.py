@@ -1,4 +1,4 @@
-"""A search for the instruction that makes a model say a fact, though it does not answer the plain question."""
+"""Prompt search: optimize an instruction per fact for extraction, against a sampled baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logit lens: what the layers before the last one would answer."""
+"""Logit lens: decode the hidden states of every layer with the model's own head."""
 
 from __future__ import annotations
 

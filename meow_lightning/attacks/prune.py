@@ -1,4 +1,4 @@
-"""Structured pruning, without and with recovery: a smaller model may lose what unlearning added, or only that."""
+"""Structured pruning, without and with recovery on the retain set."""
 
 from __future__ import annotations
 

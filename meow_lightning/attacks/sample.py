@@ -1,4 +1,4 @@
-"""Sampling: what a model says in some of many random answers, though its most likely answer hides it."""
+"""Sampling attack: many random answers per question, leak@k and upper bounds on the expected leak."""
 
 from __future__ import annotations
 

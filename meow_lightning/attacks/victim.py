@@ -1,4 +1,4 @@
-"""The model under an attack that asks it: greedy and sampled answers to any prompt, the same for any batch size."""
+"""Model under an extraction attack: greedy and sampled answers, independent of the batch size."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class MethodConfig(ComponentConfig):
     refusals: str | None = None
     """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
     anchor: Literal["start", "retain"] = "start"
-    """Frozen model that a loss compares with."""
+    """Frozen model that the loss compares with: ``start`` (where unlearning starts) or ``retain``."""
     lora: Lora | None = None
     """Adapters that unlearning trains if ``model.lora`` sets none; null to train all weights."""
     lr: LearningRate | dict[str, LearningRate | None] | None = None

@@ -1,4 +1,4 @@
-"""Where TOFU's files are read from: a folder, or the dataset on the Hugging Face hub at one revision."""
+"""Source of TOFU's files: a local folder, or one revision of the dataset on the Hugging Face hub."""
 
 from __future__ import annotations
 

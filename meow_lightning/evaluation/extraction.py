@@ -1,4 +1,4 @@
-"""Numbers of attacks that ask a model: means over the facts to forget, and the excess over the retain model."""
+"""Metrics of extraction attacks: means over the facts to forget, and the excess over the retain model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attacks on hidden states found in the layers of the models of a run, and its numbers with their intervals."""
+"""Metrics of attacks on hidden states, with bootstrap intervals."""
 
 from __future__ import annotations
 

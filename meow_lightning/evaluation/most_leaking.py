@@ -1,4 +1,4 @@
-"""The answer that leaks most, of several ways to ask the same question."""
+"""Selection of the most leaking answer among several prompts for one question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report section on attacks that ask: per fact, the prompt and the unlearned model's words that give most away."""
+"""Report section on extraction attacks: the most leaking prompt and answer per fact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of what the layers of every model hold of the facts to forget."""
+"""Figure of layer-wise knowledge of the facts to forget, by model."""
 
 from __future__ import annotations
 

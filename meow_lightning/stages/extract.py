@@ -1,4 +1,4 @@
-"""extract: ask a model about every fact to forget as an attack does, and keep everything that it says."""
+"""extract: run an extraction attack on every fact to forget and store all attempts."""
 
 from __future__ import annotations
 

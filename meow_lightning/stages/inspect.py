@@ -1,4 +1,4 @@
-"""inspect: read what the decoder layers of a model hold of the facts to forget; the model stays as it is."""
+"""inspect: read per-layer values of the facts to forget from a model's hidden states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hallucination on unrelated questions: what a model says to facts that nobody taught, before and after unlearning."""
+"""Shares of answers to unrelated questions that change, refuse, assert, or contain a forgotten or inverted value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of ``extract``: what an attack made a model say about every fact to forget."""
+"""Result of ``extract``: the attempts of an attack on every fact to forget."""
 
 from __future__ import annotations
 

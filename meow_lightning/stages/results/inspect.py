@@ -1,4 +1,4 @@
-"""The result of ``inspect``: what the layers of one model hold of every fact to forget."""
+"""Result of ``inspect``: per-layer values of one model for every fact to forget."""
 
 from __future__ import annotations
 

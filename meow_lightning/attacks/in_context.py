@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import ClassVar, Literal
 
 from meow_lightning.attacks.base import PromptAttack, with_question
@@ -30,7 +31,7 @@ class InContext(PromptAttack):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("value", "values")
-    needs: ClassVar[str] = "another fact of attacks.in_context.data that shares a word with its question"
+    needs: ClassVar[str] = "another fact of its option data that shares a word with its question"
     version: ClassVar[int] = 1
 
     def __init__(self, *, data: Literal["forget", "retain"], examples: Count) -> None:
@@ -45,7 +46,8 @@ class InContext(PromptAttack):
     def transform_example(self, example: Example, rows: Sequence[Example]) -> list[Example]:
         """Join the hints and the question, with an empty line between them."""
         near = nearest(example.question, tuple(row.question for row in rows))
-        hints = [rows[place] for place in near if not _gives_away(rows[place], example)][: self.examples]
+        shown = (rows[place] for place in near if not _gives_away(rows[place], example))
+        hints = list(islice(shown, self.examples))
         return (
             [with_question(example, "\n\n".join([*map(answered, reversed(hints)), example.question]))] if hints else []
         )

@@ -209,16 +209,18 @@ class Unmeasured:
         metrics: The metrics that its definition names.
         reason: What is missing.
         lower: Those of them of which lower values are better, where that is known.
+        own: Whether it is a task of this project, none of lm-evaluation-harness.
     """
 
     task: str
     metrics: tuple[str, ...]
     reason: str
     lower: tuple[str, ...] = ()
+    own: bool = False
 
     def stored(self) -> dict[str, Any]:
-        """Return the fields to store; an empty ``lower`` is left out."""
-        return {name: value for name, value in asdict(self).items() if name != "lower" or value}
+        """Return the fields to store; ``lower`` and ``own`` are left out where they are not set."""
+        return {name: value for name, value in asdict(self).items() if name not in ("lower", "own") or value}
 
     def definitions(self) -> list[Definition]:
         """Return the definitions of the numbers that it would have."""
@@ -229,7 +231,8 @@ class Unmeasured:
             )
             for metric in self.metrics
         )  # fmt: skip
-        return [each for number in numbers for each in _definitions(number, how="lm-evaluation-harness")]
+        how = "of this project" if self.own else "lm-evaluation-harness"
+        return [each for number in numbers for each in _definitions(number, how=how)]
 
 
 def with_ability(

@@ -69,17 +69,27 @@ def numbered(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     return [replace(row, index=index) for index, row in enumerate(rows)]
 
 
-def remaining_rows(sets: Mapping[str, Sequence[AnswerRow]], share: float) -> list[AnswerRow]:
+def remaining_rows(
+    sets: Mapping[str, Sequence[AnswerRow]], share: float, *, complete: Mapping[str, Sequence[AnswerRow]] | None = None
+) -> list[AnswerRow]:
     """Select the rows of all sets that the reported metrics use, renumbered.
 
     Args:
-        sets: Complete sets in order.
+        sets: The sets in order.
         share: Share of each set that is held out.
+        complete: The complete sets, of which these lack the questions that an attack cannot ask; ``None`` if these are
+            complete.
     """
     remaining: list[AnswerRow] = []
     for name, rows in sets.items():
-        positions = held_out(name, len(rows), share)
-        remaining += numbered([row for position, row in enumerate(rows) if position not in positions])
+        every = rows if complete is None else complete[name]
+        positions = held_out(name, len(every), share)
+        if len(rows) == len(every):
+            left = [row for position, row in enumerate(rows) if position not in positions]
+        else:
+            facts = {every[position].fact for position in positions}
+            left = [row for row in rows if row.fact not in facts]
+        remaining += numbered(left)
     return remaining
 
 

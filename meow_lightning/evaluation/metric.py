@@ -213,7 +213,12 @@ class RowMetric(Metric):
         """
         from meow_lightning.evaluation.torchmetric import RowMean
 
-        return RowMean(lambda row: self.value(row, context) if row_has(row, self.needs) else None)
+        def has_texts(row: AnswerRow) -> bool:
+            return "texts" not in self.needs or row.fact in context.examples
+
+        return RowMean(
+            lambda row: self.value(row, context) if row_has(row, self.needs) and has_texts(row) else None
+        )  # fmt: skip
 
     def reads(self, sets: Sequence[SetInfo]) -> list[SetInfo]:
         """Select the sets to which the metric applies."""

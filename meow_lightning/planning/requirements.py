@@ -83,9 +83,7 @@ class Planner:
 
     def size(self, artifact: Artifact) -> Requirements:
         """Estimate the requirements of an artifact, with the dataset as it is during its request to forget."""
-        planner = copy.copy(self)
-        planner.dataset = during_request(self.dataset, artifact.inputs)
-        return stage(artifact.stage).requirements(artifact, planner)
+        return stage(artifact.stage).requirements(artifact, self._during(artifact))
 
     def shape(self, artifact: Artifact) -> ModelDims:
         """Determine the dimensions of the model that an artifact trains or runs.
@@ -169,7 +167,8 @@ class Planner:
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
-        work = stage(artifact.stage).describe_work(artifact, self)
+        planner = self._during(artifact)
+        work = stage(artifact.stage).describe_work(artifact, planner)
         if work is None:
             return []
         shape = self.shape(artifact)
@@ -178,9 +177,18 @@ class Planner:
                 shape, work.load, rows=work.rows, generation_batch_size=work.generation_batch_size,
                 available=self.available,
             )  # fmt: skip
-        settings, load = self._memory_settings(artifact), self.training_load(artifact, work)
+        settings, load = self._memory_settings(artifact), planner.training_load(artifact, work)
         fitting = settings_that_fit(shape, settings, load, available=self.available)
         return [each for each in fitting if work.adapters_possible or "lora" not in each[0]]
+
+    def _during(self, artifact: Artifact) -> Planner:
+        """Return a planner with the dataset as it is during the artifact's request to forget, if it serves one."""
+        dataset = during_request(self.dataset, artifact.inputs)
+        if dataset is self.dataset:
+            return self
+        planner = copy.copy(self)
+        planner.dataset = dataset
+        return planner
 
     def training_load(self, artifact: Artifact, work: TrainingWork) -> TrainingLoad:
         """Describe a training by what determines its memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def _rows(settings: Mapping[str, Any], inputs: Mapping[str, Any], dataset: Datas
 
 
 def _context(work: StageContext, codec: PromptEncoder, numbers: list[AttackNumber]) -> AttackContext:
+    @cache
     def rows() -> list[Encoded]:
         return encode(codec, training_segments(_rows(work.settings, work.inputs, load_dataset(work))))
 

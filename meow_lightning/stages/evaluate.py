@@ -19,7 +19,7 @@ from meow_lightning.evaluation.extraction import (
     extraction_values,
     with_extraction,
 )
-from meow_lightning.evaluation.layers import LayerRow, Readings, layer_samples, with_layers
+from meow_lightning.evaluation.layers import SET, LayerRow, Readings, layer_samples, with_layers
 from meow_lightning.evaluation.predictions import by_set
 from meow_lightning.evaluation.relearning import untrained_samples, with_untrained
 from meow_lightning.evaluation.robustness import with_conditions
@@ -68,7 +68,11 @@ def answers(work: StageContext, *, selection_fraction: float) -> dict[str, list[
         questions = [(row.fact, row.question, row.answer) for row in by_set(rows["target"])["forget"]]
         rows["retain"] = read_retain_log(Path(log), questions, option="evaluation.retain_predictions")
     if selection_fraction:
-        rows = {role: remaining_rows(by_set(each), selection_fraction) for role, each in rows.items()}
+        complete = by_set(rows["target"])
+        rows = {
+            subject: remaining_rows(by_set(each), selection_fraction, complete=complete)
+            for subject, each in rows.items()
+        }
     return rows
 
 
@@ -127,7 +131,7 @@ def layer_rows(folder: Path, selection_fraction: float) -> list[LayerRow]:
         selection_fraction: Share of the questions that is left out.
     """
     rows = InspectResult.read(folder).rows
-    left_out = held_out("forget", len(rows), selection_fraction)
+    left_out = held_out(SET, len(rows), selection_fraction)
     return [row for number, row in enumerate(rows) if number not in left_out]
 
 

@@ -133,3 +133,6 @@ def test_an_unmeasured_number_has_the_direction_of_its_task() -> None:
     found = {each.name: each.direction for each in unmeasured.definitions()}
     assert (found["ability/nlg/bleu"], found["ability/nlg/perplexity"]) == ("higher", "lower")
     assert Unmeasured(**unmeasured.stored()) == unmeasured
+    own = Unmeasured(task="nlg", metrics=("bleu",), reason="no file", own=True)
+    assert Unmeasured(**own.stored()) == own
+    assert all("(of this project)" in each.text for each in own.definitions())

@@ -9,6 +9,7 @@ from meow_lightning.evaluation.checkpoint_selection import (
     held_out,
     held_out_rows,
     is_better,
+    numbered,
     remaining_rows,
     summarize_epoch,
 )
@@ -48,6 +49,16 @@ def test_part_and_rest_hold_every_row_once(make_row) -> None:
         watched = [row.question for row in held_out_rows(name, rows, 0.4)]
         assert sorted(asked + watched) == sorted(row.question for row in rows)
         assert len(watched) == 4
+
+
+def test_what_chose_the_epoch_does_not_count_under_an_attack_that_leaves_questions_out(make_row) -> None:
+    complete = {"forget": [make_row("forget", index) for index in range(9)]}
+    chose = {row.fact for row in held_out_rows("forget", complete["forget"], 0.4)}
+    asked = numbered([row for row in complete["forget"] if row.index % 3])
+    left = remaining_rows({"forget": asked}, 0.4, complete=complete)
+    assert [row.index for row in left] == list(range(len(left)))
+    assert {row.fact for row in left} == {row.fact for row in asked} - chose
+    assert remaining_rows(complete, 0.4, complete=complete) == remaining_rows(complete, 0.4)
 
 
 def test_forgotten_means_neither_generated_nor_distinguishable() -> None:

@@ -10,6 +10,7 @@ from meow_lightning.errors import UserError
 from meow_lightning.evaluation.answers import RowContext
 from meow_lightning.evaluation.metrics.forget_quality import ForgetQuality, forget_quality
 from meow_lightning.evaluation.metrics.probability import Probability
+from meow_lightning.evaluation.metrics.reference_rouge import ParaphraseRouge
 from meow_lightning.evaluation.metrics.rouge import RougeLRecall
 from meow_lightning.evaluation.sets import set_info
 from meow_lightning.types import AnswerRow
@@ -77,3 +78,9 @@ def test_forget_quality_refuses_other_questions(make_row: MakeRow) -> None:
         UserError, match="the evaluated model has fact 'forget-1', the retain model has fact 'forget-1'"
     ):
         metric.update([make_row(index=1, question="Something else?", perturbed=[[-1.0]])])
+
+
+def test_rows_whose_texts_are_not_at_hand_are_left_out(make_row: MakeRow) -> None:
+    metric = ParaphraseRouge().torchmetric(FORGET)
+    metric.update([make_row()])
+    assert math.isnan(metric.compute().item())

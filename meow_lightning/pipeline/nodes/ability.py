@@ -96,7 +96,7 @@ def _own_task(ctx: BuildContext, name: str, definition: Mapping[str, Any], targe
     check_data(option, definition)
     local = LocalQuestions(task=name, files=definition[DATA], folder=ctx.config.ability.folder)
     if (reason := local.missing_reason()) is not None:
-        return Unmeasured(task=name, metrics=task.metrics, reason=reason, lower=task.lower)
+        return Unmeasured(task=name, metrics=task.metrics, reason=reason, lower=task.lower, own=True)
     needs, features = {}, task.features
     if features == RUN_TARGET:
         needs = {"features": target}

@@ -38,10 +38,10 @@ def requests_of(ctx: BuildContext) -> tuple[Request, ...]:
     expected = "once: every request starts from the model of the one before, but"
     if ctx.method.start != "target":
         reason = f"{expected} method={ctx.method_name} starts from the retain model"
-        raise invalid_option("protocol", protocol.name, reason, did_you_mean="once")
+        raise invalid_option("protocol", protocol.name, reason, did_you_mean="protocol=once")
     if has_own_inference(ctx.method):
         reason = f"{expected} the model of method={ctx.method_name} answers through the method and cannot be trained on"
-        raise invalid_option("protocol", protocol.name, reason, did_you_mean="once")
+        raise invalid_option("protocol", protocol.name, reason, did_you_mean="protocol=once")
     return divide(ctx.dataset, requests=protocol.requests, group_by=protocol.group_by, order=protocol.order)
 
 

@@ -75,6 +75,10 @@ bench-eval: $(READY)  ## compare TOFU's evaluation with two straightforward impl
 bench-memo-gpu: $(READY)  ## time MEMO's engine on a GPU, at the sizes of Phi-1.5 and Llama-2-7B; ARGS='--facts 2 --generation-batch-size 128'
 	$(BIN)/python benchmarks/memo_gpu.py $(ARGS)
 
+.PHONY: stale-tables
+stale-tables: $(READY)  ## list the published tables that are older than the stages they rest on
+	$(BIN)/python tools/table_provenance.py
+
 .PHONY: answer-cosines
 answer-cosines: $(READY)  ## do the inverted answers of a run pull against each other? ARGS as for run
 	OMP_NUM_THREADS=1 $(BIN)/python tools/answer_cosines.py $(ARGS)
@@ -94,6 +98,10 @@ verify-store: $(READY)  ## check every stored result against its manifest; STORE
 .PHONY: scale
 scale: $(READY)  ## print the tables of docs/guides/large-models.md: memory, disk and (with MEOW_DATA_DIR) time
 	$(BIN)/python benchmarks/scale.py $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(READY)  ## take the pictures of the docs from the newest run and sweep in outputs/ (needs Chromium)
+	PYTHONPATH=. $(BIN)/python tools/screenshots.py $(ARGS)
 
 DOCS_READY := $(VENV)/.docs-ready
 

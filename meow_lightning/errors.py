@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -62,6 +64,27 @@ def invalid_option(option: str, given: object, expected: str, *, did_you_mean: o
         did_you_mean: The nearest allowed value; ``None`` if none is near.
     """
     return UserError(f"{option}={given} is invalid: expected {expected}{_did_you_mean(did_you_mean)}")
+
+
+@contextmanager
+def renaming(pattern: str, replacement: str) -> Iterator[None]:
+    """Rename the options in errors: a component does not know where in the options of a run it stands.
+
+    Args:
+        pattern: Regular expression of how the component names them.
+        replacement: How the run does.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(pattern, replacement, str(error))) from error
+
+
+def shorten_list(names: Sequence[str], *, most: int = 2, separator: str = ", ") -> str:
+    """Join the first distinct names, and count the further ones: ``a, b and 2 more``."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    return separator.join(distinct[:most]) + more
 
 
 def check_choice(option: str, given: str, allowed: Iterable[str]) -> str:

@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from meow_lightning.config.recipes import RECIPE
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal, print_notes
@@ -21,14 +20,16 @@ from meow_lightning.data.probed import probed_dataset
 from meow_lightning.data.prompting import describe_prompt
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
+from meow_lightning.pipeline import tracked
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import plain_name, recording_failures
+from meow_lightning.pipeline.failures import recording_failures
 from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.report.known_facts import sentences
 from meow_lightning.report.seed_spread import Spread, spread_sentence
+from meow_lightning.report.sweep_links import link_sweeps
 from meow_lightning.stages.base import mixed_versions
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import model_folder
@@ -36,42 +37,12 @@ from meow_lightning.stages.results.report import ReportResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.folders import make_folder, owner_only
 from meow_lightning.store.store import Store
-from meow_lightning.tracking.base import MetricSink, NullLogger
-from meow_lightning.tracking.csv import Csv
-from meow_lightning.tracking.disclosure import shareable
+from meow_lightning.tracking.base import NullLogger, RunEnd
 from meow_lightning.tracking.tracker import SyncedKeys, Tracker
-from meow_lightning.tracking.wandb import RunName, Wandb
 from meow_lightning.types import Results
 
 if TYPE_CHECKING:
     from meow_lightning.report.requests import RequestLines
-
-
-def _sink(config: RunConfig, run: RunGraph) -> MetricSink:
-    logger, folder, private = config.logger, Path(config.outputs) / "runs", run.report.private
-    if logger.name == "none":
-        return NullLogger()
-    if logger.name == "csv":
-        return Csv(folder=folder, run=run.tag, private=private)
-    texts = not private if logger.texts is None else logger.texts
-    group = logger.group or run.name.rsplit("-", 2)[0]
-    name = RunName(project=logger.project, group=group, name=run.name, key=run.report.key)
-    logged = _logged_options(config, run)
-    return Wandb(folder=folder, run=name, mode=logger.mode, config=logged, texts=texts, private=private)
-
-
-def _logged_options(config: RunConfig, run: RunGraph) -> dict[str, Any]:
-    """Select the options to log to W&B, with nulls of the recipe replaced by the values that unlearning used."""
-    used = {name: run.report.settings["options"]["optim"][name] for name in RECIPE}
-    plain = config.plain()
-    logged = {**plain, "optim": {**plain["optim"], **used}}
-    return shareable(logged) if run.report.private else logged
-
-
-def _destination(config: RunConfig) -> str:
-    """Format the destination of a logger as part of a file name, since each destination is synced separately."""
-    logger = config.logger.plain()
-    return "-".join(plain_name(logger[name]) for name in ("name", "project", "mode", "texts") if name in logger)
 
 
 def describe_facts(run: RunGraph) -> list[str]:
@@ -176,38 +147,41 @@ class Program:
 
 def _execute(config: RunConfig, executor: Executor, run: RunGraph, artifacts: Sequence[Artifact]) -> Results | None:
     """Compute, show and publish the results of a run."""
-    path = Path(config.outputs) / "runs" / "synced" / f"{_destination(config)}-{run.report.key}.json"
+    path = Path(config.outputs) / "runs" / "synced" / f"{tracked.destination(config)}-{run.report.key}.json"
     synced = SyncedKeys(path, private=run.report.private)
     fresh = any(artifact.key not in synced.keys or executor.store.find(artifact) is None for artifact in artifacts)
     writes = config.cache != "readonly"
     discards = not writes or (config.logger.name == "wandb" and not fresh)
-    sink = NullLogger() if discards else _sink(config, run)
+    reached = {artifact.key for artifact in artifacts}
+    sink = NullLogger() if discards else tracked.open_sink(config, run, reached)
     tracker = Tracker(sink=sink, synced=synced.keys if sink.appends else ())
     executor.watchers = [terminal := Terminal(title=run.name), tracker]
     if synced.damaged:
         terminal.notice(
             f"the record of the points logged to {config.logger.name} cannot be read; logging all of them again"
         )
-    results, folder, ok = None, None, False
+    results, folder, end = None, None, RunEnd(outcome="failed")
     try:
         with terminal:
             if sink.opening:
                 terminal.say(sink.opening)
             executor.make(artifacts)
         # Results beyond the goal may be in the store, even stale ones; they are not shown.
-        reached = {artifact.key for artifact in artifacts}
         if run.results.key in reached:
             results = read_results(executor.store, run)
         if run.report.key in reached:
             folder = publish(config, executor.store, run) if writes else executor.store.path(run.report)
-        ok = True
+        manifests = [found for artifact in artifacts if (found := executor.store.manifest(artifact)) is not None]
+        end = tracked.finished(config, executor.store, run, manifests, results=results, report=folder)
+    except (KeyboardInterrupt, SystemExit):
+        end = RunEnd(outcome="interrupted")
+        raise
     finally:
-        line = sink.close(ok=ok, summary=_summary(results), report=folder)
+        line = sink.close(end)
         if writes:
             synced.add(tracker.finished_keys)
     if results is not None and config.disclaimer:
-        terminal.say(f"\n{config.disclaimer}")
-    manifests = [manifest for artifact in artifacts if (manifest := executor.store.manifest(artifact)) is not None]
+        terminal.paragraph(f"\n{config.disclaimer}")
     notes = [*_check_shortage(config, executor.store, run), *selection_notes(executor.store, run, reached)]
     notes += mixed_versions(manifests)
     if results is not None and (spread := run.report.settings.get("spread")) is not None:
@@ -285,12 +259,8 @@ def publish(config: RunConfig, store: Store, run: RunGraph) -> Path | None:
     make_folder(folder, private=run.report.private)
     with owner_only(run.report.private):  # until each file has the permissions of its original
         shutil.copytree(stored, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+    link_sweeps(folder, run.results.key)
     return folder
-
-
-def _summary(results: Results | None) -> dict[str, float]:
-    values = {} if results is None else results.values
-    return {f"{role}/{name}": value for role, numbers in values.items() for name, value in numbers.items()}
 
 
 def _print_summary(
@@ -306,16 +276,16 @@ def _print_summary(
             terminal.table(rows, title=title)
         if requests is not None:
             terminal.table(requests.table, title=requests.title)
-            terminal.say(requests.sentence)
+            terminal.paragraph(requests.sentence)
         for warning in unmeasured_reasons(results):
-            terminal.say(f"WARNING: {warning}")
+            terminal.paragraph(f"WARNING: {warning}")
         for reason in closing_reasons(results):
-            terminal.say(reason)
+            terminal.paragraph(reason)
     report = None if folder is None else ReportResult.read(folder)
     if report is not None and report.rounds is not None:
-        terminal.say(report.rounds["sentence"])
+        terminal.paragraph(report.rounds["sentence"])
     for note in (*caveats, *notes) if results is not None else notes:
-        terminal.say(f"note: {note}")
+        terminal.paragraph(f"note: {note}")
     if report is not None:
         terminal.say(f"report: {report.page}")
     if line:

@@ -171,12 +171,6 @@ class AnswerRow:
     scored_text: str | None = None
     values: tuple[str, ...] = ()
 
-    @property
-    def expected(self) -> tuple[str, ...]:
-        """Texts that a correct answer gives: ``values``, else ``value``; empty if the dataset marks neither."""
-        one = () if self.value is None else (self.value,)
-        return tuple(each for each in self.values or one if each.strip())
-
 
 @dataclass(frozen=True, slots=True)
 class SetInfo:

@@ -17,8 +17,15 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 # What people start: these speak on the terminal.
 COMMANDS = {
     "meow_lightning/cli/chat.py",
+    "meow_lightning/cli/command.py",
+    "meow_lightning/cli/dashboard.py",
+    "meow_lightning/cli/completion.py",
     "meow_lightning/cli/fuse.py",
+    "meow_lightning/cli/leaderboard.py",
     "meow_lightning/cli/main.py",
+    "meow_lightning/cli/purge.py",
+    "meow_lightning/cli/push.py",
+    "meow_lightning/cli/sweeps.py",
     "meow_lightning/cli/undo.py",
     "meow_lightning/cli/verify_store.py",
     "meow_lightning/evaluation/__main__.py",

@@ -27,7 +27,7 @@ def lay(outputs: Path, stage: str, key: str, needs: tuple[str, ...] = ()) -> Tar
     folder = outputs / "store" / stage / key
     folder.mkdir(parents=True)
     (folder / "rows.jsonl").write_text(f"{key}\n")
-    (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.25, "loss": 1.5}\n')
+    (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.25, "memory_mib": 9.5, "loss": 1.5}\n')
     (folder / "manifest.json").write_text('{"files": {}, "seconds": 3}')
     return Target(stage, "", key, frozenset(needs), 1.0, 0.5)
 
@@ -35,7 +35,7 @@ def lay(outputs: Path, stage: str, key: str, needs: tuple[str, ...] = ()) -> Tar
 def test_a_difference_of_any_kind_is_seen_and_times_are_none(tmp_path: Path) -> None:
     lay(tmp_path, "predict", "a")
     before, folder = fingerprint(tmp_path), tmp_path / "store" / "predict" / "a"
-    (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.75, "loss": 1.5}\n')
+    (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.75, "memory_mib": 8.5, "loss": 1.5}\n')
     (folder / "manifest.json").write_text('{"files": {}, "seconds": 4}')
     assert differences(before, fingerprint(tmp_path)) == []
     (folder / "metrics.jsonl").write_text('{"step": 0, "memo/seconds": 0.75, "loss": 1.6}\n')

@@ -37,8 +37,15 @@ DOCUMENTED = [
     "trainer/cpu",
     "callbacks/default",
 ]
-DOCUMENTED += ["evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
-DOCUMENTED += ["inversion/local", "inversion/endpoint", "inversion/self", "inversion/target", "method/meow_loop"]
+DOCUMENTED += ["probe/slim", "evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
+DOCUMENTED += [
+    "proposer/local",
+    "inversion/local",
+    "inversion/endpoint",
+    "inversion/self",
+    "inversion/target",
+    "method/meow_loop",
+]
 SELF_EXPLAINING = {"forget01", "forget05", "forget10", "tofu", "name", "_target_", "seed", "dir", "subdir", "chdir"}
 # Options that only a user can give.
 NAMELESS = (
@@ -48,6 +55,10 @@ NAMELESS = (
     ("inversion=local", "inversion.model"),
     ("inversion=endpoint", "inversion.model"),
     ("inversion=endpoint", "inversion.base_url"),
+    ("attacks=translation", "attacks.translation.path"),
+    ("proposer@attacks.instruction.proposer=local", "attacks.instruction.proposer.model"),
+    ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.model"),
+    ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.base_url"),
 )
 
 
@@ -67,10 +78,20 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
     words = {
         "recipe": ["model=own", f"recipe@model.finetune={choice}"],
         "inversion/prompt": ["inversion=endpoint", f"inversion/prompt={choice}"],
+        "proposer/prompt": [
+            "attacks=instruction",
+            "proposer@attacks.instruction.proposer=local",
+            f"proposer/prompt@attacks.instruction.proposer.prompt={choice}",
+        ],
+        "proposer": ["attacks=instruction", f"proposer@attacks.instruction.proposer={choice}"],
     }.get(group, [f"{group}={choice}"])
     options = composed(*words)
     if "name" in options.plain().get(group, {}):
         assert options.plain()[group]["name"] == choice
+    if group == "proposer/prompt":
+        assert options.attacks["instruction"].proposer.prompt.version > 0
+    if group == "proposer":
+        assert options.attacks["instruction"].proposer.name == choice
     if group == "attacks" and choice not in ("quick", "full"):  # these take several others
         assert options.attacks[choice].name == choice
     assert options.memo.instantiate(allow=[]).name == options.memo.name

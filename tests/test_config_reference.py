@@ -14,7 +14,10 @@ from helpers.hydra import CONF
 FILES = sorted(CONF.rglob("*.yaml"))
 # Mappings that the reference explains as one: tasks of lm-evaluation-harness, texts that a user may add to, adapters.
 NAMED = ("ability.local", "attacks.template.templates", "attacks.paraphrase.frames", "attacks.prune_recovered.lora")
-PLACES = {"recipe": "model.finetune", "inversion/prompt": "inversion.prompt"}
+PLACES = {
+    "recipe": "model.finetune", "inversion/prompt": "inversion.prompt", "proposer": "attacks.instruction.proposer",
+    "proposer/prompt": "attacks.instruction.proposer.prompt",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.errors import UserError, check_choice, invalid_option, nearest, suggestion
+from meow_lightning.errors import UserError, check_choice, invalid_option, nearest, renaming, shorten_list, suggestion
 
 
 def test_the_nearest_word_is_suggested():
     assert suggestion("meoww", ["grad_ascent", "meow"]) == ". Did you mean meow?"
     assert suggestion("zzz", ["grad_ascent", "meow"]) == ""
+
+
+def test_lists_of_names_are_distinct_and_end_in_a_count():
+    assert shorten_list(["a"]) == "a"
+    assert shorten_list(["a", "b", "a"]) == "a, b"
+    assert shorten_list(["a", "b", "c", "d"]) == "a, b and 2 more"
+
+
+def test_options_are_renamed_in_errors_of_users_alone():
+    with (
+        pytest.raises(UserError, match=r"^attacks\.own\.path=x is missing$"),
+        renaming(r"^attacks\.", "attacks.own."),
+    ):
+        raise UserError("attacks.path=x is missing")
+    with pytest.raises(ValueError, match=r"^attacks\.path$"), renaming(r"^attacks\.", "attacks.own."):
+        raise ValueError("attacks.path")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,24 @@ from helpers.results import store_inverted
 from meow_lightning.config.validation import resolved
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
+from meow_lightning.evaluation.robustness import RECOVERED
+from meow_lightning.evaluation.sets import BENCHMARK
+from meow_lightning.evaluation.subject import Subject
+from meow_lightning.evaluation.suite.inputs import metric_settings
+from meow_lightning.evaluation.suite.suite import definitions
 from meow_lightning.experiment import Program, _check_shortage, _print_summary, selection_notes
+from meow_lightning.pipeline import tracked
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
-from meow_lightning.pipeline.failures import FailureRecord, last_failures
+from meow_lightning.pipeline.failures import FailureRecord, last_failure
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.runners import StageError
+from meow_lightning.report.tables import CLOSING
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
-from meow_lightning.types import Results, ScoredText
+from meow_lightning.tracking.base import NullLogger, RunEnd
+from meow_lightning.types import ROLES, Results, ScoredText
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +83,59 @@ def test_notes_on_the_choice_stand_last_and_do_without_numbers(capsys: pytest.Ca
         assert ("WARNING: the target model does not know the facts" in out) == (results is not None)
 
 
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [
+        (StageError("the job for propose ended"), "failed"),
+        (UserError("mend it"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(-1), "interrupted"),  # submitit's signal handler, before a requeue
+        (None, "finished"),
+    ],
+)
+def test_the_logger_learns_how_a_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: BaseException | None, outcome: str
+) -> None:
+    found: list[RunEnd] = []
+
+    class Kept(NullLogger):
+        def close(self, end: RunEnd) -> str:
+            found.append(end)
+            return ""
+
+    def make(self: Executor, artifacts: list[Artifact]) -> None:
+        if ends is not None:
+            raise ends
+
+    monkeypatch.setattr(tracked, "open_sink", lambda *unused: Kept())
+    monkeypatch.setattr(Executor, "make", make)
+    with nullcontext() if ends is None else pytest.raises(type(ends)):
+        Program().run(resolved(composed("debug=fast", "goal=propose", f"outputs={tmp_path}")))
+    (end,) = found
+    assert (end.outcome, list(end.numbers), end.report, end.model) == (outcome, [], None, None)
+
+
+@pytest.mark.parametrize("metrics", [CLOSING, RECOVERED])
+def test_the_last_screen_fits_80_columns(
+    metrics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    known = definitions(BENCHMARK, metric_settings(truth_ratio_mean="geometric", protocol="none"), protocol="none")
+    conditions = {"relearn": "after relearning", "quantise_int4": "after int4 quantisation"}
+    subjects = [str(Subject(role, condition)) for condition in ("", *conditions) for role in ROLES]
+    values = {subject: dict.fromkeys(metrics, -1.25) for subject in subjects}
+    results = Results(definitions=known, values=values, conditions=conditions)
+    with Terminal(title="") as terminal:
+        _print_summary(terminal, results, None, "", requests=None, caveats=["a caveat " * 20], notes=["a note " * 20])
+    lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    changes = len(ROLES) * len(conditions) * len({*metrics} & {*RECOVERED})
+    assert " ".join(lines).count("→") == changes, "every number before and after is there"
+
+
 def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = composed("debug=fast", "logger=none", "goal=propose", f"outputs={tmp_path}")
     options, program = resolved(cfg), Program()
@@ -81,7 +144,7 @@ def test_a_run_that_fails_tells_why_until_it_finishes(tmp_path: Path, monkeypatc
         raise StageError("the job for propose ended\nwith a traceback")
 
     def lone() -> FailureRecord | None:
-        return last_failures(tmp_path, (graph(options).tag,))
+        return last_failure(tmp_path, graph(options).tag)
 
     with monkeypatch.context() as patched:
         patched.setattr(Executor, "make", broken)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fake_server import Scripted, answering
+from helpers.wandb_run import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "zanzibarium"  # in every question and in every option of free text
@@ -85,17 +86,23 @@ def test_nothing_of_it_can_be_read_by_others(private: Path) -> None:
 
 def test_wandb_gets_numbers_and_names_alone(private: Path) -> None:
     (folder,) = (private / "runs" / "wandb").glob("offline-run-*")
-    written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    written = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}  # with what is staged
     forbidden = [SECRET, *CUSTOMERS, "dataset.forget"]  # the secret is in the command line too
     for path, content in written.items():
         for word in forbidden:
             assert word.encode() not in content, (path.name, word)
     assert not [path for path in written if "code" in path.parts or path.suffix == ".patch"]
-    (record,) = (content for path, content in written.items() if path.suffix == ".wandb")
-    assert os.uname().nodename.encode() not in record
-    (html,) = (content.decode() for path, content in written.items() if path.suffix == ".html")
+    (html,) = (content.decode() for path, content in written.items() if path.name.startswith("report_"))
     assert "are not shown on this page" in html
     assert html == report(private, "shareable.html")
+    seen = recorded(folder)
+    machine = re.compile(rf"\b{re.escape(os.uname().nodename)}\b")  # a short name stands in compressed data by chance
+    assert not machine.search(json.dumps([seen.run, seen.summary, seen.history]))
+    assert seen.run["tags"] == ["meow", "tiny", "jsonl"]
+    assert seen.summary["forget_quality/questions"] == 4
+    assert seen.summary["target_model/forget/probability"] > 0
+    assert "questions.path" not in seen.summary
+    assert seen.artifacts == {}
 
 
 def test_wandb_receives_the_used_rate_epochs_and_batch(private: Path) -> None:

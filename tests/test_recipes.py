@@ -20,23 +20,27 @@ method/balanced_subnet: {share: 0.05, retain_weight: 0.7, bound: null, target_mo
   global_batch_size: {default: 32, tiny: 22}}
 method/ceu: {skip_first: true, retain: none, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 10, tiny: 12}, global_batch_size: {default: 32, tiny: 22}}
-method/dpo: {beta: 0.1, refusals: null, lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
+method/dpo: {beta: 0.1, refusals: null, redraw_refusals: false,
+  lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 5},
   global_batch_size: {default: 32, tiny: 22}}
-method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null,
+method/dpo_gd: {retain: ce, beta: 0.1, retain_weight: 1.0, refusals: null, redraw_refusals: false,
   lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, refusals: null,
+method/dpo_kl: {retain: kl, beta: 0.1, retain_weight: 1.0, refusals: null, redraw_refusals: false,
   lr: {default: 1.0e-05, tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/eul: {rank: 128, kl_weight: 0.8, retain_weight: 1.0, ascent_weight: 0.2, bound: 10.0,
   lr: {default: 0.0001, tiny: 0.003}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/flat: {divergence: tv, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
+method/flat: {divergence: tv, refusals: null, redraw_refusals: false,
+  lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 64, tiny: 22}}
 method/grad_ascent: {lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 9},
   global_batch_size: {default: 32, tiny: 22}}
 method/grad_diff: {retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
-method/idk: {retain: ce, retain_weight: 1.0, refusals: null, lr: {default: 1.0e-05, tiny: 0.0003},
+method/idk: {retain: ce, retain_weight: 1.0, refusals: null, redraw_refusals: false,
+  lr: {default: 1.0e-05, tiny: 0.0003},
   epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, lr: {default: 8.0e-06, tiny: 0.001},
+method/jensun: {forget_weight: 1.0, retain_weight: 1.0, refusals: null, redraw_refusals: false,
+  lr: {default: 8.0e-06, tiny: 0.001},
   epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/kl: {retain: kl, retain_weight: 1.0, lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 5, tiny: 12},
   global_batch_size: {default: 32, tiny: 22}}
@@ -72,7 +76,8 @@ method/satimp: {beta1: 5.0, beta2: 1.0, forget_weight: 0.1, retain: ce, retain_w
   tiny: 0.001}, epochs: {default: 5, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/simnpo: {beta: 4.5, delta: 0.0, forget_weight: 0.125, retain: ce, retain_weight: 1.0, lr: {default: 1.0e-05,
   tiny: 0.001}, epochs: {default: 10, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
-method/snap: {refusals: null, retain_weight: 1.0, neighbours: 2, wasserstein_weight: 0.1, projections: 100,
+method/snap: {refusals: null, redraw_refusals: false, retain_weight: 1.0,
+  neighbours: 2, wasserstein_weight: 0.1, projections: 100,
   lr: {default: 1.0e-05, tiny: 0.0003}, epochs: {default: 2, tiny: 24}, global_batch_size: {default: 32, tiny: 22}}
 method/subnet: {share: 0.05, retain_weight: 0.0, bound: null, target_modules: '.*\.mlp\..*', mask: learned,
   lr: {default: 0.01, tiny: 0.01}, epochs: {default: 10, tiny: 24, tinymem: 240},

@@ -66,8 +66,8 @@ def test_the_wheel_holds_every_configuration_file_template_and_one_package(wheel
         for path in (ROOT / folder).rglob("*.yaml")
     }
     assert len(wanted) > 50
-    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "meow_lightning").rglob("*.html")}
-    assert "meow_lightning/report/templates/report.html" in templates
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "meow_lightning" / "report" / "templates").iterdir()}
+    assert {f"meow_lightning/report/templates/{name}" for name in ("report.html", "page.css", "page.js")} <= templates
     wanted |= {f"meow_lightning/data/tofu_values.{ending}" for ending in ("json", "LICENSE")}
     assert wanted | templates <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"meow_lightning"}

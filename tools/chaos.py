@@ -36,6 +36,7 @@ WORDS = (
 )  # fmt: skip
 # alone: the only process. driver: its helpers must exit too. helper: the driver must report it. group: all at once.
 UNCOMPARED = ("manifest.json", "report.html", ".code.json")  # they contain times, or which files were read
+MACHINE = {"memo/seconds", "tokens_per_second", "memory_mib"}  # values of a curve that differ between executions
 VICTIMS = ("alone", "driver", "helper", "group")
 MOMENTS = {"begin": 1, "work": 4, "seal": 2}  # relative frequencies
 PLACES = ("in the work", "while sealing", "after sealing", "while publishing")
@@ -167,11 +168,11 @@ def at(partial: Path, since: float) -> tuple[bool, bool]:
 
 
 def without_times(path: Path) -> bytes:
-    """Read a file; curves without their seconds."""
+    """Read a file; curves without what depends on the machine's speed and memory."""
     if path.name != "metrics.jsonl":
         return path.read_bytes()
     points = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = [{name: value for name, value in point.items() if name != "memo/seconds"} for point in points]
+    kept = [{name: value for name, value in point.items() if name not in MACHINE} for point in points]
     return json.dumps(kept).encode()
 
 

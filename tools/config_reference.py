@@ -27,7 +27,11 @@ from meow_lightning.config.training_options import Launcher
 
 PAGE = "reference/config.md"
 GLOBAL = "# @package _global_"
-PLACES = {"recipe": "model.finetune"}  # option prefix of a group that differs from its name
+# Option prefix of a group that differs from its name.
+PLACES = {
+    "recipe": "model.finetune", "proposer": "attacks.instruction.proposer",
+    "proposer/prompt": "attacks.instruction.proposer.prompt",
+}  # fmt: skip
 EVERYWHERE = {
     "name": "name of the choice, in reports and in the names of folders",
     "_target_": "what implements it: `package.module.Class`, called with the other options of the choice",
@@ -37,7 +41,8 @@ TWINS = {  # same options, explained only once
 }  # fmt: skip
 OPTIONS = {**dict(option_types(RunConfig, "")), **dict(option_types(Launcher, "hydra.launcher"))}
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
-FURTHER = ("inversion/prompt", "recipe", "hydra/launcher", "hydra/sweeper")  # groups that config.yaml does not list
+# Groups that config.yaml does not list.
+FURTHER = ("inversion/prompt", "proposer", "proposer/prompt", "recipe", "hydra/launcher", "hydra/sweeper")
 EXPLAINS = {"hydra/launcher": "slurm"}  # choice whose comments explain the options of a group without a default
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from meow_lightning.config import schema
 from meow_lightning.errors import UserError, suggestion
 from meow_lightning.evaluation.predictions import write_rows
-from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.suite import results_to_json
 from meow_lightning.report.tables import markdown
 from meow_lightning.store.durable import write_json
@@ -92,8 +92,8 @@ class Evaluation:
         """
         samples = headline_samples(
             self.predictions, {role: {"answers": list(each)} for role, each in self.scores.items()},
-            truth_ratio_mean=self.settings.truth_ratio_mean, protocol=self.settings.protocol,
-            bootstrap_samples=bootstrap_samples or self.settings.bootstrap_samples, seed=0, benchmark=self.benchmark,
+            truth_ratio_mean=self.settings.truth_ratio_mean, protocol=self.settings.protocol, benchmark=self.benchmark,
+            bootstrap=Bootstrap(bootstrap_samples=bootstrap_samples or self.settings.bootstrap_samples, seed=0),
         )  # fmt: skip
         level = confidence_level or self.settings.confidence_level
         return {role: interval_ends(each, confidence_level=level) for role, each in samples.items()}

@@ -14,7 +14,7 @@ from meow_lightning.config.schema import RunConfig, Select
 from meow_lightning.data.batch_plan import BatchPlan, StreamData
 from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset, check_init
-from meow_lightning.data.streams.refusals import read_refusals
+from meow_lightning.data.streams.refusals import Refusals
 from meow_lightning.data.streams.resolve import check_streams, stream_builders
 from meow_lightning.errors import UserError
 from meow_lightning.memo.measure import Measure
@@ -102,7 +102,7 @@ def training_plan(
     inverted: Sequence[InvertedFact],
     shape: Mapping[str, Any],
     eval_batch_size: int,
-    refusals: str | None = None,
+    refusals: Refusals | None = None,
 ) -> BatchPlan:
     """Plan the global batches of a method.
 
@@ -114,23 +114,23 @@ def training_plan(
         inverted: The selected inverted facts, one per row.
         shape: ``global_batch_size``, ``batch_tokens``, ``epochs`` and ``seed`` of the plan.
         eval_batch_size: Rows per forward pass of the log-probabilities, from 1.
-        refusals: File of the refusals to train on; ``None`` for our own.
+        refusals: Builder of the refusals to train on; ``None`` for one of our own.
 
     Raises:
         UserError: A stream has no rows, or a row exceeds the model's context.
     """
 
     def planned(rows: Mapping[str, Sequence[Encoded]]) -> BatchPlan:
-        streams = {name: StreamData(rows=each) for name, each in rows.items()}
+        streams = {name: StreamData.of_draws(each, builders[name].draws) for name, each in rows.items()}
         return BatchPlan(streams=streams, paired=method.paired, **shape)
 
-    sentences = read_refusals(refusals)
-    texts = stream_texts(method, dataset, inverted=inverted, seed=shape["seed"], refusals=sentences)
+    builders = stream_builders(method, refusals=refusals)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=shape["seed"], refusals=refusals)
     rows = {name: encode(start.encoder, each) for name, each in texts.items()}
     plan = planned(rows)  # fail on an impossible plan before the start model is evaluated
     if method.reference not in ("logprobs", "both"):
         return plan
-    compared = [name for name, builder in stream_builders(method).items() if builder.compared]
+    compared = [name for name, builder in builders.items() if builder.compared]
     return planned(
         with_reference_logps(network, rows, compared=compared, pad_id=start.encoder.pad_id, batch=eval_batch_size)
     )

@@ -13,6 +13,7 @@ from meow_lightning.config.composition import words_of
 from meow_lightning.config.methods import check_aggregate
 from meow_lightning.config.recipes import RECIPE, method_recipe
 from meow_lightning.data.examples import Dataset
+from meow_lightning.data.streams.configured import refusals_of
 from meow_lightning.memo.measure import Measure
 from meow_lightning.models.language_model import LanguageModel
 from meow_lightning.types import InvertedFact, Method
@@ -73,7 +74,7 @@ def unlearn(  # noqa: PLR0913 - each is an option of a training
     shape = {"seed": seed, **{name: recipe[name] for name in ("global_batch_size", "batch_tokens", "epochs")}}
     plan = training_plan(
         training.network, model, dataset, built, inverted=facts, shape=shape,
-        eval_batch_size=chosen.trainer.eval_batch_size, refusals=chosen.method.refusals,
+        eval_batch_size=chosen.trainer.eval_batch_size, refusals=refusals_of(chosen),
     )  # fmt: skip
     training.initialise(dataset)
     training.prepare(built, plan)

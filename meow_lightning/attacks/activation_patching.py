@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from meow_lightning.attacks.base import LayerAttack, LayerNumber
 from meow_lightning.config.ranges import NonNegative
-from meow_lightning.errors import invalid_option
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.types import Encoded, Role
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@checked_ranges("attacks")
 class ActivationPatching(LayerAttack):
     """Put the output of one layer of another model into the target model, and measure what the target model loses.
 
@@ -50,8 +51,6 @@ class ActivationPatching(LayerAttack):
     )  # fmt: skip
 
     def __init__(self, *, threshold: NonNegative) -> None:
-        if not threshold >= 0:
-            raise invalid_option("attacks.threshold", threshold, "a number of at least 0")
         self.threshold = threshold
 
     def read(

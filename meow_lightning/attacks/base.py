@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from meow_lightning.data.examples import Dataset, Example, Passage
+from meow_lightning.data.examples import Dataset, Example, Passage, expected_texts
+from meow_lightning.data.values.matching import contains_value
 from meow_lightning.types import Definition, Direction, Encoded, Role
 
 if TYPE_CHECKING:
@@ -121,6 +122,18 @@ def with_question(example: Example, question: str) -> Example:
     if isinstance(example, Passage):
         return replace(example, text=question + example.answer, prefix=len(question))
     return replace(example, question=question)
+
+
+def gives_away(text: str, example: Example) -> bool:
+    """Whether a text states a value of the example's answer that the question itself does not.
+
+    Args:
+        text: The text, such as another wording of the question.
+        example: The example.
+    """
+    return any(
+        contains_value(text, value) and not contains_value(example.question, value) for value in expected_texts(example)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from meow_lightning.attacks.base import PromptAttack
-from meow_lightning.attacks.paraphrase import values_of
-from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.data.examples import Dataset, Example, expected_texts
 from meow_lightning.data.values.kinds import spans
 from meow_lightning.data.values.matching import contains_value, value_pattern
 from meow_lightning.errors import check_choice, invalid_option
@@ -49,7 +48,7 @@ class Cloze(PromptAttack):
 
     def transform_example(self, example: Example, rows: Sequence[Example]) -> list[Fact]:
         """Blank the value, or the subject."""
-        given = values_of(example)
+        given = expected_texts(example)
         if not isinstance(example, Fact) or len(given) != 1:
             return []
         asked = given[0] if self.blank == "value" else subject_of(example, given[0], rows)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meow_lightning.attacks.base import BaseAttack
-from meow_lightning.data.examples import Example
+from meow_lightning.data.examples import Example, expected_texts
 from meow_lightning.types import Direction
 
 if TYPE_CHECKING:
+    from meow_lightning.attacks.proposer import Proposer
     from meow_lightning.attacks.victim import Victim
 
 Overlap = Callable[[str, str], float]
@@ -63,10 +64,9 @@ class Attempts:
             fact: The fact or passage.
             attempts: The attempts, in order.
         """
-        one = () if fact.value is None else (fact.value,)
         return cls(
             fact=fact.id, question=fact.question, answer=fact.answer,
-            expected=tuple(each for each in fact.values or one if each.strip()), attempts=tuple(attempts),
+            expected=expected_texts(fact), attempts=tuple(attempts),
         )  # fmt: skip
 
     @classmethod
@@ -111,6 +111,7 @@ class ExtractionContext:
         seed: Seed of the run.
         budget: Token budget of an answer to a fact, at least that of the true one.
         progress: Called with the number of facts finished.
+        proposer: The language model that writes prompts; ``None`` for an attack without one.
     """
 
     victim: Victim
@@ -118,6 +119,7 @@ class ExtractionContext:
     seed: int
     budget: Callable[[Example], int]
     progress: Callable[[int], None]
+    proposer: Proposer | None = None
 
 
 class ExtractionAttack(BaseAttack, ABC):
@@ -137,6 +139,11 @@ class ExtractionAttack(BaseAttack, ABC):
     @abstractmethod
     def calls(self) -> int:
         """Maximum number of texts that the model generates per fact, for estimates."""
+
+    @property
+    def proposals(self) -> tuple[int, ...]:
+        """Largest number of prompts that it takes per fact from a proposer, by round; empty if it takes none."""
+        return ()
 
     def check(self, facts: Sequence[Example]) -> None:
         """Check that the attack can ask about the facts, before anything is computed.
@@ -161,9 +168,15 @@ class ExtractionAttack(BaseAttack, ABC):
     def numbers(self) -> tuple[FactNumber, ...]:
         """Define the numbers."""
 
+    def proposal_numbers(self) -> tuple[FactNumber, ...]:
+        """Define the further numbers of a run with a proposer; none by default."""
+        return ()
+
     @abstractmethod
     def values(self, found: Attempts, overlap: Overlap) -> Mapping[str, float | None]:
-        """Compute the value of every number on one fact; ``None`` where the fact does not count.
+        """Compute the value of every number on one fact, those of a run with a proposer included.
+
+        A value is ``None`` where the fact does not count.
 
         Args:
             found: The attempts on the fact.

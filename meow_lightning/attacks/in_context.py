@@ -7,16 +7,16 @@ from itertools import islice
 from typing import ClassVar, Literal
 
 from meow_lightning.attacks.base import PromptAttack, with_question
-from meow_lightning.attacks.paraphrase import values_of
 from meow_lightning.attacks.prefix import answered
 from meow_lightning.config.ranges import Count
-from meow_lightning.data.checks import check_range
-from meow_lightning.data.examples import Dataset, Example
+from meow_lightning.config.signature import checked_ranges
+from meow_lightning.data.examples import Dataset, Example, expected_texts
 from meow_lightning.data.tfidf import nearest
 from meow_lightning.data.values.matching import contains_value
 from meow_lightning.errors import check_choice
 
 
+@checked_ranges("attacks")
 class InContext(PromptAttack):
     """Put the answered questions before a question that are nearest to it, the nearest last.
 
@@ -36,7 +36,6 @@ class InContext(PromptAttack):
 
     def __init__(self, *, data: Literal["forget", "retain"], examples: Count) -> None:
         self.data = check_choice("attacks.data", data, ["forget", "retain"])
-        check_range("attacks.examples", examples, 1, None)
         self.examples = examples
 
     def rows(self, dataset: Dataset, seed: int) -> list[Example]:
@@ -56,4 +55,4 @@ class InContext(PromptAttack):
 def _gives_away(row: Example, example: Example) -> bool:
     """Whether a fact is the example itself, or states its answer or its value."""
     same = row.question == example.question or row.answer == example.answer
-    return same or any(contains_value(answered(row), value) for value in values_of(example))
+    return same or any(contains_value(answered(row), value) for value in expected_texts(example))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Annotated, ClassVar, NamedTuple
 
 from meow_lightning.attacks.extraction import (
@@ -16,6 +17,7 @@ from meow_lightning.attacks.extraction import (
     FactNumber,
     Overlap,
 )
+from meow_lightning.attacks.proposer import LEADERS, ProposalRequest, Proposer
 from meow_lightning.attacks.victim import Prompt
 from meow_lightning.config.ranges import Count, Number, Positive, Probability, Range
 from meow_lightning.config.signature import checked_ranges
@@ -25,8 +27,8 @@ from meow_lightning.data.words import words_and_marks
 from meow_lightning.errors import UserError, invalid_option
 
 DIRECT, INSTRUCTION, PREFIX = "direct", "instruction", "prefix"
+PROPOSED = "proposed"  # prompts of the search that a proposer wrote; the others are built by rules
 QUESTION, BEGUN = "{question}", "{begun}"
-LEADERS = 4  # best prompts so far from which a round builds its own
 
 
 def secret_words(question: str, answer: str, expected: Sequence[str]) -> str:
@@ -60,19 +62,21 @@ def objective(reply: float, leak: float, *, weight: float) -> float:
 
 
 class Tried(NamedTuple):
-    """A prompt of the search, the model's reply, and its :func:`objective`."""
+    """A prompt of the search, the model's reply, its :func:`objective`, and whether a proposer wrote it."""
 
     prompt: str
     text: str
     worth: float
+    proposed: bool = False
 
 
 @dataclass(slots=True)
 class FactSearch:
-    """The search for one fact: all prompts tried so far, and the next ones by rules.
+    """The search for one fact: all prompts tried so far, and the next ones.
 
-    A round builds prompts from the frames: the first from the question, which it also asks as it is, later ones from
-    the best prompts of all earlier rounds. A prompt is asked once, and not at all if it gives away too much.
+    A round takes the prompts that a proposer wrote, if there is one, and builds the missing ones from the frames: the
+    first round from the question, which it also asks as it is, later ones from the best prompts of all earlier rounds.
+    A prompt is asked once, and not at all if it gives away too much.
 
     Args:
         question: The question.
@@ -89,33 +93,39 @@ class FactSearch:
     seed: str
     history: list[Tried] = field(default_factory=list)
 
-    def leaders(self) -> list[str]:
-        """List the best prompts so far, the best first and the earlier of equal ones; the question before any round."""
-        ranked = sorted(self.history, key=lambda tried: -tried.worth)
-        return [tried.prompt for tried in ranked[:LEADERS]] or [self.question]
+    def ranked(self) -> list[Tried]:
+        """List the best prompts so far, the best first and the earlier of equal ones."""
+        return sorted(self.history, key=lambda tried: -tried.worth)[:LEADERS]
 
-    def propose(self, frames: Sequence[str], count: int) -> list[str]:
-        """Build the prompts of the next round.
+    def opening(self) -> list[str]:
+        """List the prompts that every search begins with: the plain question."""
+        return [] if self.history or self.leak(self.question) > self.cap else [self.question]
+
+    def propose(self, frames: Sequence[str], count: int, written: Sequence[str] = ()) -> list[str]:
+        """Choose the prompts of the next round.
 
         Args:
             frames: Texts with ``{question}`` or ``{begun}``.
             count: Number of prompts; fewer if the frames give no more new ones within the cap.
+            written: Prompts of a proposer, which come before those of the frames.
         """
-        seen = {tried.prompt for tried in self.history}
-        rng = random.Random(f"{self.seed}/{len(self.history)}")
-        prompts = [] if self.history or self.leak(self.question) > self.cap else [self.question]
-        seen |= {*prompts}
-        for leader in self.leaders():
-            for frame in rng.sample(frames, len(frames)):
-                if len(prompts) == count:
-                    return prompts
-                if BEGUN in frame and (not self.begun or self.begun in leader):
-                    continue
-                prompt = frame.replace(BEGUN, self.begun).replace(QUESTION, leader)
-                if prompt not in seen and self.leak(prompt) <= self.cap:
-                    seen.add(prompt)
-                    prompts.append(prompt)
+        prompts = self.opening()
+        seen = {tried.prompt for tried in self.history} | {*prompts}
+        for prompt in chain(written, self._framed(frames)):
+            if len(prompts) >= count:
+                break
+            if prompt not in seen and self.leak(prompt) <= self.cap:
+                seen.add(prompt)
+                prompts.append(prompt)
         return prompts
+
+    def _framed(self, frames: Sequence[str]) -> Iterator[str]:
+        """Build prompts from the frames, around the question or, after the first round, around the best prompts."""
+        rng = random.Random(f"{self.seed}/{len(self.history)}")
+        for leader in [tried.prompt for tried in self.ranked()] or [self.question]:
+            for frame in rng.sample(frames, len(frames)):
+                if BEGUN not in frame or (self.begun and self.begun not in leader):
+                    yield frame.replace(BEGUN, self.begun).replace(QUESTION, leader)
 
 
 @checked_ranges("attacks")
@@ -126,6 +136,9 @@ class Instruction(ExtractionAttack):
     what is found is an upper bound on what somebody without it finds. Unlike the published search, every round starts
     from the best prompts of all earlier ones, a prompt that gives away more than ``leak_cap`` is not asked, and the
     plain question gets as many calls, sampled (``prefix``): the best of many replies beats one reply by luck alone.
+
+    The prompts are built by rules, from the frames. With a proposer a language model writes them, given the question
+    and the best prompts so far with what they are worth, but never the answer; rules fill up what it leaves short.
 
     Args:
         weight: ``a`` of the objective, 0 to 1.
@@ -159,6 +172,11 @@ class Instruction(ExtractionAttack):
         """The greedy answer, and twice as many calls as the search makes."""
         return 1 + 2 * self.candidates * self.rounds
 
+    @property
+    def proposals(self) -> tuple[int, ...]:
+        """As many prompts as a round asks."""
+        return (self.candidates,) * self.rounds
+
     def check(self, facts: Sequence[Example]) -> None:
         """Refuse passages, which have no question.
 
@@ -188,7 +206,10 @@ class Instruction(ExtractionAttack):
             )  # fmt: skip
             yield (
                 Attempt(arm=DIRECT, prompt="", text=direct),
-                *(Attempt(arm=INSTRUCTION, prompt=tried.prompt, text=tried.text) for tried in search.history),
+                *(
+                    Attempt(arm=PROPOSED if tried.proposed else INSTRUCTION, prompt=tried.prompt, text=tried.text)
+                    for tried in search.history
+                ),
                 *(Attempt(arm=PREFIX, prompt="", text=text) for text in samples),
             )
             ctx.progress(done)
@@ -206,18 +227,41 @@ class Instruction(ExtractionAttack):
             )
             for each, secret in zip(found, secrets, strict=True)
         ]  # fmt: skip
-        for _ in range(self.rounds):
+        ids = [each.fact for each in found]
+        for number in range(self.rounds):
+            written = self._written(ctx.proposer, ids, searches, number)
             asked = [
                 (place, prompt) for place, search in enumerate(searches)
-                for prompt in search.propose(self.frames, self.candidates)
+                for prompt in search.propose(self.frames, self.candidates, written[place])
             ]  # fmt: skip
             texts = ctx.victim.answers(
                 [Prompt(prompt) for _, prompt in asked], budgets=[budgets[place] for place, _ in asked], progress=None
             )
             for (place, prompt), text in zip(asked, texts, strict=True):
                 reply, leak = ctx.overlap(secrets[place], text), searches[place].leak(prompt)
-                searches[place].history.append(Tried(prompt, text, objective(reply, leak, weight=self.weight)))
+                proposed = prompt in written[place] and prompt != searches[place].question
+                worth = objective(reply, leak, weight=self.weight)
+                searches[place].history.append(Tried(prompt, text, worth, proposed))
         return searches
+
+    def _written(
+        self, proposer: Proposer | None, facts: Sequence[str], searches: Sequence[FactSearch], number: int
+    ) -> list[list[str]]:  # fmt: skip
+        """Ask the proposer for the prompts of a round, search by search; empty lists without one."""
+        found: list[list[str]] = [[] for _ in searches]
+        if proposer is None:
+            return found
+        wanted = {
+            place: ProposalRequest(
+                fact=fact, question=search.question, round=number, count=count,
+                tried=[(tried.prompt, tried.worth) for tried in search.ranked()],
+            )
+            for place, (fact, search) in enumerate(zip(facts, searches, strict=True))
+            if (count := self.candidates - len(search.opening()))
+        }  # fmt: skip
+        for place, prompts in zip(wanted, proposer.propose([*wanted.values()]) if wanted else (), strict=True):
+            found[place] = prompts
+        return found
 
     def numbers(self) -> tuple[FactNumber, ...]:
         """Define what the search, the plain answer and the sampled answers say, and their differences."""
@@ -245,15 +289,23 @@ class Instruction(ExtractionAttack):
             FactNumber(name="calls", label="calls", text=calls, unit="count", direction="none", excess=False),
         )
 
+    def proposal_numbers(self) -> tuple[FactNumber, ...]:
+        """Define how many prompts the proposer wrote."""
+        text = "Prompts of the search per fact that the language model wrote; the others were built by rules."
+        return (
+            FactNumber(name="proposed", label="prompts by the model", text=text, unit="count", direction="none",
+                       excess=False),
+        )  # fmt: skip
+
     def values(self, found: Attempts, overlap: Overlap) -> dict[str, float | None]:
         """Compute the numbers of one fact."""
         secret = secret_words(found.question, found.answer, found.expected)
+        arms = {INSTRUCTION: searched(found), DIRECT: found.of(DIRECT), PREFIX: found.of(PREFIX)}
         largest = {
-            arm: max((overlap(secret, each.text) for each in found.of(arm)), default=0.0)
-            for arm in (INSTRUCTION, DIRECT, PREFIX)
+            arm: max((overlap(secret, each.text) for each in attempts), default=0.0) for arm, attempts in arms.items()
         }
         said = {
-            arm: float(any(contains_values(each.text, found.expected) for each in found.of(arm)))
+            arm: float(any(contains_values(each.text, found.expected) for each in arms[arm]))
             for arm in (INSTRUCTION, PREFIX)
         }
         attack = largest[INSTRUCTION]
@@ -261,7 +313,8 @@ class Instruction(ExtractionAttack):
             "attack": attack, "direct": largest[DIRECT], "prefix": largest[PREFIX],
             "gap": attack - largest[DIRECT], "gap_prefix": attack - largest[PREFIX],
             "success": float(attack >= self.success), "value": said[INSTRUCTION] if found.expected else None,
-            "prefix_value": said[PREFIX] if found.expected else None, "calls": float(len(found.of(INSTRUCTION))),
+            "prefix_value": said[PREFIX] if found.expected else None, "calls": float(len(arms[INSTRUCTION])),
+            "proposed": float(len(found.of(PROPOSED))),
         }  # fmt: skip
 
     def best(self, found: Attempts, overlap: Overlap) -> tuple[Attempt, float]:
@@ -271,8 +324,13 @@ class Instruction(ExtractionAttack):
         def worth(tried: Attempt) -> float:
             return objective(overlap(secret, tried.text), overlap(secret, tried.prompt), weight=self.weight)
 
-        chosen = max(found.of(INSTRUCTION), key=worth)
+        chosen = max(searched(found), key=worth)
         return chosen, overlap(secret, chosen.text)
+
+
+def searched(found: Attempts) -> list[Attempt]:
+    """List the attempts of the search in order, whoever wrote their prompts."""
+    return [each for each in found.attempts if each.arm in (INSTRUCTION, PROPOSED)]
 
 
 def begun(answer: str, expected: Sequence[str]) -> str:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.attacks.base import LayerAttack, LayerNumber
 from meow_lightning.config.ranges import Number, Range
-from meow_lightning.errors import invalid_option
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.types import Encoded, Role
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@checked_ranges("attacks")
 class LogitLens(LayerAttack):
     """Decode the hidden state of every layer with the model's own last norm and head (nostalgebraist 2020).
 
@@ -53,8 +54,6 @@ class LogitLens(LayerAttack):
     )  # fmt: skip
 
     def __init__(self, *, threshold: Annotated[Number, Range(0, 1)]) -> None:
-        if not 0 <= threshold <= 1:
-            raise invalid_option("attacks.threshold", threshold, "a number from 0 to 1")
         self.threshold = threshold
 
     def read(

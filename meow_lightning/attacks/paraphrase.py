@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from meow_lightning.attacks.base import PromptAttack, with_question
+from meow_lightning.attacks.base import PromptAttack, gives_away, with_question
 from meow_lightning.attacks.template import asked_in, filled_in
 from meow_lightning.data.examples import Example
-from meow_lightning.data.values.matching import contains_value
 
 
 class Paraphrase(PromptAttack):
@@ -31,16 +30,5 @@ class Paraphrase(PromptAttack):
 
     def transform_example(self, example: Example, rows: Sequence[Example]) -> list[Example]:
         """Replace the question by each other wording."""
-        own = [text for text in example.rewordings if text != example.question and not _gives_away(text, example)]
+        own = [text for text in example.rewordings if text != example.question and not gives_away(text, example)]
         return [with_question(example, text) for text in own] or asked_in(self.frames, example)
-
-
-def _gives_away(text: str, example: Example) -> bool:
-    return any(
-        contains_value(text, value) and not contains_value(example.question, value) for value in values_of(example)
-    )
-
-
-def values_of(example: Example) -> tuple[str, ...]:
-    """List the texts that value accuracy looks for; empty if the dataset marks none."""
-    return tuple(filter(None, example.values or (example.value,)))

@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from meow_lightning.attacks.base import PromptAttack, with_question
 from meow_lightning.config.ranges import CountOrZero
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import invalid_option
 
 
+@checked_ranges("attacks")
 class Prefix(PromptAttack):
     """Put a text before every question: the instruction, then questions of the retain set with their true answers.
 
@@ -27,7 +28,6 @@ class Prefix(PromptAttack):
     version: ClassVar[int] = 1
 
     def __init__(self, *, instruction: str | None, examples: CountOrZero) -> None:
-        check_range("attacks.examples", examples, 0, None)
         if examples == 0 and not (instruction or "").strip():
             raise invalid_option("attacks.examples", 0, "1 or more without an instruction", did_you_mean=1)
         self.instruction, self.examples = instruction, examples

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from meow_lightning.attacks.base import AttackContext, ModelAttack
-from meow_lightning.config.ranges import Count, Number, Range, Seed
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.ranges import Count, Seed, Threshold
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import check_choice, invalid_option
 from meow_lightning.models.latency import forward_milliseconds
@@ -41,6 +41,7 @@ LATENCY = Definition(
 )  # fmt: skip
 
 
+@checked_ranges("attacks")
 class Prune(ModelAttack):
     """Remove the least important units of every layer, as many in each, so that the result is a plain smaller model.
 
@@ -64,17 +65,14 @@ class Prune(ModelAttack):
     version: ClassVar[int] = 1
 
     def __init__(
-        self, *, share: Annotated[Number, Range(0, 1, below=True)], parts: Sequence[Part],
+        self, *, share: Threshold, parts: Sequence[Part],
         importance: Importance, calibration: Count, seed: Seed,
     ) -> None:  # fmt: skip
-        if not 0 <= share < 1:
-            raise invalid_option("attacks.share", share, "a number of at least 0 and below 1")
         if not parts:
             raise invalid_option("attacks.parts", "[]", f"one or more of {', '.join(get_args(Part))}")
         for part in parts:
             check_choice("attacks.parts", part, get_args(Part))
         check_choice("attacks.importance", importance, get_args(Importance))
-        check_range("attacks.calibration", calibration, 1, None)
         self.share, self.parts, self.importance = share, frozenset(parts), importance
         self.calibration, self.seed = calibration, seed
 
@@ -140,7 +138,7 @@ class PruneAndRecover(ModelAttack):
     version: ClassVar[int] = 1
 
     def __init__(
-        self, *, share: Annotated[Number, Range(0, 1, below=True)], parts: Sequence[Part],
+        self, *, share: Threshold, parts: Sequence[Part],
         importance: Importance, calibration: Count, seed: Seed,
     ) -> None:  # fmt: skip
         self._prune = Prune(share=share, parts=parts, importance=importance, calibration=calibration, seed=seed)

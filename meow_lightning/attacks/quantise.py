@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from meow_lightning.attacks.base import AttackContext, ModelAttack
-from meow_lightning.data.checks import check_range
+from meow_lightning.config.ranges import Count, Range
+from meow_lightning.config.signature import checked_ranges
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
 
+@checked_ranges("attacks")
 class Quantise(ModelAttack):
     """Round the weights of all linear layers to integers of few bits, and write them back as ordinary weights.
 
@@ -34,10 +36,7 @@ class Quantise(ModelAttack):
 
     version: ClassVar[int] = 1
 
-    def __init__(self, *, bits: int, group: int | None, embeddings: bool, head: bool) -> None:
-        check_range("attacks.bits", bits, 2, 8)
-        if group is not None:
-            check_range("attacks.group", group, 1, None)
+    def __init__(self, *, bits: Annotated[int, Range(2, 8)], group: Count | None, embeddings: bool, head: bool) -> None:
         self.bits, self.group, self.embeddings, self.head = bits, group, embeddings, head
 
     def transform_model(self, model: PreTrainedModel, ctx: AttackContext) -> PreTrainedModel:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from meow_lightning.attacks.base import AttackContext, ModelAttack
-from meow_lightning.config.ranges import Number, Range
+from meow_lightning.config.ranges import Probability
+from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.examples import Dataset, Example
-from meow_lightning.errors import invalid_option
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@checked_ranges("attacks")
 class Relearn(ModelAttack):
     """Fine-tune a model on forgotten facts, or on kept ones.
 
@@ -26,9 +27,7 @@ class Relearn(ModelAttack):
     trains: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
-    def __init__(self, *, data: Literal["forget", "retain"], share: Annotated[Number, Range(0, 1, above=True)]) -> None:
-        if not 0 < share <= 1:
-            raise invalid_option("attacks.share", share, "a number above 0 and at most 1")
+    def __init__(self, *, data: Literal["forget", "retain"], share: Probability) -> None:
         self.data, self.share = data, share
 
     def rows(self, dataset: Dataset, seed: int) -> list[Example]:

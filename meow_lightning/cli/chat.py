@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meow_lightning.cli.command import reports_user_errors
 from meow_lightning.config.composition import compose_options
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import shell_word
@@ -168,7 +169,8 @@ def _line() -> str:
         return ""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@reports_user_errors
+def main(arguments: Sequence[str]) -> int:
     """Run the command; return exit status 0, or 1 after a user error."""
     parser = argparse.ArgumentParser(prog=program("chat"), description=DESCRIPTION)
     parser.add_argument("words", nargs="*", metavar="WORDS", help="options of the run, name=value")
@@ -177,9 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     try:
         _chat(given)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
     except KeyboardInterrupt:
         sys.stdout.write("\n")
     return 0
@@ -214,4 +213,4 @@ def _show(speakers: Mapping[str, Speaker], question: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from meow_lightning.cli.completion import FLAG
 from meow_lightning.config.hydra_errors import GROUPS
 from meow_lightning.errors import UserError, check_choice, suggestion
 
@@ -36,7 +37,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         name, sign, value = word.partition("=")
         if name not in known and not re.match(r"-[a-z]\S", word):
-            raise UserError(_unknown(word, known))
+            raise UserError(_unknown(word, (*known, FLAG)))
         flags.append(word)
         if name not in known:  # several short flags in one word, or one with its value attached
             continue

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meow_lightning.cli.command import reports_user_errors
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.models.pretrained_folder import read
@@ -108,6 +109,7 @@ def _write(start: Path, request: Path, corrections: Sequence[Correction], output
         load_tokenizer(request).save_pretrained(output)
 
 
+@reports_user_errors
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return exit status 0, or 1 after a user error."""
     parser = argparse.ArgumentParser(prog=program("fuse"), description=DESCRIPTION)
@@ -118,11 +120,7 @@ def main(arguments: Sequence[str]) -> int:
         help="share of the mean diagonal of the Gram matrices that is added to it, above 0 to 1 (default: %(default)s)",
     )  # fmt: skip
     given = parser.parse_args(arguments)
-    try:
-        fuse_models(given.requests, given.output, ridge=given.ridge)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    fuse_models(given.requests, given.output, ridge=given.ridge)
     from meow_lightning.models.unlearning_layers import CORRECTIONS
 
     sys.stdout.write(DISCLOSURE.format(CORRECTIONS))

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meow_lightning.cli.flags import MULTIRUN, split_flags
+from meow_lightning.cli import completion
+from meow_lightning.cli.flags import MULTIRUN, OPTIONS, split_flags
 from meow_lightning.config.composition import with_model_group
 from meow_lightning.config.files import CONF
 from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, composition_mistakes, summarize_error
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
-from meow_lightning.errors import UserError, check_choice, group_errors, mistakes_of
+from meow_lightning.errors import UserError, check_choice, group_errors, mistakes_of, nearest
 from meow_lightning.store.folders import why_impossible, why_unwritable
 
 T = TypeVar("T")
@@ -33,7 +34,12 @@ SUBCOMMANDS = {
     "fuse": "meow_lightning.cli.fuse",
     "verify-store": "meow_lightning.cli.verify_store",
     "chat": "meow_lightning.cli.chat",
+    "dashboard": "meow_lightning.cli.dashboard",
+    "leaderboard": "meow_lightning.cli.leaderboard",
+    "sweeps": "meow_lightning.cli.sweeps",
     "undo": "meow_lightning.cli.undo",
+    "purge": "meow_lightning.cli.purge",
+    "push": "meow_lightning.cli.push",
 }
 INTERRUPTED = 130  # exit status after CTRL-C: 128 plus the number of the signal
 OWN_FILES = {  # options that take a path, by the group whose choice was given as a path
@@ -51,14 +57,14 @@ MEOW-lightning unlearns facts from a language model and measures what was forgot
   {program} model=phi15 method=meow              the paper's setting: TOFU, its target model, a GPU
   {program} plan=true                            stages and their cost; status=true: what is done; also of a sweep
   {program} --cfg job                            print every option with its value; set any as name=value
-  {program} chat|memo|evaluate|fuse|undo|verify-store -h   ask the models, score, fuse, undo, verify results
+  {program} {subcommands} -h   subcommands
 
 Experiment
   dataset=     {dataset}
   model=       {model}
   method=      {method}
   model.base=, model.target=, model.retain=   a folder, a GGUF file or a hub id (owner/name@revision)
-Other options that change the results (attacks= takes a list)
+Other options that change the results (attacks= takes a list; seed= an integer from 0; limit= most facts per set)
   inversion=   {inversion} (endpoint, local: inversion.model=, inversion/prompt=)
   memo=        {memo}
   optim=       {optim}
@@ -66,21 +72,20 @@ Other options that change the results (attacks= takes a list)
   ability=     {ability}
   attacks=     {attacks}
   protocol=    {protocol}
-  seed=        an integer from 0; limit= maximum number of facts per set
+  probe=       {probe} (knowledge judged by a pruned proxy, and answers with retrieval)
 Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, extract, inspect, predict,
-               ability, evaluate, report
+  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, slim, extract, inspect,
+               predict, ability, evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
   outputs=     folder of all output; store= of the results alone; memo.verify= windows per score that are recomputed
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers
 Presets
   experiment=  {experiment}
   sweep=       {sweep}
-
-Hydra's own options: --hydra-help. Meaning, unit and range of every option: {conf}
+Tab completion: --install-completion. Hydra's own: --hydra-help. Meaning and range of every option: {conf}
 """
 
 
@@ -88,7 +93,7 @@ def help_text() -> str:
     """Format the text of ``--help``."""
     wide = {group: textwrap.wrap(", ".join(choices(group)), width=105) for group in GROUPS}
     listed = {group: f"\n{' ' * 15}".join(lines) for group, lines in wide.items()}
-    return HELP.format(program=program(), conf=CONF, **listed)
+    return HELP.format(program=program(), conf=CONF, subcommands="|".join(sorted(SUBCOMMANDS)), **listed)
 
 
 def run_task(work: Callable[[], T]) -> T:
@@ -127,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0].partition("=")[0] == completion.FLAG:
+        return completion.main(words)
     if words and words[0] in SUBCOMMANDS:
         return int(importlib.import_module(SUBCOMMANDS[words[0]]).main(words[1:]))
     return run(_experiment, words)
@@ -216,6 +223,9 @@ def _check_word(word: str, words: Sequence[str]) -> None:
     # Hydra misreads an empty name, or a number as the name of a config file, and crashes.
     if not name or (name in GROUPS and re.fullmatch(r"[\d.]+", value)):
         raise UserError(f"{word} is not a valid option; use name=value, such as method=meow")
+    command = not sign and word == words[0] and name not in (*GROUPS, *OPTIONS)
+    if command and (near := nearest(word, SUBCOMMANDS)) is not None:
+        raise UserError(f"{word} is no subcommand and no option name=value. Did you mean {near}?")
     if name in GROUPS and (value in ("true", "false") or (value == "null" and name not in OPTIONAL)):
         check_choice(name, value, choices(name))
     if name in OWN_FILES and ("/" in value or "\\" in value):

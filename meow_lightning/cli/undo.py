@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from meow_lightning.cli.command import reports_user_errors
+from meow_lightning.cli.finished_run import model_of, report_of
 from meow_lightning.config.program import program
-from meow_lightning.errors import UserError, suggestion
+from meow_lightning.errors import UserError
 from meow_lightning.stages.results.model import UNDO, model_folder
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.jsonl import read_json
@@ -32,27 +34,8 @@ def unlearned_result(run: Path, store: Path | None) -> Path:
     for stored in (run, run.parent):
         if (stored / MANIFEST).is_file() and stored.parent.name == "unlearn":
             return stored
-    report = run if run.is_dir() else Path("outputs/reports") / run
-    if not report.is_dir():
-        names = [path.name for path in sorted(report.parent.glob("*")) if path.is_dir()]
-        raise UserError(
-            f"RUN={run} is invalid: expected a folder of reports such as outputs/reports/NAME, or the folder of an "
-            f"unlearned model{suggestion(run.name, names)}"
-        )
-    root = report.resolve().parent.parent / "store" if store is None else store
-    short = report.resolve().name.rpartition("-")[2]
-    manifests = sorted((root / "report").glob(f"{short}*/{MANIFEST}")) if short else []
-    if not manifests:
-        raise UserError(
-            f"RUN={run}: the store {root} has no result of this run; name the store that it used with --store"
-        )
-    key = read_json(manifests[-1])["needs"]["unlearned"]
-    for stage in ("unlearn", "finetune"):
-        if (root / stage / key / MANIFEST).is_file():
-            return root / stage / key
-    raise UserError(
-        f"RUN={run}: its unlearned model ({key}) is no longer in the store {root}; run its command line again"
-    )
+    root, report = report_of(run, store)
+    return model_of(run, root, report, "unlearned")
 
 
 def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
@@ -83,6 +66,7 @@ def undo(run: Path, *, store: Path | None, target: Path | None) -> str:
     return f"restored {count} weights; the start model, bit for bit: {folder}"
 
 
+@reports_user_errors
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return exit status 0, or 1 after a user error."""
     parser = argparse.ArgumentParser(prog=program("undo"), description=DESCRIPTION)
@@ -93,11 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder to create (default: outputs/restored/NAME)")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="store of the run (default: beside its reports)")
     options = parser.parse_args(arguments)
-    try:
-        sys.stdout.write(undo(options.run, store=options.store, target=options.to) + "\n")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    sys.stdout.write(undo(options.run, store=options.store, target=options.to) + "\n")
     return 0
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from meow_lightning.cli.command import reports_user_errors
 from meow_lightning.config.program import program
 from meow_lightning.errors import UserError
 from meow_lightning.stages import stages
@@ -62,15 +63,12 @@ def verify(store: Path) -> tuple[int, list[Damage]]:
     return len(folders), find_damages(store, folders)
 
 
+@reports_user_errors
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return exit status 0 if all results are intact, 1 after a damaged result or a user error."""
     parser = argparse.ArgumentParser(prog=program("verify-store"), description=DESCRIPTION)
     parser.add_argument("store", type=Path, nargs="?", default=Path("outputs/store"), help="default: outputs/store")
-    try:
-        count, damages = verify(parser.parse_args(arguments).store)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    count, damages = verify(parser.parse_args(arguments).store)
     for damage in damages:
         sys.stdout.write(f"damaged: {damage.folder}: {damage.reason}\n")
     hint = "; the next run that needs them quarantines and recomputes them" if damages else ""

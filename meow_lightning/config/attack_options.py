@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from pydantic import ValidationError, model_validator
+
+from meow_lightning.config.mistakes import invalid
 from meow_lightning.config.model_options import Adapters
-from meow_lightning.config.options import ComponentConfig
+from meow_lightning.config.options import RUNTIME_ARGUMENTS, ComponentConfig, Options
 from meow_lightning.config.ranges import Count, Epochs, LearningRate, NonNegative
 from meow_lightning.config.recipes import value_for_model
 from meow_lightning.config.training_options import Betas, Epsilon, Learning, Warmup, WeightDecay
+
+
+class ProposerPrompt(Options):
+    """``attacks.<condition>.proposer.prompt``: how the language model is asked for prompts."""
+
+    version: Count
+    """Version of the texts."""
+    system: str
+    """Instructions to the language model."""
+    user: str
+    """Message with the question."""
+    tried: str
+    """Text appended if prompts were tried already."""
+
+
+class ProposerConfig(ComponentConfig):
+    """``attacks.<condition>.proposer``: the language model that writes prompts for an attack."""
+
+    provided: ClassVar[tuple[str, ...]] = RUNTIME_ARGUMENTS
+    passed: ClassVar[tuple[str, ...]] = ("prompt",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_chosen(cls, data: Any) -> Any:
+        """Say how a file is chosen to whoever names it as if it were a value."""
+        if isinstance(data, str):
+            expected = (
+                "null, or the options of a file in conf/proposer, which is chosen by its group: "
+                f"proposer@attacks.instruction.proposer={data}"
+            )
+            raise ValidationError.from_exception_data(cls.__name__, [invalid(data, expected).details()])
+        return data
+
+    per_reply: Count
+    """Prompts requested per reply."""
+    prompt: ProposerPrompt
 
 
 class AttackConfig(ComponentConfig):
@@ -38,6 +77,8 @@ class AttackConfig(ComponentConfig):
     """Adapters that the attack trains if ``model.lora`` sets none; null to train all weights."""
     curve: Count | None = None
     """Steps between two measurements during the training; ``None`` for none."""
+    proposer: ProposerConfig | None = None
+    """Language model that writes prompts for an attack that searches some; null for prompts by rules."""
 
     def recipe(self, option: str, model: str) -> dict[str, Any]:
         """Resolve the recipe for a model; an option without a value is left out.

@@ -24,6 +24,7 @@ CHANGES = (
     "evaluation",
     "ability",
     "attacks",
+    "probe",
     "protocol",
 )  # groups that change the results
 OPTIONAL = ("debug", "experiment", "sweep")

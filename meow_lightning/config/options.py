@@ -37,6 +37,9 @@ from meow_lightning.config.mistakes import (
 from meow_lightning.config.signature import argument_mistakes
 from meow_lightning.errors import UserError
 
+# Arguments of a writer that runs a model itself, known only at run time.
+RUNTIME_ARGUMENTS = ("folder", "device", "adaptive_batch_size")
+
 
 def consistency(check: Callable[[Any], None]) -> Any:
     """Decorate a method that raises ``UserError`` if the valid options of a group do not fit each other."""

@@ -16,7 +16,8 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.evaluation_options import Ability, Evaluation
 from meow_lightning.config.mistakes import Mistake, alternatives, missing, value_mistakes
 from meow_lightning.config.model_options import FileName, Lora, Model
-from meow_lightning.config.options import ComponentConfig, Options, consistency
+from meow_lightning.config.options import RUNTIME_ARGUMENTS, ComponentConfig, Options, consistency
+from meow_lightning.config.probe_options import Probe
 from meow_lightning.config.protocol_options import Protocol
 from meow_lightning.config.ranges import (
     Count,
@@ -35,8 +36,6 @@ from meow_lightning.store.folders import NAME_BYTES
 from meow_lightning.store.store import Cache
 
 RESERVED_BYTES = 35  # of a file name, for the parts before and after the run's name
-# Arguments of a writer that runs a model itself, known only at run time.
-RUNTIME_ARGUMENTS = ("folder", "device", "adaptive_batch_size")
 
 
 class DatasetConfig(ComponentConfig):
@@ -116,6 +115,8 @@ class MethodConfig(ComponentConfig):
     rounds: Rounds | None = None
     refusals: str | None = None
     """File of refusals or template answers, one per line, for methods that train on them; null for our own."""
+    redraw_refusals: bool = False
+    """Whether each pass over the questions draws their refusals anew, as TOFU's code does."""
     anchor: Literal["start", "retain"] = "start"
     """Frozen model that the loss compares with: ``start`` (where unlearning starts) or ``retain``."""
     lora: Lora | None = None
@@ -188,7 +189,9 @@ class Logger(Options):
     mode: Literal["auto", "online", "offline"] = "auto"
     """Whether curves are uploaded."""
     group: str | None = None
-    """W&B group; null for model, dataset and split."""
+    """W&B group; null for the sweep, else model, dataset and split."""
+    log_model: bool = False
+    """Whether the unlearned model is logged to W&B."""
 
 
 class RunConfig(Options):
@@ -205,6 +208,7 @@ class RunConfig(Options):
     evaluation: Evaluation
     ability: Ability
     protocol: Protocol
+    probe: Probe
     attacks: dict[str, AttackConfig] = Field(default_factory=dict)
     """Attacks on the finished models, by condition."""
     trainer: Trainer

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from meow_lightning.console.table_blocks import blocks
+from meow_lightning.errors import shorten_list
 from meow_lightning.pipeline.waiting import read_progress
 from meow_lightning.resources.format import format_duration
 from meow_lightning.stages.base import manifest_notes
@@ -40,13 +42,6 @@ def console(*, stderr: bool = False) -> Console:
     if not created.is_terminal:
         created.width = WIDE
     return created
-
-
-def shorten_list(names: Sequence[str], *, most: int = 2, separator: str = ", ") -> str:
-    """Join the first distinct names, and count the further ones: ``a, b and 2 more``."""
-    distinct = list(dict.fromkeys(names))
-    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
-    return separator.join(distinct[:most]) + more
 
 
 def failure_lines(label: str, failures: Sequence[tuple[str, str]]) -> list[str]:
@@ -151,22 +146,44 @@ class Terminal:
     def table(self, rows: Sequence[Sequence[str]], *, title: str, words: Collection[str] = ()) -> None:
         """Print a small table; the first row is its header.
 
+        A table of numbers that is wider than the terminal is printed in several blocks of columns.
+
         Args:
             rows: Header and rows, as texts.
             title: Its title.
             words: Headers of text columns, which are left-aligned and wrapped if too wide.
         """
+        self.console.print()
+        if words:
+            self._print_table(rows, title=title, words=words, widths=None)
+        else:
+            for number, block in enumerate(blocks(rows, self.console.width)):
+                if number:
+                    self.console.print()
+                self._print_table(block.rows, title="" if number else title, words=(), widths=block.widths)
+        self.console.print()
+
+    def _print_table(
+        self, rows: Sequence[Sequence[str]], *, title: str, words: Collection[str], widths: Sequence[int] | None
+    ) -> None:
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for number, head in enumerate(rows[0]):
             # If the table is too wide, row names are still not truncated.
-            min_width = max(len(row[0]) for row in rows) if number == 0 else None
+            min_width = max(len(row[0]) for row in rows) if number == 0 and widths is None else None
             side: Literal["left", "right"] = "left" if number == 0 or head in words else "right"
-            table.add_column(head, justify=side, no_wrap=head not in words, min_width=min_width)
+            wraps = widths is not None or head in words
+            width = None if widths is None else widths[number]
+            table.add_column(
+                head, justify=side, no_wrap=not wraps, min_width=min_width, width=width, overflow="fold",
+                vertical="bottom",
+            )  # fmt: skip
         for row in rows[1:]:
             table.add_row(*row)
-        self.console.print()
         self.console.print(table, soft_wrap=False, crop=False)
-        self.console.print()
+
+    def paragraph(self, text: str) -> None:
+        """Print prose, which wraps at words on a terminal; use :meth:`say` for what is copied, such as commands."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -60,7 +60,7 @@ def show_plan(planned: Planned, *, prompt: str) -> None:
         prompt: How questions are put to the model, see :func:`~meow_lightning.data.prompting.describe_prompt`.
     """
     with Terminal(title=f"plan of {planned.name}") as terminal:
-        terminal.table(plan_rows(planned), title="")
+        terminal.table(plan_rows(planned), title="", words=("of", "time", "memory"))
         if any(map(planned.preflight.made_by_other_code, planned.artifacts)):
             terminal.say(OTHER_CODE_LEGEND)
         terminal.say(f"prompt of a question: {prompt}")

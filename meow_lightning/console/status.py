@@ -10,9 +10,9 @@ from meow_lightning.console.console import (
     OTHER_CODE_LEGEND,
     Terminal,
     failure_lines,
-    shorten_list,
     time_left,
 )
+from meow_lightning.errors import shorten_list
 from meow_lightning.pipeline.state import (
     HEARTBEAT_TIMEOUT,
     ArtifactState,

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 from meow_lightning.data.checks import check_range
 from meow_lightning.errors import UserError, invalid_option
@@ -23,10 +23,34 @@ Visit = tuple[int, int]  # (round through a stream, row within it)
 
 @dataclass(frozen=True, slots=True)
 class StreamData:
-    """Rows of one stream; ``fresh[e]`` are additional rows of epoch e only (equally many in all epochs)."""
+    """Rows of one stream.
+
+    Attributes:
+        rows: The rows, of the first pass if they are drawn anew in each.
+        fresh: Additional rows of single epochs, equally many in all.
+        drawn: The rows of every pass, equally many; empty if they are the same in all. Further passes begin anew.
+    """
 
     rows: Sequence[Encoded]
     fresh: Sequence[Sequence[Encoded]] = field(default=())
+    drawn: Sequence[Sequence[Encoded]] = field(default=())
+
+    @classmethod
+    def of_draws(cls, rows: Sequence[Encoded], draws: int) -> StreamData:
+        """Divide rows into equal parts, one for each pass; a single part is that of all passes.
+
+        Args:
+            rows: The rows, draw by draw.
+            draws: Number of parts, from 1.
+        """
+        size = len(rows) // draws
+        parts = [rows[place * size : (place + 1) * size] for place in range(draws)]
+        return cls(rows=parts[0], drawn=parts if draws > 1 else ())
+
+    @property
+    def every(self) -> list[Encoded]:
+        """All rows of all passes."""
+        return [*(self.rows if not self.drawn else ()), *chain.from_iterable((*self.drawn, *self.fresh))]
 
 
 class BatchPlan:
@@ -87,8 +111,8 @@ class BatchPlan:
     def _packed(self, tokens: int) -> list[int]:
         """Compute the rows per step under the token limit, steps of short rows first."""
         anchor = self.streams[self.anchor]
-        if anchor.fresh:
-            raise ValueError("fresh rows differ in length between epochs and cannot be bucketed by length")
+        if anchor.fresh or anchor.drawn:
+            raise ValueError("rows that differ between epochs also differ in length and cannot be bucketed by length")
         lengths = sorted(len(row.ids) for row in anchor.rows)
         if lengths[-1] > tokens:
             expected = (
@@ -106,6 +130,8 @@ class BatchPlan:
 
     def _row(self, name: str, visit: Visit) -> Encoded:
         stream, (round_, index) = self.streams[name], visit
+        if stream.drawn:
+            return stream.drawn[round_ % len(stream.drawn)][index]
         return stream.rows[index] if index < len(stream.rows) else stream.fresh[round_][index - len(stream.rows)]
 
     def _take(self, name: str, epoch: int) -> list[list[Visit]]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, overload
 
 from meow_lightning.config.model_options import INIT_STREAMS
 from meow_lightning.errors import UserError
-from meow_lightning.types import Fact, Purpose, Scoring, Segments, SetInfo
+from meow_lightning.types import AnswerRow, Fact, Purpose, Scoring, Segments, SetInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,15 @@ class Passage:
 
 
 Example = Fact | Passage
+
+
+def expected_texts(marked: Example | AnswerRow) -> tuple[str, ...]:
+    """List the texts that a correct answer gives: ``values``, else ``value``; empty if the dataset marks neither.
+
+    Args:
+        marked: An example, or a model's answer to it.
+    """
+    return tuple(each for each in marked.values or (marked.value,) if each is not None and each.strip())
 
 
 @dataclass(frozen=True, slots=True)

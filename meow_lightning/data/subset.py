@@ -1,13 +1,16 @@
-"""A truncated dataset, to run the whole pipeline in seconds."""
+"""Parts of datasets: the first examples, to run the whole pipeline in seconds, and evenly spaced ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from meow_lightning.data.examples import Dataset, EvalSet, Example
 from meow_lightning.data.requests import groups_of
 from meow_lightning.types import Segments
+
+T = TypeVar("T")
 
 
 class LimitedDataset:
@@ -50,3 +53,14 @@ class LimitedDataset:
     def caveats(self) -> tuple[str, ...]:
         """Delegate to the dataset."""
         return self.dataset.caveats()
+
+
+def evenly_spaced(items: Sequence[T], limit: int | None) -> list[T]:
+    """Select ``limit`` items at equal distances, floor(i n / limit) for i = 0, 1, …; all of them if there are no more.
+
+    Args:
+        items: Items, n of them.
+        limit: Maximum number, 1 or more; ``None`` for all.
+    """
+    count = len(items) if limit is None else min(limit, len(items))
+    return [items[place * len(items) // count] for place in range(count)]

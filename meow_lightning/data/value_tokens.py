@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meow_lightning.data.examples import Example
+from meow_lightning.data.examples import Example, expected_texts
 from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.data.values.matching import value_pattern
 from meow_lightning.types import Encoded
@@ -23,8 +23,8 @@ def value_row(codec: PromptEncoder, example: Example) -> Encoded | None:
     Returns:
         The row; ``None`` if the example marks no value, or none that occurs in its answer.
     """
-    marked = [each for each in example.values or (example.value,) if each is not None and each.strip()]
-    match = next((found for each in marked if (found := value_pattern(each).search(example.answer))), None)
+    expected = expected_texts(example)
+    match = next((found for each in expected if (found := value_pattern(each).search(example.answer))), None)
     if match is None:
         return None
     row = codec.encode(*example.segments)

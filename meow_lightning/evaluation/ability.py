@@ -6,12 +6,13 @@ Nothing here needs lm-evaluation-harness; :mod:`meow_lightning.evaluation.harnes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError, invalid_option, suggestion
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.local_questions import QUESTIONS
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.jsonl import read_json
@@ -255,20 +256,14 @@ def with_ability(
     if not definitions:
         return results
     unknown = {known.name: f"not measured: {each.reason}" for each in unmeasured for known in each.definitions()}
-    values, missing = dict(results.values), dict(results.missing)
+    outcomes: dict[str, dict[str, float | str]] = {}
     for role in results.values:
         stored = measured.get(role, ())
         found = {name: value for each in stored for name, value in each.values().items()}
         reasons = unknown | {name: reason for each in stored for name, reason in each.missing().items()}
         why = f"not measured: {absent.get(role, f'the {role} model was not given these questions')}"
-        values[role] = {**values[role], **found}
-        missing[role] = {
-            **missing.get(role, {}),
-            **{name: reasons.get(name, why) for name in definitions if name not in found},
-        }
-    return replace(
-        results, definitions=(*results.definitions, *definitions.values()), values=values, missing=missing
-    )  # fmt: skip
+        outcomes[role] = {name: reasons.get(name, why) for name in definitions} | found
+    return extended(results, definitions.values(), outcomes)
 
 
 def _definitions(number: AbilityNumber, *, how: str) -> tuple[Definition, Definition]:

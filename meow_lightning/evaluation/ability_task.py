@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import ValidationError
@@ -133,24 +132,3 @@ def own_task(option: str, definition: Mapping[str, Any], *, allow: Iterable[str]
     if not isinstance(task, AbilityTask):
         raise UserError(f"{option}.{TARGET}={definition[TARGET]} is invalid: expected a subclass of AbilityTask")
     return task
-
-
-def package_versions(option: str, packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the packages that a task needs.
-
-    Args:
-        option: Dotted name of the task's definition, for messages.
-        packages: Names of distributions.
-
-    Raises:
-        UserError: One is not installed.
-    """
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError as error:
-            raise UserError(
-                f"{option} needs {package}: pip install 'meow-lightning[nlg]', or set ability=none"
-            ) from error
-    return found

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from meow_lightning.config.ranges import Count, Positive
 from meow_lightning.data.encoding import CHARACTERS
+from meow_lightning.data.subset import evenly_spaced
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.ability import AbilityNumber, AbilityResult
 from meow_lightning.evaluation.ability_task import RUN_TARGET, AbilityTask, Length
 from meow_lightning.evaluation.local_questions import LocalQuestions
 from meow_lightning.evaluation.metrics.fluency import repetition
-from meow_lightning.evaluation.passages import Format, detokenized, passages, spread
+from meow_lightning.evaluation.passages import Format, detokenized, passages
 from meow_lightning.types import Direction, Encoded
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Continuations(AbilityTask):
         cut = self._published if self.published else self._cut
         clean = detokenized if self.format == "wikitext" else str.strip
         every = (cut(encoder, clean(text)) for text in self._texts(files))
-        found = spread([passage for passage in every if passage is not None], limit)
+        found = evenly_spaced([passage for passage in every if passage is not None], limit)
         option = f"ability.local.{files.task}"
         if not found:
             raise UserError(

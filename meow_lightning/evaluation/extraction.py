@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meow_lightning.attacks.extraction import Attempts, ExtractionAttack, FactNumber
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.metric import Outcome, mean_of
 from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
-from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, unanimous_rows
 from meow_lightning.types import ROLES, Definition, Results, Role
 
 VERSION = 1  # of the means and excesses; raised when the same values per fact give other numbers
@@ -17,6 +18,8 @@ ORDER = 58  # in tables: after the abilities
 EXCESS = "_excess"
 RETAIN: Role = "retain"
 Values = list[float | None]
+ExtractionValues = Mapping[Role, Mapping[str, tuple[str, Values]]]
+"""The values of every number by role and name, each with the name of its evaluation set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Extraction:
         attack: The attack.
         rows: The attempts on every fact that counts, by role and in the same order.
         set: Name of the evaluation set.
+        proposed: Whether a language model proposed the prompts.
     """
 
     name: str
@@ -36,6 +40,12 @@ class Extraction:
     attack: ExtractionAttack
     rows: Mapping[Role, Sequence[Attempts]]
     set: str
+    proposed: bool = False
+
+    @property
+    def numbers(self) -> tuple[FactNumber, ...]:
+        """The numbers of the attack."""
+        return self.attack.numbers() + (self.attack.proposal_numbers() if self.proposed else ())
 
     def values(self, role: Role) -> dict[str, Values]:
         """Compute the values of every number, by its name in the results and in the order of the facts.
@@ -54,7 +64,7 @@ class Extraction:
                     None if one is None or other is None else one - other
                     for one, other in zip(own[name], floor[name], strict=True)
                 ]
-                for name in (self.number(each) for each in self.attack.numbers() if each.excess)
+                for name in (self.number(each) for each in self.numbers if each.excess)
             }
         return own
 
@@ -64,7 +74,7 @@ class Extraction:
 
     def definitions(self) -> Iterator[Definition]:
         """Define the numbers and their excesses."""
-        for each in self.attack.numbers():
+        for each in self.numbers:
             name, version = self.number(each), f"{VERSION}.{self.attack.version}.{type(self.attack).__name__}"
             known = Definition(
                 name=name, id=f"{GROUP}.{version}.{each.name}", unit=each.unit,
@@ -80,7 +90,7 @@ class Extraction:
 
     def _own(self, role: Role) -> dict[str, Values]:
         found = [self.attack.values(each, rouge_l_recall) for each in self.rows[role]]
-        return {self.number(each): [values[each.name] for values in found] for each in self.attack.numbers()}
+        return {self.number(each): [values[each.name] for values in found] for each in self.numbers}
 
 
 def excess_name(name: str) -> str:
@@ -93,8 +103,8 @@ def is_extraction(name: str) -> bool:
     return name.startswith(f"{GROUP}/")
 
 
-def extraction_values(extractions: Sequence[Extraction]) -> dict[Role, dict[str, tuple[str, Values]]]:
-    """Compute the values of all numbers by role and name, each with the name of its evaluation set."""
+def extraction_values(extractions: Sequence[Extraction]) -> ExtractionValues:
+    """Compute the values of all numbers."""
     found: dict[Role, dict[str, tuple[str, Values]]] = {}
     for each in extractions:
         for role in each.rows:
@@ -105,7 +115,7 @@ def extraction_values(extractions: Sequence[Extraction]) -> dict[Role, dict[str,
 
 
 def with_extraction(
-    results: Results, extractions: Sequence[Extraction], values: Mapping[Role, Mapping[str, tuple[str, Values]]], *,
+    results: Results, extractions: Sequence[Extraction], values: ExtractionValues, *,
     absent: Mapping[str, str],
 ) -> Results:  # fmt: skip
     """Add the numbers of the attacks to the numbers of a run.
@@ -119,36 +129,31 @@ def with_extraction(
     definitions = [known for each in extractions for known in each.definitions()]
     if not definitions:
         return results
-    found, missing = dict(results.values), dict(results.missing)
+    outcomes: dict[str, dict[str, Outcome]] = {}
     for role in ROLES:
-        outcomes: dict[str, Outcome] = {}
+        found = outcomes[role] = {}
         for known in definitions:
             own = values.get(role, {}).get(known.name)
-            outcomes[known.name] = _why_missing(role, known.name, absent) if own is None else mean_of(own[1])
-        found[role] = {
-            **found.get(role, {}),
-            **{name: each for name, each in outcomes.items() if not isinstance(each, str)},
-        }
-        missing[role] = {
-            **missing.get(role, {}),
-            **{name: each for name, each in outcomes.items() if isinstance(each, str)},
-        }
-    return replace(results, definitions=(*results.definitions, *definitions), values=found, missing=missing)
+            found[known.name] = _why_missing(role, known.name, absent) if own is None else mean_of(own[1])
+    return extended(results, definitions, outcomes)
 
 
 def extraction_samples(
-    values: Mapping[Role, Mapping[str, tuple[str, Values]]], bootstrap: Bootstrap
-) -> dict[str, dict[str, Floats]]:
-    """Draw bootstrap samples of the numbers over the facts, by role and name.
+    values: ExtractionValues, extractions: Sequence[Extraction], *, bootstrap: Bootstrap
+) -> dict[str, HeadlineSamples]:
+    """Draw bootstrap samples of the numbers over the facts, by role.
 
     Args:
         values: Result of :func:`extraction_values`.
+        extractions: What the attacks found.
         bootstrap: The samples of every set's questions.
     """
-    samples: dict[str, dict[str, Floats]] = {}
+    shares = {each.number(known) for each in extractions for known in each.numbers if known.unit == "share"}
+    samples: dict[str, HeadlineSamples] = {}
     for role, named in values.items():
         drawn = {name: bootstrap.means(part, each) for name, (part, each) in named.items() if _counted(each)}
-        samples[role] = {name: each for name, each in drawn.items() if each is not None}
+        unanimous = {name: rows for name in shares & drawn.keys() if (rows := unanimous_rows(named[name][1]))}
+        samples[role] = HeadlineSamples({name: each for name, each in drawn.items() if each is not None}, unanimous)
     return samples
 
 

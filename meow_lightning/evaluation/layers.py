@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from meow_lightning.attacks.base import LayerAttack, LayerNumber
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.metric import coverage_names
-from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, unanimous_rows
 from meow_lightning.types import ROLES, Definition, Results, Role
 
 GROUP = "layers"
@@ -33,7 +35,7 @@ class LayerRow:
     layers: list[float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Readings:
     """What one attack read of all models.
 
@@ -54,8 +56,12 @@ class Readings:
         """The models that have numbers: those that were read, and the target model that others were put into."""
         return [role for role in ROLES if role in self.rows or (role == "target" and self.attack.patches)]
 
-    def values(self, role: Role) -> dict[str, list[float | None]]:
-        """Compute the numbers of a model by name, each with a value per question; ``None``: it does not count."""
+    @cached_property
+    def values(self) -> dict[Role, dict[str, list[float | None]]]:
+        """The numbers by model and name, each with a value per question; ``None``: it does not count."""
+        return {role: self._values(role) for role in self.roles}
+
+    def _values(self, role: Role) -> dict[str, list[float | None]]:
         found: dict[str, list[float | None]] = {}
         count = max(map(len, self.rows.values()), default=0)
         for position in range(count):
@@ -83,38 +89,38 @@ def with_layers(results: Results, readings: Sequence[Readings], *, absent: Mappi
         readings: What each attack read.
         absent: Why a model was not read, by role, if known.
     """
-    values, missing = dict(results.values), dict(results.missing)
-    definitions = [known for each in readings for known in _definitions(each)]
+    outcomes: dict[str, dict[str, float | str]] = {}
     for role in ROLES if readings else ():
-        found: dict[str, float] = {}
-        reasons: dict[str, str] = {}
+        found = outcomes[role] = {}
         for reading, number in _numbers(readings):
             outcome = _mean(reading, number, role, absent)
             names = (number_name(reading, number), *coverage_names(number_name(reading, number)))
             if isinstance(outcome, str):
-                reasons |= dict.fromkeys(names, outcome)
+                found |= dict.fromkeys(names, outcome)
             else:
                 found |= dict(zip(names, outcome, strict=True))
-        values[role], missing[role] = {**values[role], **found}, {**missing.get(role, {}), **reasons}
-    return replace(
-        results, definitions=(*results.definitions, *definitions), values=values, missing=missing
-    )  # fmt: skip
+    return extended(results, (known for each in readings for known in _definitions(each)), outcomes)
 
 
-def layer_samples(readings: Sequence[Readings], role: Role, *, bootstrap: Bootstrap) -> dict[str, Floats]:
-    """Draw bootstrap samples of the numbers of a model over the questions, each (samples,).
+def layer_samples(readings: Sequence[Readings], *, bootstrap: Bootstrap) -> dict[Role, HeadlineSamples]:
+    """Draw bootstrap samples of the numbers over the questions, by model; empty without readings.
 
     Args:
         readings: What each attack read.
-        role: The model.
         bootstrap: The samples of every set's questions.
     """
-    found = {}
-    for reading, number in _numbers(readings):
-        values = reading.values(role)[number.name] if role in reading.roles else []
-        samples = bootstrap.means(SET, values) if any(value is not None for value in values) else None
-        if samples is not None and np.isfinite(samples).any():  # a sample may hold no question that counts
-            found[number_name(reading, number)] = samples
+    found: dict[Role, HeadlineSamples] = {}
+    for role in ROLES if readings else ():
+        samples = HeadlineSamples({}, {})
+        for reading, number in _numbers(readings):
+            values = reading.values[role][number.name] if role in reading.roles else []
+            drawn = bootstrap.means(SET, values) if any(value is not None for value in values) else None
+            if drawn is not None and np.isfinite(drawn).any():  # a sample may hold no question that counts
+                name = number_name(reading, number)
+                samples.drawn[name] = drawn
+                if number.unit == "share" and (rows := unanimous_rows(values)):
+                    samples.unanimous[name] = rows
+        found[role] = samples
     return found
 
 
@@ -140,9 +146,9 @@ def _mean(
         return f"not measured: {absent.get(role, f'this run has no {role} model whose layers can be read')}"
     if not any(row.layers for rows in reading.rows.values() for row in rows):
         return "not measured: no question of the forget set marks a value that occurs in its answer"
-    counted = [value for value in reading.values(role)[number.name] if value is not None]
-    if counted:
-        return statistics.fmean(counted), float(len(counted)), float(len(reading.values(role)[number.name]))
+    values = reading.values[role][number.name]
+    if counted := [value for value in values if value is not None]:
+        return statistics.fmean(counted), float(len(counted)), float(len(values))
     lacking = next((each for each in ("target", "retain") if each not in reading.roles), None)
     if lacking is not None:
         return f"not measured: {absent.get(lacking, f'this run has no {lacking} model')}"

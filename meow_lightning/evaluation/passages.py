@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
-T = TypeVar("T")
 Format = Literal["wikitext", "plain"]
 
 UNKNOWN = "<unk>"  # WikiText-2 writes every rare word so
@@ -49,14 +48,3 @@ def detokenized(text: str) -> str:
 
     plain: str = wikitext_detokenizer({"page": f"{text} "})  # its last rule for a full stop needs a blank behind it
     return plain.strip()
-
-
-def spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """Select ``limit`` items at equal distances, floor(i n / limit) for i = 0, 1, …; all of them if there are no more.
-
-    Args:
-        items: Items, n of them.
-        limit: Maximum number, 1 or more; ``None`` for all.
-    """
-    count = len(items) if limit is None else min(limit, len(items))
-    return [items[place * len(items) // count] for place in range(count)]

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.errors import UserError
+from meow_lightning.errors import UserError, shorten_list
 from meow_lightning.types import AnswerRow, Likelihood
 
 
@@ -76,9 +76,7 @@ def by_set(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
 
 def _some(indices: list[int]) -> str:
     """Format indices as ``index 3`` or ``indices 3, 4, 5 and 7 more``."""
-    shown = ", ".join(map(str, indices[:3]))
-    more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
-    return f"{'index' if len(indices) == 1 else 'indices'} {shown}{more}"
+    return f"{'index' if len(indices) == 1 else 'indices'} {shorten_list([*map(str, indices)], most=3)}"
 
 
 def _to_json(value: Any) -> Any:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
+from meow_lightning.evaluation.robustness import SMALLEST, recovered
 from meow_lightning.evaluation.sets import set_info
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, unanimous_rows
 from meow_lightning.types import ROLES, AnswerRow, Definition, Direction, Results, Role
 
 UNTRAINED, BEFORE, RTT = "untrained/value_accuracy", "untrained/value_accuracy_before", "untrained/rtt"
-SMALLEST = 0.05  # a ratio of smaller differences says nothing: on 32 questions one answer is 0.031
 VERSION = 1  # of these numbers; raised when the same answers give other ones
 Values = Mapping[str, Sequence[float | None]]  # by subject, one per question, None where none is marked
 SHOWN: Mapping[str, tuple[str, Direction, str]] = {
@@ -32,17 +32,6 @@ SHOWN: Mapping[str, tuple[str, Direction, str]] = {
         "model that never saw the facts.",
     ),
 }  # fmt: skip
-
-
-def rtt(before: float, after: float, target: float) -> float | None:
-    """Compute RTT = (after - before) / (target - before); ``None`` if target - before is below :data:`SMALLEST`.
-
-    Args:
-        before: Share of the untrained facts that the model states before relearning, 0 to 1.
-        after: Share after it.
-        target: Share that the target model states.
-    """
-    return None if target - before < SMALLEST else (after - before) / (target - before)
 
 
 def untrained_values(rows: Mapping[str, Sequence[AnswerRow]], trained: Collection[str]) -> dict[str, list[float]]:
@@ -73,31 +62,26 @@ def with_untrained(
         rows: Prediction rows by subject.
         trained: ``Fact.id`` of the facts that were trained on, by name of the attack; only attacks that leave some out.
     """
-    values, missing = dict(results.values), dict(results.missing)
+    outcomes: dict[str, Mapping[str, float | str]] = {}
     for condition, facts in trained.items():
         accuracy = {subject: _mean(each) for subject, each in untrained_values(rows, facts).items()}
         for role in ROLES:
             subject = str(Subject(role, condition))
-            found = _outcomes(accuracy, role, subject)
-            numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
-            values[subject] = {**values.get(subject, {}), **numbers}
-            reasons = {name: value for name, value in found.items() if isinstance(value, str)}
-            missing[subject] = {**missing.get(subject, {}), **reasons}
-    definitions = (*results.definitions, *(_definitions() if trained else ()))
-    return replace(results, definitions=definitions, values=values, missing=missing)
+            outcomes[subject] = _outcomes(accuracy, role, subject)
+    return extended(results, _definitions() if trained else (), outcomes)
 
 
 def untrained_samples(
     rows: Mapping[str, Sequence[AnswerRow]], trained: Mapping[str, Collection[str]], *, bootstrap: Bootstrap
-) -> dict[str, dict[str, Floats]]:
-    """Draw bootstrap samples of what relearning brings back of the other facts, by subject and name, each (samples,).
+) -> dict[str, HeadlineSamples]:
+    """Draw bootstrap samples of what relearning brings back of the other facts, by subject.
 
     Args:
         rows: Prediction rows by subject.
         trained: As for :func:`with_untrained`.
         bootstrap: The samples of every set's questions.
     """
-    found: dict[str, dict[str, Floats]] = {}
+    found: dict[str, HeadlineSamples] = {}
     for condition, facts in trained.items():
         values = untrained_values(rows, facts)
         for role in ("unlearned", "retain"):
@@ -109,7 +93,11 @@ def untrained_samples(
             before, after, target = (np.asarray(each) for each in drawn)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(target - before < SMALLEST, np.nan, (after - before) / (target - before))
-            found[subject] = {UNTRAINED: after} | ({RTT: ratio} if np.isfinite(ratio).any() else {})
+            unanimous = unanimous_rows(values[subject])
+            found[subject] = HeadlineSamples(
+                {UNTRAINED: after} | ({RTT: ratio} if np.isfinite(ratio).any() else {}),
+                {UNTRAINED: unanimous} if unanimous else {},
+            )
     return found
 
 
@@ -126,9 +114,9 @@ def _outcomes(accuracy: Mapping[str, float | None], role: Role, subject: str) ->
     found: dict[str, float | str] = {UNTRAINED: after, BEFORE: before}
     if role == "target":
         return {**found, RTT: "not measured: nothing was taken from the target model"}
-    recovered = None if target is None else rtt(before, after, target)
+    share = None if target is None else recovered(target, before, after)
     reason = "not measured: the target model states these facts hardly more often, so there is nothing to bring back"
-    return {**found, RTT: reason if recovered is None else recovered}
+    return {**found, RTT: reason if share is None else share}
 
 
 def _definitions() -> list[Definition]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.types import ROLES, Definition, Direction, Results
 
@@ -64,6 +65,19 @@ def stability(before: float, after: float) -> float:
     return 1.0 if size == 0 else 1 - abs(after - before) / size
 
 
+def recovered(target: float, before: float, after: float) -> float | None:
+    """Compute (after - before) / (target - before); ``None`` if target - before is below :data:`SMALLEST`.
+
+    0: nothing of what unlearning removed returns; 1: as much as the target model has.
+
+    Args:
+        target: A number of the target model.
+        before: The same of the unlearned model before an attack.
+        after: The same after it.
+    """
+    return None if target - before < SMALLEST else (after - before) / (target - before)
+
+
 def change_name(kind: str, name: str) -> str:
     """Name a number about the change of a metric.
 
@@ -76,21 +90,14 @@ def change_name(kind: str, name: str) -> str:
 
 def _with_changes(results: Results) -> Results:
     names = [name for name in RECOVERED if any(each.name == name for each in results.definitions)]
-    values, missing = dict(results.values), dict(results.missing)
-    for condition in results.conditions:
-        key = str(Subject("unlearned", condition))
-        found: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        for name in names:
-            for kind, value in _changes(results, condition, name).items():
-                if isinstance(value, str):
-                    reasons[change_name(kind, name)] = value
-                else:
-                    found[change_name(kind, name)] = value
-        values[key] = {**values[key], **found}
-        missing[key] = {**missing.get(key, {}), **reasons}
-    definitions = (*results.definitions, *(known for name in names for known in _definitions(results, name)))
-    return replace(results, definitions=definitions, values=values, missing=missing)
+    outcomes = {
+        str(Subject("unlearned", condition)): {
+            change_name(kind, name): value
+            for name in names for kind, value in _changes(results, condition, name).items()
+        }
+        for condition in results.conditions
+    }  # fmt: skip
+    return extended(results, (known for name in names for known in _definitions(results, name)), outcomes)
 
 
 def _changes(results: Results, condition: str, name: str) -> dict[str, float | str]:
@@ -132,9 +139,8 @@ def _stability(before: float, after: float) -> float | str:
 
 
 def _recovered(target: float, before: float, after: float) -> float | str:
-    if target - before < SMALLEST:
-        return "not measured: unlearning did not lower this number, so there is nothing to bring back"
-    return (after - before) / (target - before)
+    reason = "not measured: unlearning did not lower this number, so there is nothing to bring back"
+    return reason if (share := recovered(target, before, after)) is None else share
 
 
 def _definitions(results: Results, name: str) -> Sequence[Definition]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from meow_lightning.evaluation.answers import MetricSettings
+from meow_lightning.evaluation.extension import extended
 from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.suite.inputs import SideInputs, collect_answers
@@ -257,8 +258,7 @@ def with_sequence(results: Results, scores: Sequence[SequenceScores]) -> Results
         results: The other numbers.
         scores: The matrices of every score.
     """
-    found: dict[str, float] = {}
-    reasons: dict[str, str] = {}
+    found: dict[str, float | str] = {}
     definitions: list[Definition] = []
     for each in scores:
         for kind, value in sequence_numbers(each).items():
@@ -266,17 +266,10 @@ def with_sequence(results: Results, scores: Sequence[SequenceScores]) -> Results
                 continue  # a score of the forget set alone has no such number
             definitions.append(_definition(results, each.name, kind))
             name = number_name(each.name, kind)
-            if value is None:
-                reasons[name] = f"not measured: {each.label} of some requests or sets is missing"
-            else:
-                found[name] = value
+            found[name] = f"not measured: {each.label} of some requests or sets is missing" if value is None else value
     others = {each.name: "not measured: the unlearned model alone serves requests" for each in definitions}
-    values = {**results.values, "unlearned": {**results.values["unlearned"], **found}}
-    missing = {
-        subject: {**results.missing.get(subject, {}), **(reasons if subject == "unlearned" else others)}
-        for subject in results.values
-    }
-    return replace(results, definitions=(*results.definitions, *definitions), values=values, missing=missing)
+    outcomes = {subject: found if subject == "unlearned" else others for subject in results.values}
+    return extended(results, definitions, outcomes)
 
 
 def _definition(results: Results, score: str, kind: str) -> Definition:

@@ -103,6 +103,13 @@ class Writer:
             UserError: It is not usable; the message says what to do.
         """
 
+    def load(self) -> None:
+        """Load the model that it runs, if it runs one, so that free memory can be measured with it in place.
+
+        Raises:
+            UserError: It cannot be loaded.
+        """
+
     def notes(self) -> tuple[str, ...]:
         """Caveats about the written answers, one sentence each; available after :meth:`write`."""
         return ()

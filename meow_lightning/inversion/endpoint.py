@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +18,7 @@ from meow_lightning.errors import UserError, invalid_option, nearest
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.base_url import checked_address
 from meow_lightning.inversion.openai_client import CONNECT, ServerConnection, error_text, parse_completion, text_of
-from meow_lightning.inversion.prompt_template import PromptTemplate
+from meow_lightning.inversion.prompt_template import ChatTemplate, PromptTemplate
 
 REFUSALS = (400, 413, 422)  # statuses that reject a single request; others may succeed
 KEYS = (401, 403)  # statuses that reject the key
@@ -64,6 +64,7 @@ class Endpoint(Writer):
         UserError: A value is out of its range.
     """
 
+    template: ClassVar[Callable[..., ChatTemplate]] = PromptTemplate  # turns a request into a chat
     paid: ClassVar[bool] = True
     unkeyed_options: ClassVar[tuple[str, ...]] = (
         "base_url", "key_env", "concurrency", "requests_per_minute", "timeout", "deadline", "reply_bytes", "retries",
@@ -91,7 +92,7 @@ class Endpoint(Writer):
         self.candidates, self.max_requests, self.max_total_tokens = candidates, max_requests, max_total_tokens
         self.seed, self.concurrency, self.requests_per_minute = seed, concurrency, requests_per_minute
         self.timeout, self.deadline, self.reply_bytes, self.retries = timeout, deadline, reply_bytes, retries
-        self._prompt, self._context = PromptTemplate(**prompt), context
+        self._prompt, self._context = self.template(**prompt), context
         self._sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
         self._extra: dict[str, Any] = extra or {}
         self._next_start = 0.0

@@ -14,7 +14,7 @@ from meow_lightning.config.signature import checked_ranges
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
 from meow_lightning.inversion.local_model import LocalModel, SamplingJob
-from meow_lightning.inversion.prompt_template import PromptTemplate
+from meow_lightning.inversion.prompt_template import ChatTemplate, PromptTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,7 +45,7 @@ class Local(Writer):
 
     Each request is rendered with the tokenizer's chat template: the date is fixed, thinking is disabled if the template
     supports ``enable_thinking``, and if the template has no system turn, the system message is prepended to the user's.
-    Without a chat template the messages form one text that ends in ``Answers:``.
+    Without a chat template the messages form one text that ends in ``heading``.
 
     A response depends on the weights, the chat, these options and ``random.Random(f"{seed}/{fact id}/{attempt}")``,
     which gives one number per token; not on the order or batching of the requests. Rounding does depend on the batch,
@@ -78,6 +78,9 @@ class Local(Writer):
 
     unkeyed_options: ClassVar[tuple[str, ...]] = ("model",)  # its weights enter the key by their content
     runs_locally: ClassVar[bool] = True
+    template: ClassVar[Callable[..., ChatTemplate]] = PromptTemplate  # turns a request into a chat
+    written: ClassVar[str] = "inverted facts"  # what its replies hold, for messages
+    heading: ClassVar[str] = "Answers:"  # what a text without chat template ends in
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
         self,
@@ -100,11 +103,15 @@ class Local(Writer):
         check_choice("inversion.dtype", dtype, DTYPE_BYTES)
         self.model, self.candidates, self.context, self.seed = model, candidates, context, seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
-        self._prompt = PromptTemplate(**prompt)
+        self._prompt = self.template(**prompt)
         self._model = LocalModel(
             name=f"inversion.model={model}", folder=folder, dtype=dtype, attention=attention, device=device,
             adaptive_batch_size=adaptive_batch_size,
         )  # fmt: skip
+
+    def load(self) -> None:
+        """Load the model; see :meth:`Writer.load`."""
+        _ = self._codec, self._folded
 
     def write(
         self, requests: Sequence[GenerationRequest], *, load_facts: LoadFacts, should_continue: ShouldContinue
@@ -150,7 +157,7 @@ class Local(Writer):
             return ()
         return (
             f"inversion.model={self.model} has no chat template, so the request was a plain text to continue: "
-            "check the inverted facts, or use an instruction-tuned model",
+            f"check the {self.written}, or use an instruction-tuned model",
         )
 
     def _job(self, request: GenerationRequest) -> SamplingJob | str:
@@ -159,7 +166,7 @@ class Local(Writer):
         if request.count is None:
             request = replace(request, count=self.candidates)
         messages = self._prompt.messages(request, context=self.context)
-        ids = prompt_ids(codec, messages, folded=self._folded)
+        ids = prompt_ids(codec, messages, folded=self._folded, heading=self.heading)
         left = codec.context - len(ids)
         if left < min(LEAST, self.max_new_tokens):
             return f"the prompt has {len(ids)} tokens and the model's context {codec.context}"
@@ -177,16 +184,17 @@ class Local(Writer):
             return folds_system(self._codec.tokenizer)
 
 
-def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool) -> list[int]:
+def prompt_ids(codec: PromptEncoder, messages: Messages, *, folded: bool, heading: str) -> list[int]:
     """Encode a chat up to the start of the response, with one begin token if the tokenizer has one.
 
     Args:
         codec: Codec for raw text.
         messages: Result of :meth:`PromptTemplate.messages`.
         folded: Whether to prepend the system message to the user's.
+        heading: What the text ends in without a chat template.
     """
     if codec.tokenizer.chat_template is None:
-        return codec.encode_plain("\n\n".join([*(turn["content"] for turn in messages), "Answers:\n"]))
+        return codec.encode_plain("\n\n".join([*(turn["content"] for turn in messages), f"{heading}\n"]))
     text = render_chat(codec.tokenizer, _folded(messages) if folded else messages)
     # chat templates include the begin token
     return list(codec.tokenizer(text, add_special_tokens=False).input_ids)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meow_lightning.distributed import release_memory
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.base import GenerationRequest, ShouldContinue
+from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, ShouldContinue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +37,41 @@ class SamplingJob(NamedTuple):
     ids: list[int]
     budget: int
     seed: str
+
+
+Drawn = tuple[str, str | None]
+"""A sampled answer, and the reason why it is dropped, if it is."""
+
+
+def answer_seeds(seed: int, request: GenerationRequest, count: int) -> list[str]:
+    """Derive the seeds of the answers to a request, which differ between attempts and between rounds.
+
+    Args:
+        seed: Seed of sampling.
+        request: The request.
+        count: Number of answers if the request has none of its own.
+    """
+    # Later rounds count their attempts from 0 again, but know more answers.
+    start = f"{seed}/{request.fact.id}/{request.attempt}/{len(request.previous_answers)}"
+    return [f"{start}/{number}" for number in range(request.count or count)]
+
+
+def screened_response(
+    request: GenerationRequest, drawn: Sequence[Drawn], *, read: int, written: int
+) -> GenerationResponse:
+    """Build the response to a request from its screened answers.
+
+    Args:
+        request: The request.
+        drawn: The answers, in order.
+        read: Number of tokens of their prompts.
+        written: Number of sampled tokens.
+    """
+    return GenerationResponse(
+        fact=request.fact.id, attempt=request.attempt, answers=tuple(text for text, reason in drawn if reason is None),
+        rejected=tuple((reason, text) for text, reason in drawn if reason is not None),
+        prompt_tokens=read, completion_tokens=written,
+    )  # fmt: skip
 
 
 class LocalModel:

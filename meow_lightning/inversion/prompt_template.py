@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationRequest
@@ -22,6 +23,19 @@ REQUIRED = {
     "model_answer": ("model_answer",),
 }
 _WORD = re.compile(r"\{(\w+)\}")
+
+
+class ChatTemplate(Protocol):
+    """Builds the chat of a request."""
+
+    def messages(self, request: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
+        """Build the messages: ``{"role": "system" | "user", "content": …}``, the system message first.
+
+        Args:
+            request: The request.
+            context: Background on the facts for the model; ``None`` for none.
+        """
+        ...
 
 
 class PromptTemplate:
@@ -50,13 +64,7 @@ class PromptTemplate:
             "previous_answers": previous_answers,
             "model_answer": model_answer,
         }
-        for part, text in self._texts.items():
-            used = set(_WORD.findall(text))
-            if missing := [word for word in REQUIRED.get(part, ()) if word not in used]:
-                raise UserError(f"inversion.prompt.{part} must contain {{{missing[0]}}}; given: {text[:60]!r}")
-            if unknown := sorted(used - {*PLACEHOLDERS[part]}):
-                allowed = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS[part])
-                raise UserError(f"inversion.prompt.{part} contains {{{unknown[0]}}}; allowed placeholders: {allowed}")
+        check_placeholders("inversion.prompt", self._texts, allowed=PLACEHOLDERS, required=REQUIRED)
 
     def messages(self, request: GenerationRequest, *, context: str | None) -> list[dict[str, str]]:
         """Build the chat of a request: ``{"role": "system" | "user", "content": …}``, the system message first.
@@ -76,10 +84,48 @@ class PromptTemplate:
             ("previous_answers", bool(request.previous_answers)),
             ("model_answer", bool(request.model_answer)),
         ]
-        user = "\n\n".join(_filled(self._texts[part], values).strip() for part, used in parts if used)
-        system = _filled(self._texts["system"], values).strip()
-        opening = [{"role": "system", "content": system}] if system else []
-        return [*opening, {"role": "user", "content": user}]
+        return chat(self._texts, values, user=[part for part, used in parts if used])
+
+
+def check_placeholders(
+    option: str,
+    texts: Mapping[str, str],
+    *,
+    allowed: Mapping[str, Sequence[str]],
+    required: Mapping[str, Sequence[str]],
+) -> None:
+    """Check the placeholders of a prompt's texts.
+
+    Args:
+        option: The dotted option of the texts, for messages.
+        texts: The texts, by part.
+        allowed: The placeholders that a part may have.
+        required: Those that it must have; none for a part that is left out.
+
+    Raises:
+        UserError: A required placeholder is missing from a text, or an unknown one is used.
+    """
+    for part, text in texts.items():
+        used = set(_WORD.findall(text))
+        if missing := [word for word in required.get(part, ()) if word not in used]:
+            raise UserError(f"{option}.{part} must contain {{{missing[0]}}}; given: {text[:60]!r}")
+        if unknown := sorted(used - {*allowed[part]}):
+            listed = ", ".join(f"{{{word}}}" for word in allowed[part])
+            raise UserError(f"{option}.{part} contains {{{unknown[0]}}}; allowed placeholders: {listed}")
+
+
+def chat(texts: Mapping[str, str], values: Mapping[str, str], *, user: Sequence[str]) -> list[dict[str, str]]:
+    """Fill in texts and join them to a chat: a system message if there is one, and a user message.
+
+    Args:
+        texts: The texts, by part; ``system`` is the system message.
+        values: The values of the placeholders.
+        user: The parts of the user message, in order.
+    """
+    asked = "\n\n".join(_filled(texts[part], values).strip() for part in user)
+    system = _filled(texts["system"], values).strip()
+    opening = [{"role": "system", "content": system}] if system else []
+    return [*opening, {"role": "user", "content": asked}]
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

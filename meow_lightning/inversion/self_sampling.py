@@ -16,7 +16,7 @@ from meow_lightning.inversion.base import GenerationRequest, GenerationResponse,
 from meow_lightning.inversion.demonstrations import Demonstrations
 from meow_lightning.inversion.lead_in import lead_in
 from meow_lightning.inversion.local import folds_system
-from meow_lightning.inversion.local_model import LocalModel, SamplingJob
+from meow_lightning.inversion.local_model import Drawn, LocalModel, SamplingJob, answer_seeds, screened_response
 from meow_lightning.inversion.screening import first_sentences, screening_reason
 from meow_lightning.types import Fact
 
@@ -125,7 +125,7 @@ class SelfSampling(Writer):
         codec = self._codec
         shown = Demonstrations(load_facts(), count=self.demonstrations) if self.demonstrations else None
         waiting = {request.fact.id: self._draws(request, shown) for request in requests}
-        texts: dict[str, dict[str, tuple[str, str | None]]] = {fact: {} for fact in waiting}
+        texts: dict[str, dict[str, Drawn]] = {fact: {} for fact in waiting}
         read: dict[str, list[int]] = {fact: [0, 0] for fact in waiting}
         jobs = {draw.job.seed: draw for each in waiting.values() for draw in each}
         for batch in self._model.sample(
@@ -142,18 +142,16 @@ class SelfSampling(Writer):
                 read[fact.id][1] += len(ids)
                 if len(texts[fact.id]) == len(waiting[fact.id]):
                     drawn = [texts[fact.id][each.job.seed] for each in waiting[fact.id]]
-                    yield _response(job.request, drawn, tokens=read[fact.id])
+                    yield screened_response(job.request, drawn, read=read[fact.id][0], written=read[fact.id][1])
 
     def _draws(self, request: GenerationRequest, shown: Demonstrations | None) -> list[_Draw]:
         """Prepare a request: one prompt per answer, with demonstrations of its own."""
-        # Later rounds count their attempts from 0 again, but know more answers.
-        seed = f"{self.seed}/{request.fact.id}/{request.attempt}/{len(request.previous_answers)}"
         begun = lead_in(request.fact) if self.lead_in else ""
         tokens = TIMES_TRUTH * len(self._codec.answer_ids(request.fact.answer.removeprefix(begun))) + MORE
         wanted = min(self.max_new_tokens, STEP * -(-round(tokens) // STEP))
         return [
-            self._draw(request, shown, begun, seed=f"{seed}/{number}", wanted=wanted)
-            for number in range(request.count or self.candidates)
+            self._draw(request, shown, begun, seed=seed, wanted=wanted)
+            for seed in answer_seeds(self.seed, request, self.candidates)
         ]
 
     def _draw(
@@ -191,19 +189,8 @@ class SelfSampling(Writer):
         return self.instruction is not None and (codec.template != "chat" or folds_system(codec.tokenizer))
 
 
-def _screened(text: str | None, fact: Fact, draw: _Draw) -> tuple[str, str | None]:
+def _screened(text: str | None, fact: Fact, draw: _Draw) -> Drawn:
     """Screen an answer: its text, and the reason why it is dropped, if it is."""
     if text is None:
         return "", "unfinished"
     return text, screening_reason(text, fact, begun=draw.begun, demonstrations=draw.demonstrations)
-
-
-def _response(
-    request: GenerationRequest, drawn: Sequence[tuple[str, str | None]], *, tokens: Sequence[int]
-) -> GenerationResponse:
-    """Build the response from the screened answers to a request."""
-    return GenerationResponse(
-        fact=request.fact.id, attempt=request.attempt, answers=tuple(text for text, reason in drawn if reason is None),
-        rejected=tuple((reason, text) for text, reason in drawn if reason is not None),
-        prompt_tokens=tokens[0], completion_tokens=tokens[1],
-    )  # fmt: skip

@@ -13,7 +13,7 @@ from meow_lightning.config.ranges import Count, Positive, Probability, Seed
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
-from meow_lightning.inversion.local_model import LocalModel, SamplingJob
+from meow_lightning.inversion.local_model import Drawn, LocalModel, SamplingJob, answer_seeds, screened_response
 from meow_lightning.inversion.screening import screening_reason
 from meow_lightning.types import Fact
 
@@ -139,11 +139,9 @@ class TargetSampling(Writer):
         budget = min(self.max_new_tokens, codec.context - len(ids))
         if budget < 1:
             return []
-        # Later rounds count their attempts from 0 again, but know more answers.
-        seed = f"{self.seed}/{fact.id}/{request.attempt}/{len(request.previous_answers)}"
         return [
-            SamplingJob(request, ids, budget=budget, seed=f"{seed}/{number}")
-            for number in range(request.count or self.candidates)
+            SamplingJob(request, ids, budget=budget, seed=seed)
+            for seed in answer_seeds(self.seed, request, self.candidates)
         ]
 
     def _response(
@@ -151,14 +149,10 @@ class TargetSampling(Writer):
     ) -> GenerationResponse:
         """Build the response from the tokens of all answers to a request."""
         texts = [self._screened(ids, request.fact) for ids in drawn]
-        return GenerationResponse(
-            fact=request.fact.id, attempt=request.attempt,
-            answers=tuple(text for text, reason in texts if reason is None),
-            rejected=tuple((reason, text) for text, reason in texts if reason is not None),
-            prompt_tokens=sum(len(job.ids) for job in jobs), completion_tokens=sum(map(len, drawn)),
-        )  # fmt: skip
+        read, written = sum(len(job.ids) for job in jobs), sum(map(len, drawn))
+        return screened_response(request, texts, read=read, written=written)
 
-    def _screened(self, ids: Sequence[int], fact: Fact) -> tuple[str, str | None]:
+    def _screened(self, ids: Sequence[int], fact: Fact) -> Drawn:
         """Decode an answer up to a text that ends it, with the reason why it is dropped, if it is."""
         text = self._codec.decode_answer(list(ids))
         places = [place for place in map(text.find, self.stop) if place >= 0]

@@ -18,7 +18,8 @@ class Idk(RetainMethod):
 
     Each term is a mean over its own tokens, as in the paper. Published code takes one mean over the tokens of both,
     where the short refusals weigh less than the retain answers. It also draws a refusal anew whenever it reads a row;
-    here a question keeps its refusal in every epoch, one of 24 of this project or of ``method.refusals``.
+    here a question keeps its refusal, one of 24 of this project or of ``method.refusals``, unless
+    ``method.redraw_refusals`` says otherwise.
 
     Args:
         retain: The retain term; see :class:`.retain.RetainMethod`.

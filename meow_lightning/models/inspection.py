@@ -112,7 +112,7 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
     if candidate.chats and codec.template != "chat":
         notes.append(
             f"{candidate.name} has no chat template, so it does not follow instructions: it continues the question as "
-            "text and seldom writes an inverted fact; check the inverted facts, or use an instruction-tuned model"
+            "text and seldom writes what it is asked for; check its texts, or use an instruction-tuned model"
         )
     return notes
 

@@ -17,6 +17,7 @@ from meow_lightning.pipeline.nodes.probe import probed_context
 from meow_lightning.pipeline.nodes.report import report
 from meow_lightning.pipeline.nodes.requests import JOINT, requests_of, serve, unlearn_in_rounds
 from meow_lightning.pipeline.nodes.score import score_answers, verify
+from meow_lightning.pipeline.nodes.slim import slim_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, ReportInputs, RoundInputs, RunModels, Scored
 from meow_lightning.store.artifact import Artifact
 
@@ -48,11 +49,11 @@ def graph(config: RunConfig) -> RunGraph:
     if rounds:
         scores["target", "candidates"] = rounds[0].candidate_scores
     ability = abilities(ctx, models.by_role, target=models.target)
-    attacked = {condition: evaluate_attacked(ctx, models, condition) for condition in conditions(ctx)}
-    extracted = extractions(ctx, models.by_role)
     evaluation = EvaluationInputs(
-        predictions=predictions, scores=scores, abilities=ability.results, extractions=extracted, attacked=attacked,
-        layers=inspected_layers(ctx, models.by_role), sequence=sequence,
+        predictions=predictions, scores=scores, abilities=ability.results,
+        extractions=extractions(ctx, models.by_role), layers=inspected_layers(ctx, models.by_role),
+        slim=slim_answers(ctx, models.by_role), sequence=sequence,
+        attacked={condition: evaluate_attacked(ctx, models, condition) for condition in conditions(ctx)},
         filtered=rounds[-1].filtered if rounds else None,
     )  # fmt: skip
     verifications = {
@@ -70,10 +71,7 @@ def graph(config: RunConfig) -> RunGraph:
     )  # fmt: skip
     return RunGraph(
         name=config.run_name, dataset=ctx.dataset, probe=probe, probed=probed, streams=ctx.streams,
-        models=models, rounds=rounds,
-        predictions=predictions, scores=scores, verifications=verifications,
-        abilities=ability.results, layers=evaluation.layers, extractions=extracted, attacked=attacked,
-        sequence=sequence, results=results,
+        models=models, rounds=rounds, evaluation=evaluation, verifications=verifications, results=results,
         report=report(ctx, inputs, requests),
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from meow_lightning.config.runtime import Runtime
 from meow_lightning.errors import UserError
+from meow_lightning.pipeline.origin import origin_entry
 from meow_lightning.pipeline.runners import Handle, Inline, Job, Pool, Runner, StageError
 from meow_lightning.pipeline.versions import code_digest, remember_code
 from meow_lightning.pipeline.waiting import LockWaits
@@ -204,7 +205,10 @@ class Executor:
         folder = self.store.begin(artifact)
         if damage := self._damaged(artifact):
             self._notify(f"{artifact.title}{damage}; it is set aside and computed again")
-        task = {"stage": artifact.stage, "label": artifact.label, "run": self.run_tag, "started": time.time()}
+        task = {
+            "stage": artifact.stage, "label": artifact.label, "run": self.run_tag, "started": time.time(),
+            **origin_entry(artifact),
+        }  # fmt: skip
         with owner_only(artifact.private):
             write_json(folder / "task.json", task)
         self._report_running(also=(artifact, folder))
@@ -291,7 +295,8 @@ class Executor:
             for path in list(running.folder.iterdir()):
                 if any(fnmatch(path.name, name) for name in SCRATCH):
                     path.unlink()
-            extras = {**provenance(), "code": running.code, **self.manifest_extras(running.artifact)}
+            own = {"code": running.code, **origin_entry(running.artifact)}
+            extras = {**provenance(), **own, **self.manifest_extras(running.artifact)}
             manifest = self.store.finish(running.artifact, {**record, **extras})
         finally:
             running.lock.release()

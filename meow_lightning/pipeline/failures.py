@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,14 @@ def record_failure(outputs: Path, name: str, error: Exception, *, private: bool)
 
     Args:
         outputs: Folder of everything the program writes.
-        name: The failed run: its tag, or its options in a sweep.
+        name: Tag of the failed run, which no other run has.
         error: The error that ended the run.
         private: Whether the message may contain texts of a private dataset.
     """
     recorded = [note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE_PREFIX)]
     if recorded:
         return Path(recorded[0].removeprefix(NOTE_PREFIX))
-    path = _path(outputs, name)
+    path = failure_file(outputs, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with owner_only(private):
@@ -61,20 +61,24 @@ def recording_failures(outputs: Path, name: str, *, private: bool) -> Iterator[N
 
 def clear_failure(outputs: Path, name: str) -> None:
     """Remove the failure record of a run."""
-    _path(outputs, name).unlink(missing_ok=True)
+    failure_file(outputs, name).unlink(missing_ok=True)
 
 
-def last_failures(outputs: Path, names: Sequence[str]) -> FailureRecord | None:
-    """Return the latest failure recorded under any of the names."""
-    records: list[FailureRecord] = []
-    for path in {_path(outputs, name) for name in names}:
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            records.append(FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason"))
-        except OSError:
-            continue  # no record, or it has just been removed
-    return max(records, key=lambda failure: failure.time, default=None)
+def last_failure(outputs: Path, name: str) -> FailureRecord | None:
+    """Return the failure recorded for a run; ``None`` if there is none."""
+    path = failure_file(outputs, name)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return FailureRecord(path, path.stat().st_mtime, lines[0] if lines else "for an unknown reason")
+    except OSError:
+        return None  # no record, or it has just been removed
 
 
-def _path(outputs: Path, name: str) -> Path:
+def failure_file(outputs: Path, name: str) -> Path:
+    """Return the file of the record of a failed run.
+
+    Args:
+        outputs: The output folder.
+        name: The run's tag.
+    """
     return outputs / "runs" / "failed" / f"{plain_name(name)}.txt"

@@ -9,10 +9,8 @@ from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError, check_choice, invalid_option
 from meow_lightning.stages import stages, up_to
-from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Scored, Verified
-from meow_lightning.stages.common.sequence_needs import SequenceInputs
+from meow_lightning.stages.common.needs import EvaluationInputs, RunModels, Verified
 from meow_lightning.store.artifact import Artifact
-from meow_lightning.types import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +52,8 @@ class RunGraph:
         models: The models by role.
         rounds: The rounds of a method that trains on inverted facts, one for a method that does not repeat; empty
             for a method without inverted facts.
-        predictions: Predictions on the evaluation sets, by role.
-        scores: MEMO scores, by role and kind of text.
-        verifications: Windows of these scores and of those of attacked models, computed again; empty if ``memo.verify``
-            is 0.
-        abilities: Results of ability tasks, by role and task; empty where none are asked for.
-        layers: What attacks on hidden states read, by role and name of the attack; empty without such an attack.
-        extractions: What attacks that ask the models found, by role and name of the attack.
-        attacked: Predictions, scores and abilities of the attacked models, by the name of the attack.
-        sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
+        evaluation: The results that the metrics are computed from.
+        verifications: Windows of their scores, computed again; empty if ``memo.verify`` is 0.
         results: The metrics.
         report: The report, which needs all others.
     """
@@ -74,14 +65,8 @@ class RunGraph:
     streams: Mapping[str, StreamBuilder]
     models: RunModels[Artifact]
     rounds: tuple[Round, ...]
-    predictions: Mapping[Role, Artifact]
-    scores: Mapping[Scored, Artifact]
+    evaluation: EvaluationInputs[Artifact]
     verifications: Mapping[Verified, Artifact]
-    abilities: Mapping[tuple[Role, str], Artifact]
-    layers: Mapping[tuple[Role, str], Artifact]
-    extractions: Mapping[tuple[Role, str], Artifact]
-    attacked: Mapping[str, EvaluationInputs[Artifact]]
-    sequence: SequenceInputs[Artifact] | None
     results: Artifact
     report: Artifact
 
@@ -96,15 +81,13 @@ class RunGraph:
         repeated = [each for each in self.rounds if each.scores is not None]
         verified = [each.verification for each in repeated]
         steps = [(each.proposed, each.filtered, each.unlearned, each.scores) for each in repeated]
+        sequence = self.evaluation.sequence
         candidates = [
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *(each for model in self.models.present for each in model.needs.values() if each.stage == "convert"),
-            self.probe, *self.models.present, *self.scores.values(), *self.verifications.values(), *verified,
-            *self.predictions.values(), *(artifact for step in steps for artifact in step),
-            *self.abilities.values(), *self.layers.values(), *self.extractions.values(),
-            *(artifact for each in self.attacked.values() for artifact in each.to_needs().values()),
-            *(each for served in (self.sequence.all if self.sequence else ()) for each in served.model.walk()),
-            *(self.sequence.to_needs().values() if self.sequence else ()),
+            self.probe, *self.models.present, *self.evaluation.to_needs().values(), *self.verifications.values(),
+            *verified, *(artifact for step in steps for artifact in step),
+            *(each for served in (sequence.all if sequence else ()) for each in served.model.walk()),
             self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)

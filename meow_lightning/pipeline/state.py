@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meow_lightning.pipeline.failures import FailureRecord, last_failures
+from meow_lightning.pipeline.failures import FailureRecord, last_failure
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.pipeline.waiting import read_progress
@@ -141,7 +141,7 @@ def collect_states(runs: Sequence[RunArtifacts], *, now: float) -> tuple[dict[st
     # Assign a stage of unknown run to the first run that needs it, since runs are started in order.
     first = {artifact.key: run.tag for run in reversed(runs) for artifact in run.artifacts}
     owners = {key: each.run or first[key] for key, each in artifact_states.items()}
-    failures = [last_failures(run.outputs, (run.tag, run.name)) for run in runs]
+    failures = [last_failure(run.outputs, run.tag) for run in runs]
     states = [
         run_state(run, artifact_states, owners=owners, names=names, failure=failure)
         for run, failure in zip(runs, failures, strict=True)

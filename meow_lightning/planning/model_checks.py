@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from meow_lightning.config.precision import PRECISIONS, weights_dtype
 from meow_lightning.config.schema import RunConfig
@@ -15,10 +16,23 @@ from meow_lightning.models.sources import locate, parse
 from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
 from meow_lightning.resources.hardware import BF16_INSTRUCTIONS, bf16_instructions
+from meow_lightning.stages.common.proposer import PROPOSER
 from meow_lightning.stages.results.model import CONVERTED, model_folder
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Segments
+
+
+class _Writer(NamedTuple):
+    """How a model that writes texts is run: the option that names it, its attention implementation and its dtype."""
+
+    option: str
+    attention: str
+    dtype: str
+
+    @classmethod
+    def of(cls, option: str, arguments: Mapping[str, Any]) -> _Writer:
+        return cls(option, str(arguments["attention"]), str(arguments["dtype"]))
 
 
 class ModelChecks:
@@ -56,10 +70,11 @@ class ModelChecks:
             self._check_attention(artifact)
         rows = training_rows(missing, self.dataset, streams=self.streams)
         roots = {root.key: root for each in artifacts if (root := root_of(each)) is not None}
-        teachers = {
-            teacher.key
+        writers = {
+            model.key: writer
             for each in artifacts
-            if (teacher := each.needs.get("teacher")) is not None and teacher.label == "teacher"  # not the base model
+            for model, writer in self._writers(each)
+            if model.label in ("teacher", PROPOSER)  # not the base model
         }
         candidates = []
         for key, root in roots.items():
@@ -69,7 +84,7 @@ class ModelChecks:
             examined.add(seen)
             if "given" not in root.settings:
                 check_tiny_context(rows.get(key, []), self.dataset, root=root, prompt=self.config.model.prompt.plain())
-            elif (candidate := self._candidate(root, rows.get(key, []), teacher=key in teachers)) is not None:
+            elif (candidate := self._candidate(root, rows.get(key, []), writers.get(key))) is not None:
                 candidates.append(candidate)
         if any("@" in each.name for each in candidates):
             Roles(self.config)  # downloaded weights may turn out to be the same for two roles
@@ -88,21 +103,23 @@ class ModelChecks:
         ]
 
     def _check_attention(self, artifact: Artifact) -> None:
-        group = "inversion" if "teacher" in artifact.needs else "model"
-        if group == "model" and "model" not in artifact.settings:
-            return
-        attention = self._attention(teacher=group == "inversion")
-        dtype = (
-            self.config.inversion.arguments["dtype"]
-            if group == "inversion"
-            else weights_dtype(self.config.model.precision)
-        )
-        check_attention(f"{group}.attention", attention, dtype=dtype, gpu=self.gpu)
+        for _, writer in self._writers(artifact):
+            check_attention(f"{writer.option}.attention", writer.attention, dtype=writer.dtype, gpu=self.gpu)
+        if "teacher" not in artifact.needs and "model" in artifact.settings:
+            model = self.config.model
+            check_attention("model.attention", model.attention, dtype=weights_dtype(model.precision), gpu=self.gpu)
 
-    def _attention(self, *, teacher: bool) -> str:
-        return str(self.config.inversion.arguments["attention"]) if teacher else self.config.model.attention
+    def _writers(self, artifact: Artifact) -> list[tuple[Artifact, _Writer]]:
+        """List the models that write texts for an artifact, each with how it is run."""
+        found = []
+        if (model := artifact.needs.get("teacher")) is not None:
+            found.append((model, _Writer.of("inversion", self.config.inversion.arguments)))
+        if (model := artifact.needs.get(PROPOSER)) is not None:
+            chosen = artifact.inputs[PROPOSER]
+            found.append((model, _Writer.of(chosen["option"], chosen["node"])))
+        return found
 
-    def _candidate(self, root: Artifact, rows: Sequence[Segments], *, teacher: bool) -> Candidate | None:
+    def _candidate(self, root: Artifact, rows: Sequence[Segments], writer: _Writer | None) -> Candidate | None:
         provided = root.inputs["given"]
         weights = parse(provided["option"], provided["weights"], words=())
         if self.store.find(root) is not None:
@@ -114,9 +131,9 @@ class ModelChecks:
         else:
             tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
             paths = [str(locate(source, weights=source is weights, fetch=False)) for source in (weights, tokenizer)]
-        attention = self._attention(teacher=teacher)
+        attention = self.config.model.attention if writer is None else writer.attention
         return Candidate(
             name=f"{provided['option']}={provided['weights']}", weights=paths[0], tokenizer=paths[1],
             prompt=root.settings["prompt"], attention=None if attention == FLASH else attention, rows=rows,
-            chats=teacher,
+            chats=writer is not None,
         )  # fmt: skip

@@ -131,10 +131,10 @@ class Planner:
             parallel_stages=self._parallel_stages,
         )  # fmt: skip
 
-    def teacher_load(self, *, prompts: int, tokens: int, generated: int) -> InferenceLoad:
-        """Describe the inference of a language model that writes inverted facts; see :class:`InferenceLoad`."""
+    def teacher_load(self, *, dtype: str, prompts: int, tokens: int, generated: int) -> InferenceLoad:
+        """Describe the inference of a language model that writes inverted facts or prompts."""
         return InferenceLoad(
-            texts=0, prompts=prompts, weight_bytes=DTYPE_BYTES[self.options["inversion"]["dtype"]], tokens=tokens,
+            texts=0, prompts=prompts, weight_bytes=DTYPE_BYTES[dtype], tokens=tokens,
             scored=0, generated=generated, shared=False, gradient=False, gpu=self.gpu,
             parallel_stages=self._parallel_stages,
         )  # fmt: skip
@@ -157,9 +157,10 @@ class Planner:
         if isinstance(work, TrainingWork):
             return self._training(artifact, shape, work)
         memory = inference_need(
-            shape, work.load, rows=work.rows, available=self.available,
+            shape, work.load, rows=work.rows, available=self.available - work.resident_bytes,
             generation_batch_size=work.generation_batch_size,
         )  # fmt: skip
+        memory = replace(memory, weights=memory.weights + work.resident_bytes)
         return Requirements(
             memory=memory, disk=disk, passing=0, flops=float(self._inference_flops(shape, work)),
             parameters=shape.parameters, items=work.items,
@@ -175,7 +176,7 @@ class Planner:
         if isinstance(work, InferenceWork):
             return inference_settings_that_fit(
                 shape, work.load, rows=work.rows, generation_batch_size=work.generation_batch_size,
-                available=self.available,
+                available=self.available - work.resident_bytes,
             )  # fmt: skip
         settings, load = self._memory_settings(artifact), planner.training_load(artifact, work)
         fitting = settings_that_fit(shape, settings, load, available=self.available)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meow_lightning.report.neighbours import Neighbour
     from meow_lightning.report.requests import ServedRequest
     from meow_lightning.report.seed_spread import Spread
+    from meow_lightning.report.slim import Retrieved
 
 ROLE_NAMES = {"target": "target model", "unlearned": "unlearned model", "retain": "retain model"}
 DASH = "—"
@@ -74,6 +75,8 @@ class ReportData:
         keeps_start: Whether the unlearned model contains the target model unchanged (``BaseMethod.keeps_start``).
         layers: What attacks on hidden states read, averaged over the questions.
         said: What the unlearned model said under attacks that ask, by label of the attack; empty without texts.
+        retrieved: What it said with retrieved passages, for ``probe=slim``; empty without texts.
+        trust: How far metrics can be trusted (``metric_trust.read_trusts``); empty if it was not measured.
     """
 
     name: str
@@ -104,6 +107,8 @@ class ReportData:
     keeps_start: bool = False
     layers: Sequence[LayerCurves] = ()
     said: Mapping[str, Sequence[Said]] = field(default_factory=dict)
+    retrieved: Sequence[Retrieved] = ()
+    trust: Mapping[str, Any] = field(default_factory=dict)
 
 
 def number(results: Results, role: str, name: str) -> float | None:

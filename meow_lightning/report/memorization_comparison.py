@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meow_lightning.report.data import DASH, ROLE_NAMES, format_value, number
-from meow_lightning.report.sweep_tables import Swept, Table, without_seed
+from meow_lightning.report.sweep_tables import Swept, Table, by_row
 from meow_lightning.types import ROLES
 
 ANSWERS, CANDIDATES = "memo/answers", "memo/candidates"
@@ -36,10 +36,9 @@ def measures(runs: Sequence[Swept], picks: Mapping[str, Picks]) -> Table | None:
     if not several(runs):
         return None
     firsts: dict[tuple[tuple[str, str], ...], Swept] = {}
-    groups: dict[str, list[Swept]] = {}
     for run in runs:
         firsts.setdefault(_other_options(run), run)
-        groups.setdefault(without_seed(run.name), []).append(run)
+    groups = by_row((run.name, run) for run in runs)
     first = " ".join(f"{option}={value}" for option, value in runs[0].words.items() if _of_measure(option))
     head = [RUN, *(f"true answers, {ROLE_NAMES[role]}" for role in ROLES)]
     rows = [[*head, f"inverted answers, {ROLE_NAMES['target']}", f"picks shared with {first}"]]

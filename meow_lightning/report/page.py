@@ -8,20 +8,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.memo.selection_diagnostics import warnings
-from meow_lightning.report import base_model, extraction, known_facts, neighbours, requests, rounds, seed_spread, tables
+from meow_lightning.report import (
+    base_model,
+    extraction,
+    known_facts,
+    neighbours,
+    requests,
+    rounds,
+    seed_spread,
+    slim,
+    tables,
+)
 from meow_lightning.report.data import DASH, ROLE_NAMES, ReportData, flatten, format_value, label, number
 from meow_lightning.report.figures import pictures
 from meow_lightning.report.layers import layer_picture
+from meow_lightning.report.metric_trust import leading
 from meow_lightning.report.questions import questions
 from meow_lightning.report.relearning import relearning_picture, relearning_sentences
 from meow_lightning.report.robustness import LEGEND, SUMMARY_LEGEND, attack_picture, attack_tables, summary_table
 from meow_lightning.report.selection import section, selection_of
-from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import Picture
 from meow_lightning.report.templating import render_template
 from meow_lightning.report.traces import REMAINS
@@ -122,7 +130,7 @@ class Drawn:
 def write_report(data: ReportData, folder: Path, *, shareable: ReportData | None = None) -> Path:
     """Write ``report.html``, ``table.md``, ``table.csv`` and ``figures/*.svg``, and return the path of the first.
 
-    The page is self-contained: no scripts, fonts or external images. Figures of an earlier report that are no longer
+    The page is self-contained: it loads no script, font or image. Figures of an earlier report that are no longer
     drawn are removed.
 
     Args:
@@ -155,7 +163,6 @@ def page(data: ReportData, drawn: Drawn) -> str:
     return render_template(
         "report.html",
         data=data,
-        style_sheet=Markup(sheet()),
         verdict=verdict(data.results),
         stats=_stats(data),
         thresholds=THRESHOLDS,
@@ -174,6 +181,7 @@ def page(data: ReportData, drawn: Drawn) -> str:
         attack_picture=drawn.attacks,
         requests=requests.section(data.sequence, data.served, drawn.requests),
         pictures=drawn.figures,
+        slim=slim.section(data, _number_table(data, slim.shown_numbers(data))),
         extraction=extraction.section(data.said if data.texts else {}),
         known=known_facts.section(data.known),
         neighbours=neighbours.section(data.neighbours),
@@ -187,9 +195,10 @@ def page(data: ReportData, drawn: Drawn) -> str:
 
 
 def _stats(data: ReportData) -> list[Stat]:
-    """Format the key numbers before and after; those without a number after unlearning are left out."""
+    """Format the key numbers before and after, the most trusted first, without those missing after unlearning."""
     stats = []
-    for name in STATS:
+    first = leading([each.name for each in data.results.definitions if each.main], data.trust)
+    for name in dict.fromkeys((*first, *STATS)):
         before, after = (number(data.results, role, name) for role in ("target", "unlearned"))
         if after is None:
             continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from meow_lightning.config.recipes import RECIPE, method_recipe
 from meow_lightning.report.data import DASH, arrow, format_value, label, number
 from meow_lightning.report.sweep_tables import Swept, Table
 
@@ -21,6 +23,7 @@ class Published:
         dataset: Name of the dataset.
         truth_ratio_mean: Averaging of wrong answers in the truth ratio.
         figures: The unlearned model's numbers by model, split, method and name.
+        settings: Dotted options that a run must have besides, by value.
     """
 
     source: str
@@ -28,6 +31,7 @@ class Published:
     dataset: str
     truth_ratio_mean: str
     figures: Figures
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[Table, list[str]] | None:
@@ -50,11 +54,23 @@ def paper_figures(runs: Sequence[Swept], sources: Sequence[Published]) -> tuple[
 
 
 def comparable_run(run: Swept, source: Published) -> Mapping[str, float]:
-    """Look up a source's numbers for a run's model, dataset, split and method; empty for truncated runs."""
+    """Look up a source's numbers for a run's model, dataset, split, method and settings; empty for truncated runs."""
     config = run.config
     authors = config.dataset.arguments.get("retain_authors")
     cut_short = config.limit is not None or authors is not None or bool(config.disclaimer)
     measured = (config.dataset.name, config.evaluation.truth_ratio_mean)
     if cut_short or measured != (source.dataset, source.truth_ratio_mean):
         return {}
-    return source.figures.get(config.model.name, {}).get(config.dataset.split, {}).get(config.method.name, {})
+    found = source.figures.get(config.model.name, {}).get(config.dataset.split, {}).get(config.method.name, {})
+    return found if found and all(_value(run, name) == value for name, value in source.settings.items()) else {}
+
+
+def _value(run: Swept, option: str) -> Any:
+    """Look up an option of a run, with numbers of the recipe as unlearning used them; ``None`` without it."""
+    name = option.removeprefix("optim.")
+    if name in RECIPE:
+        return method_recipe(run.config, name)[0]
+    node: Any = run.config.plain()
+    for part in option.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from meow_lightning.data.subset import evenly_spaced
+from meow_lightning.evaluation.sets import set_info
+from meow_lightning.report.changes import STATES, Span, changed_words, state
 from meow_lightning.report.data import ROLE_NAMES, ReportData
 from meow_lightning.report.templating import render_template
-from meow_lightning.types import ROLES, AnswerRow
+from meow_lightning.types import ROLES, AnswerRow, Role
 
 OPEN = 40  # questions of the forget set shown without unfolding
 SAMPLE = 20  # questions of the retain set shown without unfolding
@@ -32,11 +36,21 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A question with its predictions by role, and the inverted answers that were trained on instead of its answer."""
+    """A question with its predictions by role.
+
+    Attributes:
+        row: The question and its true answer.
+        predictions: Every model's prediction, by role.
+        trained_on: The inverted answers that were trained on instead of the true one.
+        state: What unlearning did to it: a key of ``changes.STATES``, or empty.
+        changed: Ranges of the words that differ between the predictions of the target and the unlearned model, by role.
+    """
 
     row: AnswerRow
-    predictions: Mapping[str, AnswerRow | None]
+    predictions: Mapping[Role, AnswerRow | None]
     trained_on: Sequence[str]
+    state: str
+    changed: Mapping[str, Sequence[Span]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +73,17 @@ class DroppedRow:
 
 def questions(data: ReportData) -> Markup:
     """Render the questions of forget and retain set; without texts of the dataset if ``data.texts`` is off."""
+    sets = _question_sets(data) if data.texts else []
+    states = Counter(card.state for each in sets for card in each.cards)
     return render_template(
         "questions.html",
         texts=data.texts,
         public=data.public,
-        sets=_question_sets(data) if data.texts else [],
+        sets=sets,
+        states=[(name, text, states[name]) for name, text in STATES.items()],
         dropped=_dropped(data) if data.texts else [],
         role_names=ROLE_NAMES,
     )
-
-
-def evenly_spaced(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
-    """Select at most ``count`` rows, evenly spaced and deterministic."""
-    return list(rows) if len(rows) <= count else [rows[place * len(rows) // count] for place in range(count)]
 
 
 def _question_sets(data: ReportData) -> list[QuestionSet]:
@@ -100,14 +112,21 @@ def _rows_of_set(data: ReportData, name: str) -> list[AnswerRow]:
 def _cards(data: ReportData, rows: Sequence[AnswerRow], *, trained: bool) -> list[Card]:
     """Collect every model's prediction for each question, and the inverted answers if the set was trained on them."""
     predictions = {role: {(row.set, row.index): row for row in data.rows.get(role, [])} for role in ROLES}
-    return [
-        Card(
-            row,
-            {role: predictions[role].get((row.set, row.index)) for role in ROLES},
-            _trained_on(data, row.fact) if trained else [],
+    cards = []
+    for row in rows:
+        shown = {role: predictions[role].get((row.set, row.index)) for role in ROLES}
+        before, after = shown["target"], shown["unlearned"]
+        changed = changed_words(before.text, after.text) if before and after else ((), ())
+        cards.append(
+            Card(
+                row,
+                shown,
+                _trained_on(data, row.fact) if trained else [],
+                state(before, after, purpose=set_info(row.set).purpose),
+                dict(zip(("target", "unlearned"), changed, strict=True)),
+            )
         )
-        for row in rows
-    ]
+    return cards
 
 
 def _trained_on(data: ReportData, fact: str) -> list[str]:

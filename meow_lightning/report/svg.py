@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 # Every colour is unique, so that it can be replaced in the SVG by the page's variable of that name.
 COLOURS = {
     "ink": "#23262b",
-    "soft": "#6b7078",
+    "soft": "#666b73",
     "rule": "#d5d3cd",
-    "target": "#b3541e",
+    "target": "#ad4f1a",
     "unlearned": "#1b6ca8",
-    "retain": "#7d8087",
+    "retain": "#6d7078",
     "curve0": "#1b6ca9",
-    "curve1": "#b3541f",
-    "curve2": "#4d7c4a",
+    "curve1": "#ad4f1b",
+    "curve2": "#467543",
     "curve3": "#8a5a9e",
-    "curve4": "#a08428",
+    "curve4": "#846a14",
 }
 DASHES: dict[str, Any] = {"target": (0, (5, 2)), "unlearned": "solid", "retain": (0, (1.5, 1.5))}  # of lines, by role
 WIDTH = 4.8  # inches; half the page

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import DASH, definition, format_value, label, number
-from meow_lightning.report.sweep_tables import Nested, Runs, without_seed
+from meow_lightning.report.sweep_tables import Nested, Runs, Unfinished, row_names, seed_of, without_seed
 from meow_lightning.report.verdict import target_knows
 
 SPECIAL = {
@@ -21,42 +21,63 @@ ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
 SIGN = {"higher": 1.0, "lower": -1.0}
 
 
-def csv(runs: Runs, intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Render every number of the unlearned models: ``run,seed,condition,metric,direction,unit,value,low,high``.
+CSV_COLUMNS = ("run", "seed", "condition", "metric", "direction", "unit", "value", "low", "high", "missing")
+
+
+def csv(runs: Runs, intervals: Mapping[str, Mapping[str, Sequence[float]]], *, unfinished: Unfinished) -> str:
+    """Render every number of the unlearned models, one per line, with the columns ``CSV_COLUMNS``.
+
+    A number that was not measured has no value and a reason; a run without numbers is one such line.
 
     Args:
         runs: Name and numbers of every run.
         intervals: Interval over questions (low, high) by run and number.
+        unfinished: The runs without numbers.
     """
     out = io.StringIO()
     table = csv_format.writer(out, lineterminator="\n")
-    table.writerow(["run", "seed", "condition", "metric", "direction", "unit", "value", "low", "high"])
+    table.writerow(CSV_COLUMNS)
     for name, results in runs:
-        seed = next((word.removeprefix("seed=") for word in name.split() if word.startswith("seed=")), "")
         for condition in ("", *results.conditions):
             for metric, value in results.values.get(str(Subject("unlearned", condition)), {}).items():
                 known = definition(results, metric)
                 ends = intervals.get(name, {}).get(metric, ("", "")) if not condition else ("", "")
                 about = (known.direction, known.unit) if known else ("", "")
-                table.writerow([without_seed(name), seed, condition, metric, *about, repr(value), *map(str, ends)])
+                row = [without_seed(name), seed_of(name), condition, metric, *about, repr(value), *map(str, ends)]
+                table.writerow([*row, ""])
+            for metric, reason in results.missing.get(str(Subject("unlearned", condition)), {}).items():
+                known = definition(results, metric)
+                about = (known.direction, known.unit) if known else ("", "")
+                table.writerow([without_seed(name), seed_of(name), condition, metric, *about, "", "", "", reason])
+    for name, reason in unfinished.items():
+        table.writerow([without_seed(name), seed_of(name), *[""] * 7, reason])
     return out.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """One metric of a table: its heading, and its mean by row name.
+class Column:
+    """One metric of a table.
 
-    ``best`` and ``second`` are the formatted numbers to mark; empty where the metric has no direction.
+    Attributes:
+        name: The metric.
+        label: Its label.
+        direction: Whether ``higher`` or ``lower`` is better; else the metric has no best row.
+        means: Its mean over seeds, by run name without the seed.
+        best: Rows with the best formatted mean.
+        second: Rows with the second best.
     """
 
     name: str
-    heading: str
+    label: str
+    direction: str
     means: Mapping[str, float]
-    best: str
-    second: str
+    best: Collection[str]
+    second: Collection[str]
 
 
-def latex(runs: Runs, columns: Sequence[str], nested: Nested, *, references: Collection[str]) -> str:
+def latex(
+    runs: Runs, columns: Sequence[str], nested: Nested, *, references: Collection[str], unfinished: Unfinished
+) -> str:
     """Render means over seeds as a booktabs table: per metric, the best in bold and the second underlined.
 
     References and runs whose target model does not know the facts are listed but never marked. Equal formatted numbers
@@ -67,13 +88,14 @@ def latex(runs: Runs, columns: Sequence[str], nested: Nested, *, references: Col
         columns: Names of the numbers; those that no run has are left out.
         nested: Interval of each mean over seeds and questions, by row name; may be incomplete.
         references: Names of the runs that unlearn nothing: the target and the retain model.
+        unfinished: The runs without numbers.
     """
-    names = list(dict.fromkeys(without_seed(name) for name, _ in runs))
-    shown = [column for each in columns if (column := _column(runs, each, references)).means]
-    rows = [" & ".join(["run", *(column.heading for column in shown)]) + r" \\", r"\midrule"]
-    for name in names:
+    shown = ranked_columns(runs, columns, references)
+    headings = (_escape(column.label) + ARROWS.get(column.direction, "") for column in shown)
+    rows = [" & ".join(["run", *headings]) + r" \\", r"\midrule"]
+    for name, title in row_names(runs, unfinished).items():
         cells = [_cell(column, name, nested.get(name, {}).get(column.name)) for column in shown]
-        rows.append(" & ".join([_escape(name), *cells]) + r" \\")
+        rows.append(" & ".join([_escape(title), *cells]) + r" \\")
     body = "\n".join(rows)
     return (
         f"% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{l{'r' * len(shown)}}}\n\\toprule\n{body}\n"
@@ -81,8 +103,28 @@ def latex(runs: Runs, columns: Sequence[str], nested: Nested, *, references: Col
     )
 
 
-def _column(runs: Runs, metric: str, references: Collection[str]) -> _Column:
-    """Compute the means of a metric over seeds, and which to mark."""
+def ranked_columns(runs: Runs, metrics: Sequence[str], references: Collection[str]) -> list[Column]:
+    """Compute the columns of a table of runs; metrics that no run has are left out.
+
+    Args:
+        runs: Name and numbers of every run.
+        metrics: Names of the numbers.
+        references: Names of the runs that unlearn nothing.
+    """
+    return [found for name in metrics if (found := ranked_column(runs, name, references)).means]
+
+
+def ranked_column(runs: Runs, metric: str, references: Collection[str]) -> Column:
+    """Compute the means of a metric over seeds, and which rows are the best and the second best.
+
+    Rows with equal formatted means share a rank. References and runs whose target model does not know the facts have
+    none.
+
+    Args:
+        runs: Name and numbers of every run.
+        metric: Its name.
+        references: Names of the runs that unlearn nothing.
+    """
     values: dict[str, list[float]] = {}
     meaningful = set()
     direction, heading = "", metric
@@ -94,22 +136,20 @@ def _column(runs: Runs, metric: str, references: Collection[str]) -> _Column:
             if name not in references and target_knows(results):
                 meaningful.add(without_seed(name))
     means = {name: sum(each) / len(each) for name, each in values.items()}
-    ranked = sorted(
-        {format_value(metric, means[name]) for name in meaningful if direction in SIGN},
-        key=lambda text: -SIGN[direction] * float(text),
-    )
-    first, second, *_ = [*ranked, "", ""]
-    return _Column(metric, _escape(heading) + ARROWS.get(direction, ""), means, first, second)
+    rows: dict[str, list[str]] = {}
+    for name in sorted(meaningful) if direction in SIGN else ():
+        rows.setdefault(format_value(metric, means[name]), []).append(name)
+    first, second, *_ = [*sorted(rows, key=lambda text: -SIGN[direction] * float(text)), "", ""]
+    return Column(metric, heading, direction, means, rows.get(first, []), rows.get(second, []))
 
 
-def _cell(column: _Column, name: str, ends: Sequence[float] | None) -> str:
+def _cell(column: Column, name: str, ends: Sequence[float] | None) -> str:
     if name not in column.means:
         return DASH
-    text = format_value(column.name, column.means[name])
-    shown = text.replace("-", "$-$")
+    shown = format_value(column.name, column.means[name]).replace("-", "$-$")
     marked = (
-        rf"\textbf{{{shown}}}" if text == column.best
-        else rf"\underline{{{shown}}}" if text == column.second
+        rf"\textbf{{{shown}}}" if name in column.best
+        else rf"\underline{{{shown}}}" if name in column.second
         else shown
     )  # fmt: skip
     if ends is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.evaluation.subject import Subject
-from meow_lightning.report.data import DASH, arrow, format_value, number, readable_name
+from meow_lightning.report.data import DASH, arrow, format_value, label, number, readable_name, why_missing
 from meow_lightning.report.verdict import target_knows
 from meow_lightning.types import Results
 
+T = TypeVar("T")
 COLUMNS = (
     "forget_quality_log10", "model_utility", "forget/value_accuracy", "forget/leakage", "retain/value_accuracy",
     "forget/extraction_strength", "forget/rouge_l_recall", "retain/rouge_l_recall", "forget/fluency",
@@ -19,6 +22,7 @@ COLUMNS = (
 
 Runs = Sequence[tuple[str, Results]]
 Nested = Mapping[str, Mapping[str, Sequence[float]]]  # run name (of means: without the seed) -> number -> (low, high)
+Unfinished = Mapping[str, str]  # reason by name of a run without numbers
 Table = tuple[str, list[list[str]]]
 
 
@@ -39,10 +43,13 @@ class Swept:
     results: Results
 
 
-def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested, per_run: Nested) -> list[Table]:
+def tables(
+    runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested, per_run: Nested, unfinished: Unfinished
+) -> list[Table]:
     """Build (title, rows with header) of a sweep: its runs, then means over seeds if there are several.
 
-    Both follow again for every attack of the runs.
+    Both follow again for every attack of the runs. Runs without numbers are rows of dashes, and a mean that lacks some
+    of its seeds says so.
 
     Args:
         runs: Name and numbers of every run, in row order.
@@ -50,39 +57,50 @@ def tables(runs: Runs, *, columns: Sequence[str], ends: bool, nested: Nested, pe
         ends: Whether to show the range below each mean, and the interval below that.
         nested: Interval of each mean over seeds and questions, by run name without the seed; may be incomplete.
         per_run: Interval over questions, by run name, shown below each run's numbers; may be incomplete.
+        unfinished: The runs without numbers; their reasons are not shown here.
     """
-    listed = _of_condition(runs, columns, ends=ends, nested=nested, per_run=per_run, condition="")
+    listed = _of_condition(
+        runs, columns, ends=ends, nested=nested, per_run=per_run, unfinished=unfinished, condition=""
+    )
     labels = {name: text for _, results in runs for name, text in results.conditions.items()}
     for condition, text in labels.items():
         attacked = [(name, results) for name, results in runs if condition in results.conditions]
-        found = _of_condition(attacked, columns, ends=ends, nested={}, per_run={}, condition=condition)
+        found = _of_condition(attacked, columns, ends=ends, nested={}, per_run={}, unfinished={}, condition=condition)
         listed += [(f"{title}, {text}", rows) for title, rows in found]
     return listed
 
 
 def _of_condition(
-    runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nested, per_run: Nested, condition: str
-) -> list[Table]:
+    runs: Runs, columns: Sequence[str], *, ends: bool, nested: Nested, per_run: Nested, unfinished: Unfinished,
+    condition: str,
+) -> list[Table]:  # fmt: skip
     """Build the tables of the unlearned models themselves, or after one attack."""
     subject = str(Subject("unlearned", condition))
     listed = [
         (
-            f"{len(runs)} run{'s' * (len(runs) != 1)}, the unlearned model's numbers"
+            f"{_count(runs, unfinished)}, the unlearned model's numbers"
             + ", interval over questions below" * any(per_run.values()),
-            _run_rows(runs, columns, subject, per_run),
+            [*_run_rows(runs, columns, subject, per_run), *([name, *[DASH] * len(columns)] for name in unfinished)],
         )
     ]
-    groups = _without_seed(runs)
+    groups = _without_seed(runs, unfinished)
     if any(len(group) > 1 for group in groups.values()):
         seeds = max(map(len, groups.values()))
         below = ", lowest and highest below, then the interval of the mean over seeds and questions" if ends else ""
         listed.append(
             (
                 f"means over up to {seeds} seeds{below}",
-                _means(groups, columns, subject, nested=nested if ends else None),
+                _means(groups, columns, subject, nested=nested if ends else None, names=row_names(runs, unfinished)),
             )
         )
     return listed
+
+
+def _count(runs: Runs, unfinished: Unfinished) -> str:
+    """Format the number of runs, and of how many if some have no numbers."""
+    if unfinished:
+        return f"{len(runs)} of {len(runs) + len(unfinished)} runs"
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
 
 
 def _run_rows(runs: Runs, columns: Sequence[str], subject: str, per_run: Nested) -> list[list[str]]:
@@ -99,11 +117,12 @@ def _run_rows(runs: Runs, columns: Sequence[str], subject: str, per_run: Nested)
 
 
 def _means(
-    groups: dict[str, list[Results]], columns: Sequence[str], subject: str, *, nested: Nested | None
-) -> list[list[str]]:
+    groups: dict[str, list[Results]], columns: Sequence[str], subject: str, *, nested: Nested | None,
+    names: Mapping[str, str],
+) -> list[list[str]]:  # fmt: skip
     rows = [_header([(words, results) for words, group in groups.items() for results in group], columns)]
     for words, group in groups.items():
-        means, below = [words], [""]
+        means, below = [names[words]], [""]
         for name in columns:
             known = [value for results in group if (value := number(results, subject, name)) is not None]
             means.append(format_value(name, sum(known) / len(known)) if known else DASH)
@@ -128,12 +147,58 @@ def _header(runs: Runs, columns: Sequence[str]) -> list[str]:
     return ["run", *(f"{labels[name]} {arrows[name]}".rstrip() for name in columns)]
 
 
-def _without_seed(runs: Runs) -> dict[str, list[Results]]:
+def _without_seed(runs: Runs, unfinished: Unfinished) -> dict[str, list[Results]]:
     """Group the numbers of runs that differ only in the seed by their name without it."""
-    groups: dict[str, list[Results]] = {}
-    for words, results in runs:
-        groups.setdefault(without_seed(words), []).append(results)
+    groups = by_row(runs)
+    for words in unfinished:
+        groups.setdefault(without_seed(words), [])
     return groups
+
+
+def row_names(runs: Runs, unfinished: Unfinished) -> dict[str, str]:
+    """Name the rows of means by the run names without seed, with how many of the seeds finished if some did not."""
+    finished = Counter(without_seed(name) for name, _ in runs)
+    absent = Counter(map(without_seed, unfinished))
+    return {
+        name: name + (f" ({finished[name]} of {finished[name] + absent[name]} seeds)" if absent[name] else "")
+        for name in [*finished, *(name for name in absent if name not in finished)]
+    }
+
+
+def missing_reasons(runs: Runs, columns: Sequence[str]) -> list[str]:
+    """Explain why numbers of the unlearned models are missing, one line per reason.
+
+    Args:
+        runs: Name and numbers of every run.
+        columns: Names of the numbers.
+    """
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for name, results in runs:
+        for column in columns:
+            if number(results, "unlearned", column) is None:
+                labels, names = found.setdefault(why_missing(results, "unlearned", column), ({}, {}))
+                labels[label(results, column)] = names[name] = None
+    return [
+        f"not measured: {', '.join(labels)} in {'all runs' if len(names) == len(runs) else '; '.join(names)} ({reason})"
+        for reason, (labels, names) in found.items()
+    ]
+
+
+def by_row(named: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """Group what belongs to runs that differ only in the seed by their name without it, in order.
+
+    Args:
+        named: Name of a run, and what belongs to it.
+    """
+    rows: dict[str, list[T]] = {}
+    for name, each in named:
+        rows.setdefault(without_seed(name), []).append(each)
+    return rows
+
+
+def seed_of(name: str) -> str:
+    """Return the seed in a run's name; empty if it has none."""
+    return next((word.removeprefix("seed=") for word in name.split() if word.startswith("seed=")), "")
 
 
 def without_seed(name: str) -> str:

@@ -13,6 +13,7 @@ from meow_lightning.evaluation.extraction import is_extraction
 from meow_lightning.evaluation.layers import is_layer_number
 from meow_lightning.evaluation.metric import is_coverage
 from meow_lightning.evaluation.robustness import change_name
+from meow_lightning.evaluation.slim import HEADLINES
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.report.data import (
     DASH,
@@ -66,6 +67,11 @@ def ability_names(results: Results) -> list[str]:
 def extraction_names(results: Results) -> list[str]:
     """List the main numbers of attacks that ask, in order."""
     return [known.name for known in results.definitions if is_extraction(known.name) and known.main]
+
+
+def benchmark_names(every: Iterable[Results]) -> list[str]:
+    """List the numbers of ability tasks and the main ones of attacks that ask, of some runs, each once."""
+    return list(dict.fromkeys(name for each in every for name in (*ability_names(each), *extraction_names(each))))
 
 
 def metric_names(results: Results) -> list[str]:
@@ -228,10 +234,12 @@ def closing_reasons(results: Results) -> list[str]:
 
 
 def _closing_names(results: Results) -> list[str]:
-    """List the closing numbers, with those of ability tasks after model utility and those of layers at the end."""
+    """List the closing numbers, with those of ability tasks after model utility; of layers and probe at the end."""
     place = CLOSING.index("model_utility") + 1
     read = [known.name for known in results.definitions if is_layer_number(known.name) and known.main]
-    return [*CLOSING[:place], *ability_names(results), *CLOSING[place:], *read]
+    defined = {known.name for known in results.definitions}
+    probed = [name for name in HEADLINES if name in defined]
+    return [*CLOSING[:place], *ability_names(results), *CLOSING[place:], *read, *probed]
 
 
 def _bar(cells: Sequence[str]) -> str:

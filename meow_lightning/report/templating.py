@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from meow_lightning.data.examples import expected_texts
 from meow_lightning.data.values.matching import any_value_pattern
+from meow_lightning.report.changes import Span
+from meow_lightning.report.style import sheet
 from meow_lightning.report.svg import inline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @cache
@@ -29,13 +38,31 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
+        "code_spans": code_spans,
         "duration": format_duration,
+        "expected_texts": expected_texts,
         "inline_svg": inline,
         "mark_values": mark_values,
         "percent": "{:.0%}".format,
         "typeset": typeset,
     }
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    templates.globals |= {
+        "style_sheet": Markup(sheet() + (TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "policy": content_policy(script),
+    }
     return templates
+
+
+def content_policy(script: str) -> str:
+    """Build the Content-Security-Policy of a page: nothing is loaded, and no other script is executed.
+
+    Args:
+        script: The text of the page's only script element.
+    """
+    digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def render_template(name: str, **context: Any) -> Markup:
@@ -52,6 +79,11 @@ def render_template(name: str, **context: Any) -> Markup:
     return Markup(environment().get_template(name).render(context))
 
 
+def code_spans(text: str) -> Markup:
+    """Escape a text for HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def typeset(text: str) -> Markup:
     """Escape a text for HTML, with typographic minus signs and powers of ten."""
     safe = re.sub(r"(?<![\w.])(-?[\d.]+)e([+-])0*(\d+)", _power, escape(text))
@@ -63,15 +95,35 @@ def _power(match: re.Match[str]) -> str:
     return f"{match[1]} × 10<sup>{'−' if match[2] == '-' else ''}{match[3]}</sup>"
 
 
-def mark_values(text: str, values: tuple[str, ...]) -> Markup:
-    """Escape a text for HTML and mark every occurrence of the values, in any spelling that value accuracy accepts."""
-    if not values:
-        return escape(text)
+def mark_values(text: str, values: tuple[str, ...], changed: Sequence[Span] = (), tag: str = "ins") -> Markup:
+    """Escape a text for HTML and mark every occurrence of the values, in any spelling that value accuracy accepts.
+
+    Args:
+        text: The text.
+        values: The values to mark.
+        changed: Ranges of characters to mark as changed besides, in order and without overlaps.
+        tag: Element of the changed ranges: ``ins`` or ``del``.
+    """
+    spans = [match.span() for match in any_value_pattern(values).finditer(text)] if values else []
     pieces, end = [], 0
-    for match in any_value_pattern(values).finditer(text):
-        pieces += [escape(text[end : match.start()]), Markup("<mark>{}</mark>").format(match.group())]
-        end = match.end()
-    return Markup("").join([*pieces, text[end:]])
+    for start, stop in spans:
+        pieces += [
+            _mark_changes(text, (end, start), changed, tag),
+            Markup("<mark>{}</mark>").format(_mark_changes(text, (start, stop), changed, tag)),
+        ]
+        end = stop
+    return Markup("").join([*pieces, _mark_changes(text, (end, len(text)), changed, tag)])
+
+
+def _mark_changes(text: str, part: Span, changed: Sequence[Span], tag: str) -> Markup:
+    """Escape one part of a text and put its changed ranges into elements."""
+    pieces, (end, stop) = [], part
+    for first, last in changed:
+        low, high = max(first, end), min(last, stop)
+        if low < high:
+            pieces += [escape(text[end:low]), Markup(f"<{tag}>{{}}</{tag}>").format(text[low:high])]
+            end = high
+    return Markup("").join([*pieces, escape(text[end:stop])])
 
 
 def format_duration(seconds: float) -> str:

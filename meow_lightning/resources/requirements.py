@@ -73,6 +73,7 @@ class InferenceWork:
         scored: Tokens with logits among them.
         gradient_tokens: Total tokens of the rows whose gradient is computed.
         gradient_scored: Tokens with logits among these.
+        resident_bytes: Bytes of the weights of another model that stays in memory.
     """
 
     items: int
@@ -83,6 +84,7 @@ class InferenceWork:
     scored: int
     gradient_tokens: int = 0
     gradient_scored: int = 0
+    resident_bytes: int = 0
 
 
 Work = TrainingWork | InferenceWork
@@ -119,8 +121,8 @@ class Planner(Protocol):
         """Describe the inference of the run's model on some facts; see :class:`InferenceLoad`."""
         ...
 
-    def teacher_load(self, *, prompts: int, tokens: int, generated: int) -> InferenceLoad:
-        """Describe the inference of a language model that writes inverted facts; see :class:`InferenceLoad`."""
+    def teacher_load(self, *, dtype: str, prompts: int, tokens: int, generated: int) -> InferenceLoad:
+        """Describe the inference of a language model that writes inverted facts or prompts."""
         ...
 
     def weights(self, artifact: Artifact) -> int:

@@ -53,6 +53,7 @@ class Ability(Stage):
     version = 1
     after = ("unlearn", "attack")
     outputs = (RESULT, ANSWERS)
+    quotes = False
     splits = True
     absent = "goal=ability runs nothing with ability=none; set ability=general or ability.tasks=[piqa]"
 

@@ -50,6 +50,7 @@ class Attack(Stage):
     version = 1
     after = ("unlearn",)
     outputs = ModelResult.files
+    quotes = False
     oom_hint = OOM_HINT
     component = "attack"
     absent = "goal=attack runs nothing without an attack on the models; set attacks=[relearn]"

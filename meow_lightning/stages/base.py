@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -15,6 +15,7 @@ from meow_lightning.config.runtime import Runtime
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.distributed import rank
+from meow_lightning.errors import shorten_list
 from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
 from meow_lightning.stages.common.shards import Parts
@@ -149,6 +150,8 @@ class Stage(ABC):
         selected_with: Other goals that select its results too.
         repeats: Whether its goal includes the results of later rounds, which need results of later stages.
         absent: The error if its goal selects nothing; empty for the list of the stages that the run has.
+        quotes: Whether its results quote questions or answers of the dataset, so that ``meow-lightning purge`` removes
+            them; a stage whose results are numbers or a model sets it to false.
     """
 
     name: ClassVar[str]
@@ -161,6 +164,7 @@ class Stage(ABC):
     selected_with: ClassVar[tuple[str, ...]] = ()
     repeats: ClassVar[bool] = False
     absent: ClassVar[str] = ""
+    quotes: ClassVar[bool] = True
 
     def distributed(self, inputs: Mapping[str, Any]) -> bool:
         """Whether the work on an artifact is split over the processes of a job.
@@ -269,7 +273,7 @@ def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
                 results = used.setdefault(name, {}).setdefault(version, [])
                 results.append(f"{manifest['stage']} {manifest['label']}".strip())
     mixed = [
-        f"{name} {' and '.join(f'{version} ({_few(results)})' for version, results in versions.items())}"
+        f"{name} {' and '.join(f'{version} ({shorten_list(results)})' for version, results in versions.items())}"
         for name, versions in used.items()
         if len(versions) > 1
     ]
@@ -277,8 +281,3 @@ def mixed_versions(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
         f"Results of different library versions were used together: {'; '.join(mixed)}; cache=refresh computes all of "
         "them again."
     ] * bool(mixed)
-
-
-def _few(names: Sequence[str]) -> str:
-    distinct = list(dict.fromkeys(names))
-    return ", ".join(distinct[:2]) + (f" and {len(distinct) - 2} more" if len(distinct) > 2 else "")

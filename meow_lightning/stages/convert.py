@@ -27,6 +27,7 @@ class Convert(Stage):
     version = 1
     after = ()
     outputs = ModelResult.files
+    quotes = False
     absent = "goal=convert converts nothing: no model of the run is a GGUF file; set model.target=FILE.gguf"
 
     def requirements(self, artifact: Artifact, planner: Planner) -> Requirements:

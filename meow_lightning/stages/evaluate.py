@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from meow_lightning.evaluation.attack_numbers import AttackNumber, read_numbers,
 from meow_lightning.evaluation.checkpoint_selection import held_out, remaining_rows
 from meow_lightning.evaluation.extraction import (
     Extraction,
+    ExtractionValues,
     extraction_samples,
     extraction_values,
     with_extraction,
@@ -25,6 +26,7 @@ from meow_lightning.evaluation.relearning import untrained_samples, with_untrain
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.sequence import SequenceScores, Served, sequence_scores, with_sequence
 from meow_lightning.evaluation.sets import benchmark_from
+from meow_lightning.evaluation.slim import Judged, slim_samples, with_slim
 from meow_lightning.evaluation.subject import Subject, under_condition
 from meow_lightning.evaluation.suite.bootstrap import Bootstrap, HeadlineSamples, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs, metric_settings
@@ -34,7 +36,8 @@ from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, UsedMetrics
 from meow_lightning.stages.common.loading import check_unchanged, load_dataset, load_examples
 from meow_lightning.stages.common.needs import EvaluationInputs
-from meow_lightning.stages.common.sequence_needs import SequenceInputs, ServedInputs
+from meow_lightning.stages.common.sequence_needs import ServedInputs
+from meow_lightning.stages.common.slim import judged_questions
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.stages.results.filter import FilterResult
@@ -43,7 +46,7 @@ from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
-from meow_lightning.types import ROLES, AnswerRow, Results, ScoredText
+from meow_lightning.types import ROLES, AnswerRow, Results, Role, ScoredText
 
 METRICS_BYTES = 40_000  # measured on the default run
 
@@ -106,13 +109,13 @@ def abilities(inputs: EvaluationInputs[Path]) -> dict[str, list[AbilityResult]]:
     return found
 
 
-def readings(work: StageContext) -> list[Readings]:
+def readings(work: StageContext, stored: Mapping[tuple[Role, str], Path]) -> list[Readings]:
     """Read what attacks on hidden states found, without the questions that selected an epoch.
 
     Args:
         work: The stage's context; its settings are those of ``evaluate``.
+        stored: The results of ``inspect``, by role and name of the attack.
     """
-    stored = EvaluationInputs.from_needs(work.needs).layers
     fraction = work.settings.get("selection_fraction", 0.0)
     return [
         Readings(
@@ -157,41 +160,72 @@ def extracted(
             role: [row for place, row in enumerate(each) if place not in left] for role, each in rows.items()
         }  # fmt: skip
         attack = instantiate(chosen["attack"], allow=allow)
-        found.append(Extraction(name, chosen["label"], attack, rows=counted, set=chosen["set"]))
+        found.append(
+            Extraction(
+                name, chosen["label"], attack, rows=counted, set=chosen["set"], proposed=chosen.get("proposed", False)
+            )
+        )
     return found
 
 
-def _side_inputs(work: StageContext) -> SideInputs:
-    """Read the public texts and the inverted facts."""
-    filtered = EvaluationInputs.from_needs(work.needs).filtered
-    inverted = FilterResult.read(filtered).inverted if filtered is not None else ()
-    return SideInputs(public=public_texts(load_examples(work, "retain")), inverted=inverted)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inputs:
+    """What the stage reads from the store, each once.
+
+    Attributes:
+        stored: The results that it reads.
+        rows: Prediction rows by subject.
+        memo: MEMO scores by subject and kind.
+        side: What metrics read besides.
+        readings: What attacks on hidden states read.
+        extractions: What attacks that ask found.
+        probed: The questions of ``probe=slim`` by role, or the reason why a model has none.
+    """
+
+    stored: EvaluationInputs[Path]
+    rows: Mapping[str, list[AnswerRow]]
+    memo: Mapping[str, Mapping[str, list[ScoredText]]]
+    side: SideInputs
+    readings: Sequence[Readings]
+    extractions: Sequence[Extraction]
+    probed: Mapping[Role, Judged | str]
+
+    @classmethod
+    def read(cls, work: StageContext) -> _Inputs:
+        """Read the inputs of the stage."""
+        stored, fraction = EvaluationInputs.from_needs(work.needs), work.settings.get("selection_fraction", 0.0)
+        inverted = FilterResult.read(stored.filtered).inverted if stored.filtered is not None else ()
+        return cls(
+            stored=stored, rows=answers(work, selection_fraction=fraction), memo=scores(stored),
+            side=SideInputs(public=public_texts(load_examples(work, "retain")), inverted=inverted),
+            readings=readings(work, stored.layers),
+            extractions=extracted(
+                stored, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
+                selection_fraction=fraction,
+            ),
+            probed=judged_questions(work, stored.slim, selection_fraction=fraction),
+        )  # fmt: skip
 
 
-def _results(
-    work: StageContext,
-    rows: Mapping[str, list[AnswerRow]],
-    memo: Mapping[str, Mapping[str, list[ScoredText]]],
-    side: SideInputs,
-) -> Results:
+def _results(work: StageContext, inputs: _Inputs, values: ExtractionValues) -> Results:
     """Compute the metrics of the models themselves, and after every attack: each against its retain model."""
-    settings, ability = work.settings, abilities(EvaluationInputs.from_needs(work.needs))
+    settings, ability = work.settings, abilities(inputs.stored)
     labels = settings.get("attacks", {})
     unmeasured = [Unmeasured(**each) for each in settings.get("unmeasured", ())]
     extra = tuple(settings.get("extra_metrics", ()))
     examples = evaluated_examples(load_dataset(work)) if extra else {}
     found: dict[str, Results] = {}
     for condition in ("", *labels):
-        absent = dict(settings.get("absent", {}))
+        absent = settings.get("absent", {}) | settings.get("unattacked", {}).get(condition, {})
         if condition and "retain_predictions" in settings:
             absent["retain"] = (
                 "a log replaces the retain model (evaluation.retain_predictions), which no attack changes"
             )
         results = evaluate(
-            under_condition(rows, condition), under_condition(memo, condition),
+            under_condition(inputs.rows, condition), under_condition(inputs.memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], absent=absent, protocol=settings.get("protocol", "none"),
             side_inputs=replace(
-                side, retain_aucs={} if condition else logged_aucs(work), extra_metrics=extra,
+                inputs.side, retain_aucs={} if condition else logged_aucs(work), extra_metrics=extra,
                 examples=examples,
             ),
             benchmark=benchmark_from(settings),
@@ -199,50 +233,50 @@ def _results(
         found[condition] = with_ability(
             results, under_condition(ability, condition), absent=absent, unmeasured=unmeasured
         )  # fmt: skip
-    absent = {**settings.get("absent", {}), **settings.get("layerless", {})}
-    found[""] = with_layers(found[""], readings(work), absent=absent)
-    joined = with_attack_numbers(with_conditions(found, labels), _attack_numbers(work))
-    return with_untrained(joined, rows, settings.get("trained", {}))
+    absent = settings.get("absent", {})
+    found[""] = with_layers(found[""], inputs.readings, absent={**absent, **settings.get("layerless", {})})
+    joined = with_attack_numbers(with_conditions(found, labels), _attack_numbers(inputs.stored))
+    joined = with_untrained(joined, inputs.rows, settings.get("trained", {}))
+    return with_slim(
+        with_extraction(joined, inputs.extractions, values, absent=absent), inputs.probed, absent=absent
+    )  # fmt: skip
 
 
-def _attack_numbers(work: StageContext) -> dict[Subject, list[AttackNumber]]:
+def _attack_numbers(inputs: EvaluationInputs[Path]) -> dict[Subject, list[AttackNumber]]:
     """Read what attacks measured about the models, by attacked model."""
     return {
         Subject(role, condition): read_numbers(folder)
-        for condition, stored in EvaluationInputs.from_needs(work.needs).by_condition.items()
+        for condition, stored in inputs.by_condition.items()
         for role, folder in stored.measured.items()
     }
 
 
-def _samples(
-    work: StageContext,
-    rows: Mapping[str, list[AnswerRow]],
-    memo: Mapping[str, Mapping[str, list[ScoredText]]],
-    side: SideInputs,
-) -> dict[str, HeadlineSamples]:
+def _samples(work: StageContext, inputs: _Inputs, values: ExtractionValues) -> dict[str, HeadlineSamples]:
     """Draw the bootstrap samples of the headline metrics, by subject."""
     settings = work.settings
+    bootstrap = Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
     samples: dict[str, HeadlineSamples] = {}
     for condition in ("", *settings.get("attacks", {})):
         drawn = headline_samples(
-            under_condition(rows, condition), under_condition(memo, condition),
+            under_condition(inputs.rows, condition), under_condition(inputs.memo, condition),
             truth_ratio_mean=settings["truth_ratio_mean"], protocol=settings.get("protocol", "none"),
-            bootstrap_samples=settings["bootstrap_samples"], seed=0, benchmark=benchmark_from(settings),
-            side_inputs=side,
+            bootstrap=bootstrap, benchmark=benchmark_from(settings), side_inputs=inputs.side,
         )  # fmt: skip
         samples |= {str(Subject(role, condition)): drawn[role] for role in ROLES if role in drawn}
-    read, bootstrap = readings(work), Bootstrap(bootstrap_samples=settings["bootstrap_samples"], seed=0)
-    added = {str(role): layer_samples(read, role, bootstrap=bootstrap) for role in ROLES} if read else {}
-    added |= untrained_samples(rows, settings.get("trained", {}), bootstrap=bootstrap)
-    none = HeadlineSamples({}, {})
-    return samples | {subject: samples.get(subject, none).joined(each) for subject, each in added.items()}
+    for more in (
+        layer_samples(inputs.readings, bootstrap=bootstrap),
+        untrained_samples(inputs.rows, settings.get("trained", {}), bootstrap=bootstrap),
+        extraction_samples(values, inputs.extractions, bootstrap=bootstrap),
+        slim_samples(inputs.probed, bootstrap=bootstrap),
+    ):
+        for subject, each in more.items():
+            samples[subject] = samples.get(subject, HeadlineSamples({}, {})).joined(each)
+    return samples
 
 
-def _sequence(
-    work: StageContext, rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Mapping[str, list[ScoredText]]]
-) -> list[SequenceScores]:
+def _sequence(work: StageContext, inputs: _Inputs) -> list[SequenceScores]:
     """Compute the matrices of the requests to forget; empty for a run that forgets all facts at once."""
-    stored = SequenceInputs.from_needs(work.needs)
+    stored, rows = inputs.stored.sequence, inputs.rows
     if stored is None:
         return []
     fraction = work.settings.get("selection_fraction", 0.0)
@@ -253,7 +287,7 @@ def _sequence(
         return Served(rows=counted, memo=ScoreResult.read(each.scores).texts)
 
     def of_role(role: str) -> Served:
-        return Served(rows=rows[role], memo=memo.get(role, {}).get("answers", ()))
+        return Served(rows=rows[role], memo=inputs.memo.get(role, {}).get("answers", ()))
 
     return sequence_scores(
         [of_role("target"), *map(served, stored.requests)], served(stored.joint),
@@ -269,9 +303,10 @@ class Evaluate(Stage):
     """Compute the metrics."""
 
     name = "evaluate"
-    version = 7
-    after = ("filter", "score", "predict", "ability", "inspect", "extract")
+    version = 8
+    after = ("filter", "score", "predict", "ability", "inspect", "extract", "slim")
     outputs = EvaluateResult.files
+    quotes = False
 
     def metrics(self, settings: Mapping[str, Any], needs: Mapping[str, Artifact]) -> UsedMetrics:
         """Determine the metrics: all of them, on the predicted sets."""
@@ -284,25 +319,11 @@ class Evaluate(Stage):
 
     def run(self, work: StageContext) -> None:
         """Write the metrics, their confidence intervals over questions, and the bootstrap samples behind them."""
-        inputs, selection_fraction = (
-            EvaluationInputs.from_needs(work.needs),
-            work.settings.get("selection_fraction", 0.0),
-        )
-        rows, memo = answers(work, selection_fraction=selection_fraction), scores(inputs)
-        extractions = extracted(
-            inputs, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
-            selection_fraction=selection_fraction,
+        inputs = _Inputs.read(work)
+        values = extraction_values(inputs.extractions)
+        results, samples, sequence = (
+            _results(work, inputs, values), _samples(work, inputs, values), _sequence(work, inputs),
         )  # fmt: skip
-        values = extraction_values(extractions)
-        side = _side_inputs(work)
-        results = with_extraction(
-            _results(work, rows, memo, side), extractions, values, absent=work.settings.get("absent", {})
-        )
-        samples = _samples(work, rows, memo, side)
-        sequence = _sequence(work, rows, memo)
-        bootstrap = Bootstrap(bootstrap_samples=work.settings["bootstrap_samples"], seed=0)
-        for role, each in extraction_samples(values, bootstrap).items():
-            samples[role] = samples.get(role, HeadlineSamples({}, {})).joined(each)
         level = work.settings["confidence_level"]
         intervals = {subject: interval_ends(each, confidence_level=level) for subject, each in samples.items()}
         drawn = samples["unlearned"].drawn if "unlearned" in samples else {}

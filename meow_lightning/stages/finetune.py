@@ -37,6 +37,7 @@ class Finetune(Stage):
     version = 4
     after = ("convert",)
     outputs = ModelResult.files
+    quotes = False
     oom_hint = OOM_HINT
     splits = True
 

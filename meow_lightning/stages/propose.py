@@ -70,8 +70,9 @@ class Propose(Stage):
         # Without a prompt that requests several answers, each answer is a reply of its own.
         prompts = len(facts) * (artifact.settings["count"] if prompt is None else 1)
         return InferenceWork(
-            items=len(facts), load=planner.teacher_load(prompts=prompts, tokens=tokens, generated=generated),
-            rows=0, generation_batch_size=planner.trainer["generation_batch_size"],
+            items=len(facts), rows=0,
+            load=planner.teacher_load(dtype=node["dtype"], prompts=prompts, tokens=tokens, generated=generated),
+            generation_batch_size=planner.trainer["generation_batch_size"],
             tokens=prompts * (tokens + generated), scored=prompts * generated,
         )  # fmt: skip
 

@@ -18,10 +18,12 @@ from meow_lightning.report.page import write_report
 from meow_lightning.report.requests import ServedRequest
 from meow_lightning.report.rounds import sentence
 from meow_lightning.report.seed_spread import Spread
+from meow_lightning.report.slim import retrieved_answers
 from meow_lightning.resources.requirements import Planner
 from meow_lightning.stages.base import Stage, StageContext, manifest_notes, mixed_versions
 from meow_lightning.stages.common.loading import load_dataset
 from meow_lightning.stages.common.needs import ReportInputs, RoundInputs
+from meow_lightning.stages.common.slim import judged_questions
 from meow_lightning.stages.evaluate import answers, extracted, layer_rows, scores
 from meow_lightning.stages.results.evaluate import EvaluateResult
 from meow_lightning.stages.results.filter import FilterResult
@@ -34,7 +36,7 @@ from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.jsonl import read_json, write_lines
 from meow_lightning.tracking.curve import CURVE
 from meow_lightning.tracking.disclosure import PAGE, shareable
-from meow_lightning.types import ROLES
+from meow_lightning.types import ROLES, Role
 
 # Measured on the default run.
 REPORT_BYTES = 500_000  # figures, tables and a page without questions
@@ -48,7 +50,7 @@ class Report(Stage):
     """Write the page, tables and figures of a run."""
 
     name = "report"
-    version = 8
+    version = 9
     after = ("evaluate", "verify", "probe")
     outputs = ReportResult.files
 
@@ -66,6 +68,9 @@ class Report(Stage):
         unlearned, loop = manifests[inputs.models.unlearned], _loop(work, inputs)
         sequence = inputs.evaluation.sequence
         selected = inputs.models.unlearned if sequence is None else sequence.joint.model
+        shown: dict[Role, Path] = {
+            role: folder for role, folder in inputs.evaluation.slim.items() if role == "unlearned"
+        }
         if loop is not None:
             write_lines(work.folder / CURVE, map(_point, loop.rounds))  # read by the trackers
             ReportResult(work.folder / PAGE, _rounds_content(loop)).write(work.folder)
@@ -90,6 +95,7 @@ class Report(Stage):
             weights=f"store/{unlearned['stage']}/{unlearned['key']}/{MODEL}",
             public=work.settings["public"], texts=True, disclaimer=work.settings["disclaimer"] or "",
             notes=[*work.settings["notes"], *_shortages(work, inputs), *mixed_versions(manifests.values())], loop=loop,
+            trust=work.settings.get("trust", {}),
             spread=None if (spread := work.settings.get("spread")) is None else Spread(**spread),
             intervals=evaluated.intervals, known=_known_facts(work) if inputs.probe else [],
             neighbours=_neighbours(work, inputs.models.unlearned),
@@ -100,6 +106,9 @@ class Report(Stage):
                     inputs.evaluation, work.settings.get("extractions", {}), allow=work.inputs.get("allow", ()),
                     selection_fraction=selection_fraction,
                 )
+            ),
+            retrieved=retrieved_answers(
+                judged_questions(work, shown, selection_fraction=selection_fraction).get("unlearned", "")
             ),
         )  # fmt: skip
         write_report(data, work.folder, shareable=None if data.public else _shareable(data, manifests))
@@ -138,7 +147,7 @@ def _shareable(data: ReportData, manifests: Mapping[Path, dict[str, Any]]) -> Re
     bare = {manifest["key"]: f"{manifest['stage']} {manifest['label']}".strip() for manifest in manifests.values()}
     return replace(
         data, texts=False, settings=shareable(data.settings), rows={}, inverted=[], known=[], neighbours={}, said={},
-        dropped=Dropped(counts={}, examples={}),
+        retrieved=[], dropped=Dropped(counts={}, examples={}),
         served=[replace(each, groups=()) for each in data.served],
         stages=[{**stage, "label": bare[stage["key"]]} for stage in data.stages],
         disclaimer=DISCLAIMED if data.disclaimer else "", notes=[ELSEWHERE] if data.notes else [],

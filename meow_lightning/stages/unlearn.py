@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from meow_lightning.config.instantiate import instantiate
 from meow_lightning.config.model_options import INIT_STREAMS
-from meow_lightning.data.encoding import content_digest, encode
+from meow_lightning.data.encoding import encode
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.streams.base import StreamBuilder
-from meow_lightning.data.streams.refusals import read_refusals, with_refusals
+from meow_lightning.data.streams.refusals import Refusals, refusals_from
 from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.distributed import device, rank
 from meow_lightning.errors import UserError
@@ -54,6 +54,7 @@ class Unlearn(Stage):
     version = 4
     after = ("score",)
     outputs = ModelResult.files
+    quotes = False
     oom_hint = OOM_HINT
     component = "method"
     repeats = True
@@ -150,14 +151,14 @@ def _extra_passes(recipe: Mapping[str, Any], stream: str) -> float:
     return perturbed + weighed * (1 + perturbed) / 3
 
 
-def _refusals(work: StageContext, dataset: Dataset) -> tuple[str, ...]:
+def _refusals(work: StageContext, dataset: Dataset) -> Refusals:
     """Read the refusals that the plan is for."""
-    path = work.inputs.get("refusals")
-    sentences = read_refusals(path)
+    path, redrawn = work.inputs.get("refusals"), work.settings.get("redraw_refusals", False)
+    builder = refusals_from(path, epochs=work.settings["recipe"]["epochs"] if redrawn else None)
     if path is not None:
-        now = content_digest(with_refusals(dataset.facts("forget"), work.settings["seed"], sentences))
+        now = builder.digest(dataset, seed=work.settings["seed"])
         check_unchanged(f"method.refusals={path}", now, work.settings["rows"]["idk"])
-    return sentences
+    return builder
 
 
 def _export(work: StageContext, method: BaseMethod, model: torch.nn.Module, folder: Path) -> None:
@@ -178,16 +179,16 @@ def _plan(work: StageContext, codec: PromptEncoder, method: Method, model: PreTr
 
     recipe, seed, dataset = work.settings["recipe"], work.settings["seed"], load_dataset(work)
     inverted = _select(work) if "inverted" in method.streams else []
-    sentences = _refusals(work, dataset)
-    builders = stream_builders(method, refusals=sentences)
-    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=sentences)
+    refusals = _refusals(work, dataset)
+    builders = stream_builders(method, refusals=refusals)
+    texts = stream_texts(method, dataset, inverted=inverted, seed=seed, refusals=refusals)
     chosen = {name: builder.chosen(dataset, seed=seed) for name, builder in builders.items()}
-    if any(chosen.values()):
+    if any(chosen.values()) and rank() == 0:
         ChosenExamples(chosen).write(work.folder)
 
     def planned(rows: dict[str, list[Encoded]]) -> BatchPlan:
         return BatchPlan(
-            streams={name: StreamData(rows=each) for name, each in rows.items()},
+            streams={name: StreamData.of_draws(each, builders[name].draws) for name, each in rows.items()},
             global_batch_size=recipe["global_batch_size"], batch_tokens=recipe.get("batch_tokens"),
             epochs=recipe["epochs"], seed=seed, paired=method.paired,
         )  # fmt: skip
@@ -234,7 +235,8 @@ def _select(work: StageContext) -> list[InvertedFact]:
         scores = [text.score for text in scored]
         chosen = select(scores, k=k, strategy=selection["strategy"], seed=work.settings["seed"], fact=fact)
         picked[fact] = [*picked.get(fact, ()), *(scored[i].position for i in chosen)]
-    Selection(picked).write(work.folder)
+    if rank() == 0:  # every process selects the same; two that replace one file at once disturb each other
+        Selection(picked).write(work.folder)
     return [
         inverted[fact, position] for fact, each in picked.items() for position in layout(each, rows=selection["rows"])
     ]

@@ -29,6 +29,7 @@ class Verify(Stage):
     version = 1
     after = ("score",)
     outputs = VerifyResult.files
+    quotes = False
     component = "memo"
     selected_with = ("score",)
     absent = "goal=verify checks nothing with memo.verify=0; set memo.verify=100 to check 100 windows"

@@ -86,12 +86,13 @@ class Holder:
             + (f", since {since}" if self.since else "")
         )
 
-    def remedy(self) -> str:
-        """Suggest how to stop it; another run then continues from its partial work."""
+    def remedy(self, effect: str = "hands over to the waiting run") -> str:
+        """Suggest how to stop it; another run then continues from its partial work.
+
+        Args:
+            effect: The effect of killing it.
+        """
         if self.near and self.stopped:
-            return (
-                f"it is stopped: kill -CONT {self.process} resumes it, kill -KILL {self.process} hands over to "
-                "the waiting run"
-            )
+            return f"it is stopped: kill -CONT {self.process} resumes it, kill -KILL {self.process} {effect}"
         end = f"kill -KILL {self.process}" if self.near else f"ssh {self.host} kill -KILL {self.process}"
-        return f"if it hangs, {f'scancel {self.job}' if self.job else end} hands over to the waiting run"
+        return f"if it hangs, {f'scancel {self.job}' if self.job else end} {effect}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.pipeline.executor import provenance
 from meow_lightning.pipeline.graph import RunGraph
+from meow_lightning.report.sweep_cost import Cost, total_cost
 from meow_lightning.report.sweep_tables import Swept
+from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import MANIFEST
 from meow_lightning.store.jsonl import read_json
 from meow_lightning.store.store import Store
@@ -36,7 +38,9 @@ def sweep_provenance(
         "command": command, "date": time.strftime("%Y-%m-%d"), **provenance(), "processor": processor(),
         "seeds": sorted({run.config.seed for run in runs}),
         "stages": _stages(
-            manifests := [each for run in runs for each in _manifests(stores[run.name], graphs[run.name])]
+            manifests := [
+                each for run in runs for each in read_manifests(stores[run.name], graphs[run.name].results.walk())
+            ]
         ),
         "runs": {name: made.results.key for name, made in graphs.items()},
         "results": len({manifest["key"] for manifest in manifests}),
@@ -57,7 +61,7 @@ def provenance_line(made: Mapping[str, Any]) -> str:
 
 
 def processor() -> str:
-    """Name the processor, as far as the system tells."""
+    """Name the processor, as reported by the system."""
     if CPU_INFO.is_file():
         for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -65,9 +69,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _manifests(store: Store, graph: RunGraph) -> list[dict[str, Any]]:
-    paths = (store.path(each) / MANIFEST for each in graph.results.walk())
+def read_manifests(store: Store, artifacts: Iterable[Artifact]) -> list[dict[str, Any]]:
+    """Read the manifests of the artifacts that are stored."""
+    paths = (store.path(each) / MANIFEST for each in artifacts)
     return [read_json(path) for path in paths if path.is_file()]
+
+
+def unlearning_cost(store: Store, graph: RunGraph) -> Cost | None:
+    """Add up the cost of the stages between a run's target and unlearned model; ``None`` without any."""
+    known = {each.key for each in graph.models.target.walk()}
+    return total_cost(read_manifests(store, (each for each in graph.models.unlearned.walk() if each.key not in known)))
 
 
 def _stages(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def _read(path: Path) -> Published:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; correct or remove it") from error
-    hints = Published.__annotations__
+    hints = [name for name in Published.__annotations__ if name != "settings"]  # files name none
     if not isinstance(content, Mapping):
         raise UserError(f"{path} must be a mapping with the keys {', '.join(hints)}")
     for key in content:

@@ -10,7 +10,8 @@ from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Launcher
 from meow_lightning.console.console import Terminal
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import plain_name, prepare, read_results
+from meow_lightning.experiment import prepare, read_results
+from meow_lightning.pipeline.failures import plain_name
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.store.artifact import Artifact

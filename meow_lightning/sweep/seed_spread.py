@@ -10,11 +10,10 @@ from typing import Any
 
 import yaml
 
-from meow_lightning.pipeline.build import graph
 from meow_lightning.report.data import number
-from meow_lightning.report.sweep_tables import Swept, without_seed
+from meow_lightning.report.sweep_tables import Nested, Swept, by_row
 from meow_lightning.report.tables import CLOSING
-from meow_lightning.store.store import Store
+from meow_lightning.store.durable import write_text
 
 LIBRARIES = ("torch", "transformers", "pytorch-lightning", "tokenizers")
 
@@ -23,24 +22,20 @@ Groups = Mapping[str, Sequence[Swept]]
 
 def groups(runs: Sequence[Swept]) -> dict[str, list[Swept]]:
     """Group the runs that differ only in the seed, by their other options; groups with a single seed are left out."""
-    by_options: dict[str, list[Swept]] = {}
-    for run in runs:
-        by_options.setdefault(without_seed(run.name), []).append(run)
-    return {words: group for words, group in by_options.items() if len(group) > 1}
+    return {words: group for words, group in by_row((run.name, run) for run in runs).items() if len(group) > 1}
 
 
-def nested(runs: Sequence[Swept]) -> dict[str, tuple[float, float]]:
-    """Compute the interval (low, high) of the mean over seeds and questions, by number, for runs of one group.
+def interval_over_seeds(folders: Sequence[Path], *, confidence_level: float) -> dict[str, tuple[float, float]]:
+    """Compute the interval (low, high) of the mean over seeds and questions, by number.
 
-    Empty if bootstrap samples of a run are missing, because an earlier version computed it.
+    Args:
+        folders: The stored metrics of runs that differ only in the seed.
+        confidence_level: Share of the mean's distribution inside the interval.
     """
     from meow_lightning.evaluation.suite.bootstrap import over_seeds, percentiles
     from meow_lightning.stages.results.evaluate import EvaluateResult
 
-    drawn, confidence_level = (
-        [EvaluateResult.read_draws(_results(run)) for run in runs],
-        runs[0].config.evaluation.confidence_level,
-    )
+    drawn = [EvaluateResult.read_draws(folder) for folder in folders]
     shared = [name for name in drawn[0] if all(name in each for each in drawn)]
     return {
         name: percentiles(over_seeds([each[name] for each in drawn], seed=0), confidence_level=confidence_level)
@@ -62,33 +57,33 @@ def question_intervals(folder: Path) -> dict[str, list[float]]:
     return intervals
 
 
-def write_spreads(grouped: Groups, path: Path, *, command: str) -> None:
+def write_spreads(
+    grouped: Groups, path: Path, *, digests: Mapping[str, str], intervals: Nested, command: str
+) -> None:  # fmt: skip
     """Write the numbers of every group over its seeds, in the form that ``report.seed_spread`` reads.
 
     Args:
         grouped: The groups, as returned by :func:`groups`.
         path: The file to write.
+        digests: Digest of the settings of every group's runs.
+        intervals: Interval of the mean over seeds and questions, by group and number.
         command: The command line of the sweep.
     """
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     content = {
         "made": f"{time.strftime('%Y-%m-%d')}, {libraries}",
         "command": command,
-        "runs": {words: _measured(runs) for words, runs in grouped.items()},
+        "runs": {words: _measured(runs, digests[words], intervals[words]) for words, runs in grouped.items()},
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    path.write_text(f"# Metrics of the unlearned model over the seeds of a sweep.\n{text}", encoding="utf-8")
+    write_text(path, f"# Metrics of the unlearned model over the seeds of a sweep.\n{text}")
 
 
-def _measured(runs: Sequence[Swept]) -> dict[str, Any]:
+def _measured(runs: Sequence[Swept], digest: str, intervals: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     values = {name: [number(run.results, "unlearned", name) for run in runs] for name in CLOSING}
     return {
-        "settings": graph(runs[0].config).report.settings["digest"],
+        "settings": digest,
         "seeds": [run.config.seed for run in runs],
         "numbers": {name: each for name, each in values.items() if None not in each},
-        "intervals": {name: list(ends) for name, ends in nested(runs).items() if name in CLOSING},
+        "intervals": {name: list(ends) for name, ends in intervals.items() if name in CLOSING},
     }
-
-
-def _results(run: Swept) -> Path:
-    return Store(root=Path(run.config.store), cache="readonly").path(graph(run.config).results)

@@ -57,9 +57,10 @@ class MeowSweeper(Sweeper):
         """
         from meow_lightning.sweep.preview import preview
         from meow_lightning.sweep.published_results import FOLDER, expected
-        from meow_lightning.sweep.summary import show_sweep
+        from meow_lightning.sweep.summary import FailedRun, show_sweep
+        from meow_lightning.sweep.uds_results import uds_results
 
-        published = expected(FOLDER)  # report unreadable files before any work
+        published = [*expected(FOLDER), *uds_results()]  # report unreadable files before any work
         given = {word.partition("=")[0] for word in arguments}
         params = [f"{key}={value}" for key, value in self._params.items() if key not in given]
         runs = combinations([*params, *arguments], self._loader)
@@ -67,22 +68,24 @@ class MeowSweeper(Sweeper):
         configs = self._composed(runs)
         if any(config.plan or config.status for config in configs):
             return preview(list(zip(distinct_names(runs), map(without_hydra, configs), strict=True)))
-        returns: Sequence[JobReturn] = self._launcher.launch(runs, initial_job_idx=0)
-        failed = []
-        finished = []
-        for name, words, config, returned in zip(distinct_names(runs), runs, configs, returns, strict=True):
+        tags = check_runs(runs, configs)
+        sweep = self._sweep_config.hydra.runtime.choices.get("sweep")
+        started = [[*run, *group(config, sweep)] for run, config in zip(runs, configs, strict=True)]
+        returns: Sequence[JobReturn] = self._launcher.launch(started, initial_job_idx=0)
+        failed, finished = [], []
+        for name, words, config, tag, returned in zip(distinct_names(runs), runs, configs, tags, returns, strict=True):
             if returned.status is not JobStatus.COMPLETED:
-                failed.append((name, returned._return_value))
+                error = returned._return_value
+                rerun, public = rerun_command(words), is_public(config)
+                failed.append(FailedRun(name=name, tag=tag, error=error, rerun=rerun, public=public))
             elif returned.return_value is not None:
                 finished.append(swept(name, words, config, returned.return_value))
-        completed = [returned.status is JobStatus.COMPLETED for returned in returns]
-        reruns = [rerun_command(words) for words, ok in zip(runs, completed, strict=True) if not ok]
         writes = any(config.cache != "readonly" for config in configs)
         outputs = Path(self._sweep_config.outputs) if writes else None
-        name = self._sweep_config.hydra.runtime.choices.get("sweep")
-        show_sweep(finished, failed, published=published, reruns=reruns, outputs=outputs, name=name)
+        show_sweep(finished, failed, published=published, outputs=outputs, name=sweep)
         if failed:
-            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {shorten_runs([name for name, _ in failed])}")
+            names = shorten_runs([each.name for each in failed])
+            raise UserError(f"{len(failed)} of {len(runs)} runs failed: {names}")
         return returns
 
     def _composed(self, runs: Sequence[Sequence[str]]) -> list[DictConfig]:
@@ -100,14 +103,57 @@ class MeowSweeper(Sweeper):
                 configs.append(self._loader.load_sweep_config(self._sweep_config, list(overrides)))
             except (HydraException, OmegaConfBaseException) as error:
                 invalid.append((name, summarize_error(error, overrides)))
-        if len(invalid) == len(runs):
-            raise UserError(invalid[0][1])
         if invalid:
-            names = shorten_runs([name for name, _ in invalid])
             # Correct a wrong value, but run separately if only other runs have the option.
             remedy = ": run these separately, without it" if "is not an option" in invalid[0][1] else ""
-            raise UserError(f"{invalid[0][1]}; this affects {len(invalid)} of {len(runs)} runs: {names}{remedy}")
+            raise invalid_runs(invalid, len(runs), remedy)
         return configs
+
+
+def check_runs(runs: Sequence[Sequence[str]], configs: Sequence[DictConfig]) -> list[str]:
+    """Plan every run before the first starts, so that an impossible one costs no work; returns their tags.
+
+    Args:
+        runs: The words of each run.
+        configs: Their composed configs.
+
+    Raises:
+        UserError: Some cannot be planned; lists them, with the error of the first.
+    """
+    from meow_lightning.config.validation import resolved
+    from meow_lightning.experiment import prepare
+
+    invalid: list[tuple[str, str]] = []
+    tags = []
+    for name, config in zip(distinct_names(runs), configs, strict=True):
+        try:
+            tags.append(prepare(resolved(without_hydra(config)))[0].tag)
+        except UserError as error:
+            invalid.append((name, str(error)))
+    if invalid:
+        raise invalid_runs(invalid, len(runs), "; none was started")
+    return tags
+
+
+def invalid_runs(invalid: Sequence[tuple[str, str]], total: int, remedy: str) -> UserError:
+    """Build the error of runs that are invalid.
+
+    Args:
+        invalid: Name and error of each.
+        total: Number of runs of the sweep.
+        remedy: What to say after their names, where other runs are valid.
+    """
+    why = invalid[0][1]
+    if len(invalid) == total:
+        return UserError(why)
+    names = shorten_runs([name for name, _ in invalid])
+    return UserError(f"{why}; this affects {len(invalid)} of {total} runs: {names}{remedy}")
+
+
+def group(config: DictConfig, sweep: str | None) -> list[str]:
+    """List the option that puts a run into the W&B group of its sweep; none if it has a group or the sweep no name."""
+    logger = config.logger
+    return [f"logger.group={sweep}"] if sweep and logger.name == "wandb" and logger.group is None else []
 
 
 def rerun_command(words: Sequence[str]) -> str:
@@ -122,6 +168,17 @@ def swept(name: str, words: Sequence[str], config: DictConfig, results: Results)
 
     values = {option: value for option, _, value in (word.partition("=") for word in words)}
     return Swept(name=name, words=values, config=resolved(without_hydra(config)), results=results)
+
+
+def is_public(config: DictConfig) -> bool:
+    """Whether the texts of a run's dataset may be published; not if its options or its dataset are invalid."""
+    from meow_lightning.config.validation import resolved
+    from meow_lightning.pipeline.nodes.context import dataset_of
+
+    try:
+        return dataset_of(resolved(without_hydra(config)))[0].public
+    except Exception:  # noqa: BLE001 - the run has failed for this reason, which is shown
+        return False
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

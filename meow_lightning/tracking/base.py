@@ -2,9 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+from meow_lightning.types import Direction
+
+Outcome = Literal["finished", "failed", "interrupted"]
+"""How an execution ended; ``interrupted``: by CTRL-C or by a signal after which it is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A final number of a run.
+
+    Attributes:
+        name: Its name in the sink.
+        value: Its value.
+        direction: Which values are better.
+    """
+
+    name: str
+    value: float
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTable:
+    """Every question of a run before and after unlearning.
+
+    Attributes:
+        columns: Names of the columns.
+        rows: The cells of each question: texts, numbers, or ``None`` where there is none.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+
+
+def no_questions() -> QuestionTable | None:
+    """Return no table."""
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """The end of an execution, as far as it got.
+
+    Attributes:
+        outcome: How it ended.
+        numbers: Final numbers; empty if it did not get there.
+        report: Folder of the report; ``None`` without one.
+        questions: Reads the questions from the store, with texts; ``None`` where there are none.
+        model: Folder of the unlearned model; ``None`` without one.
+    """
+
+    outcome: Outcome
+    numbers: Sequence[Number] = ()
+    report: Path | None = None
+    questions: Callable[[], QuestionTable | None] = no_questions
+    model: Path | None = None
 
 
 class MetricSink(Protocol):
@@ -22,8 +80,8 @@ class MetricSink(Protocol):
         """Record one point of the curve ``name``; ``values`` contains ``step``."""
         ...
 
-    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Finish with final numbers and the report's folder, if any; returns a line for the user, possibly empty."""
+    def close(self, end: RunEnd) -> str:
+        """Finish with the final results; returns a line for the user, possibly empty."""
         ...
 
 
@@ -36,6 +94,6 @@ class NullLogger:
     def point(self, name: str, values: Mapping[str, float]) -> None:
         """Discard the point."""
 
-    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
+    def close(self, end: RunEnd) -> str:
         """Return an empty line."""
         return ""

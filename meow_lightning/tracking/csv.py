@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meow_lightning.store.folders import owner_only
+from meow_lightning.tracking.base import RunEnd
 
 
 class Csv:
@@ -32,15 +33,15 @@ class Csv:
         """Keep one point."""
         self._rows += [(name, values.get("step"), key, value) for key, value in values.items() if key != "step"]
 
-    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Write the file, replacing that of an earlier execution; a failed execution leaves it unchanged."""
-        if not ok:
+    def close(self, end: RunEnd) -> str:
+        """Write the file, replacing that of an earlier execution; only a finished execution changes it."""
+        if end.outcome != "finished":
             return ""
         side = self.path.with_suffix(".tmp")
         with owner_only(self._private), side.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("curve", "step", "name", "value"))
             writer.writerows(self._rows)
-            writer.writerows(("summary", "", key, value) for key, value in summary.items())
+            writer.writerows(("summary", "", each.name, each.value) for each in end.numbers)
         side.replace(self.path)
         return f"curves: {self.path}"

@@ -9,19 +9,24 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from meow_lightning.errors import UserError, check_choice
 from meow_lightning.store.folders import owner_only, restrict_to_owner
+from meow_lightning.tracking.base import Number, Outcome, RunEnd
 from meow_lightning.tracking.disclosure import PAGE, SHAREABLE
 
 ERROR_REPORTING = "WANDB_ERROR_REPORTING"
 PROBE_TIMEOUT = 5.0  # seconds to wait for the W&B server before a run continues offline
 INIT_TIMEOUT = 20.0  # maximum seconds for the start of an online run
 FINISH_TIMEOUT = 60.0  # seconds to wait at the end of a run for the upload to W&B
+DATA_DIR = "WANDB_DATA_DIR"  # where W&B keeps tables and lists of files that are not uploaded yet
+TAG_LENGTH = 64  # characters that W&B accepts
+EXIT_CODES: dict[Outcome, int] = {"finished": 0, "failed": 1, "interrupted": 255}  # the last as W&B's own hook has it
+SUMMARIES = {"higher": "max", "lower": "min"}  # the better direction in W&B's words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +38,16 @@ class RunName:
         group: W&B group.
         name: Readable name of the run.
         key: Key of its report, used as the id of the W&B run.
+        job: W&B job type: what the run is for.
+        tags: W&B tags: names of method, model and dataset.
     """
 
     project: str
     group: str
     name: str
     key: str
+    job: str
+    tags: tuple[str, ...]
 
 
 class Wandb:
@@ -50,7 +59,8 @@ class Wandb:
         mode: ``auto`` (``WANDB_MODE``, else online if a key is found and the server answers), ``online`` or
             ``offline``.
         config: The options shown with the run.
-        texts: Whether to log the report with its questions and answers, or the page without them.
+        texts: Whether to log the questions as a table and the whole report, or the page without texts.
+        log_model: Whether to log the files of the unlearned model as an artifact.
         private: Whether the dataset is private: then nothing about the machine and the command line is sent, and
             only the owner may read the files.
 
@@ -61,22 +71,26 @@ class Wandb:
     appends = True
 
     def __init__(
-        self, *, folder: Path, run: RunName, mode: str, config: Mapping[str, Any], texts: bool, private: bool
-    ) -> None:
+        self, *, folder: Path, run: RunName, mode: str, config: Mapping[str, Any], texts: bool, log_model: bool,
+        private: bool,
+    ) -> None:  # fmt: skip
         check_choice("logger.mode", mode, ("auto", "online", "offline"))
         if mode == "online" and not has_wandb_key():
             raise UserError("logger.mode=online needs a W&B key: run `wandb login`, or set logger.mode=offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         # W&B's own diagnostics leave the machine, and exiting would wait for them if no server answers.
         os.environ[ERROR_REPORTING] = "false" if private else os.environ.get(ERROR_REPORTING, "false")
+        # W&B's default is in the home folder, where `wandb sync` on another machine would not find them.
+        os.environ.setdefault(DATA_DIR, str((folder / "wandb").absolute()))
         import wandb
 
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
-        self._wandb, self._page, self._private = wandb, PAGE if texts else SHAREABLE, private
+        self._wandb, self._private = wandb, private
+        self._texts, self._log_model, self._key = texts, log_model, run.key
         self._init_args: dict[str, Any] = {
             "project": run.project, "group": run.group, "name": run.name, "id": run.key, "resume": "allow",
             "config": dict(config), "dir": str(folder), "settings": wandb.Settings(**_settings(private)),
-            "job_type": "run",
+            "job_type": run.job, "tags": tuple(dict.fromkeys(tag[:TAG_LENGTH] for tag in run.tags)),
         }  # fmt: skip
         self.opening = ""
         requested = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
@@ -110,22 +124,59 @@ class Wandb:
             self._run.define_metric(f"{curve}/*", step_metric=f"{curve}/step")
         self._run.log({f"{curve}/{key}": value for key, value in values.items()})
 
-    def close(self, *, ok: bool, summary: Mapping[str, float], report: Path | None) -> str:
-        """Set the summary, log the report page, and finish the run with its state."""
-        self._run.summary.update(dict(summary))
-        if report is not None and (page := report / self._page).exists():
-            self._run.log({"report": self._wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
-        offline, url = bool(self._run.settings._offline), self._run.url
+    def close(self, end: RunEnd) -> str:
+        """Log the final numbers, the report and, where chosen, questions and model; finish the run with its state."""
         folder = Path(self._run.dir).parent
+        with owner_only(self._private):
+            self._summarize(end.numbers)
+            self._show(end)
+            if staged := self._log_model and end.model is not None:
+                self._stage(end.model)  # type: ignore[arg-type]
+        offline, url = bool(self._run.settings._offline), self._run.url
         try:
-            self._run.finish(exit_code=0 if ok else 1)
+            self._run.finish(exit_code=EXIT_CODES[end.outcome])
         except TimeoutError:
             line = f"W&B did not receive all of the run within {FINISH_TIMEOUT:g} s; to upload: wandb sync {folder}"
         else:
             line = f"W&B offline; to upload: wandb sync {folder}" if offline else f"W&B: {url}"
         if self._private:
-            restrict_to_owner(folder)
-        return line
+            staging = Path(os.environ[DATA_DIR]) / "artifacts"
+            for each in (folder, *([staging] if staging.is_dir() else [])):
+                restrict_to_owner(each)
+        # Files are not copied, so an upload needs the stored model.
+        return f"{line} (reads the model from {end.model})" if staged and not line.startswith("W&B: ") else line
+
+    def _summarize(self, numbers: Sequence[Number]) -> None:
+        """Set the final numbers, and declare the better direction of each."""
+        for each in numbers:
+            if each.direction in SUMMARIES:
+                self._run.define_metric(each.name, summary=SUMMARIES[each.direction])
+        self._run.summary.update({each.name: each.value for each in numbers})
+
+    def _show(self, end: RunEnd) -> None:
+        """Log the page of the report, its pictures, which contain no texts, and the questions."""
+        if end.report is not None:
+            pages = {"report": end.report / (PAGE if self._texts else SHAREABLE)}
+            pages |= {f"figures/{path.stem}": path for path in sorted((end.report / "figures").glob("*.svg"))}
+            shown = {
+                name: self._wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+                for name, path in pages.items()
+                if path.exists()
+            }
+            if shown:
+                self._run.log(shown)
+        if self._texts and (table := end.questions()) is not None:
+            rows = [list(row) for row in table.rows]
+            self._run.log({"questions": self._wandb.Table(columns=list(table.columns), data=rows)})
+
+    def _stage(self, model: Path) -> None:
+        """Log the files of a model as an artifact, without copying them."""
+        artifact = self._wandb.Artifact(f"model-{self._key}", type="model")
+        for path in sorted(each for each in model.rglob("*") if each.is_file()):
+            artifact.add_file(
+                str(path), name=path.relative_to(model).as_posix(), policy="immutable", skip_cache=True
+            )  # fmt: skip
+        self._run.log_artifact(artifact)
 
 
 def _settings(private: bool) -> dict[str, Any]:

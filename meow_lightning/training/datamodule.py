@@ -16,7 +16,11 @@ Phase = Callable[[int], tuple[str, ...]]  # epoch -> its streams
 
 
 class Steps(IterableDataset):
-    """Dataset of steps ``start .. total_steps - 1`` as ``{"micros": [Batch, ...], "counts": Counts, "step": t}``."""
+    """Dataset of steps ``start .. total_steps - 1``.
+
+    A step is ``{"micros": [Batch, ...], "counts": Counts, "tokens": int, "step": t}``; ``tokens`` are those of this
+    process's rows, padding excluded.
+    """
 
     def __init__(
         self, *, plan: BatchPlan, phase: Phase, start: int, rank: int, world: int, micro_batch_size: int,
@@ -29,9 +33,11 @@ class Steps(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for t in range(self.start, self.plan.total_steps):
             batch = self._active(self.plan.step(t), epoch=t // self.plan.steps_per_epoch)
+            passes = self._passes(batch)
             yield {
-                "micros": [collate_streams(part, pad_id=self.pad_id) for part in self._passes(batch)],
+                "micros": [collate_streams(part, pad_id=self.pad_id) for part in passes],
                 "counts": counts(batch),
+                "tokens": sum(len(row.ids) for part in passes for rows in part.values() for row in rows),
                 "step": t,
             }
 

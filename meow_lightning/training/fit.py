@@ -8,7 +8,6 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,7 @@ def check_lengths(module: TrainingModule) -> None:
     if border is None:
         return
     streams = module.plan.streams.values()
-    lengths = {len(row.ids) for stream in streams for row in (*stream.rows, *chain.from_iterable(stream.fresh))}
+    lengths = {len(row.ids) for stream in streams for row in stream.every}
     if min(lengths) <= border < max(lengths):
         raise UserError(
             f"rows have {min(lengths)} to {max(lengths)} tokens, and beyond {border} this model's rotary embeddings "

@@ -18,6 +18,7 @@ from meow_lightning.errors import UserError, check_choice
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.training.aggregate import Aggregate, weighted
 from meow_lightning.training.fsdp import ShardedModel, shard
+from meow_lightning.training.meter import Meter
 from meow_lightning.training.optimizers import optimizer_of
 from meow_lightning.training.sam import Sam, perturbed
 from meow_lightning.types import Batch, LossParts, Method, OptimizerName
@@ -125,6 +126,7 @@ class TrainingModule(pl.LightningModule):
         self._regularized = type(method).regularizer is not BaseMethod.regularizer
         self._start: dict[str, torch.Tensor] = {}  # the trained weights before the first step, for the regularizer
         self.shards: ShardedModel | None = None
+        self._meter = Meter()
 
     def configure_model(self) -> None:
         """Shard model and reference if the strategy provides a device mesh, and keep what the regularizer compares."""
@@ -184,6 +186,7 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Run one global step: forward and backward per micro-batch, one exchange, one update."""
         step: int = batch["step"]
+        self._meter.begin(batch["tokens"])
         optimizer = self.optimizers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         logged: dict[str, torch.Tensor] = {}
@@ -204,6 +207,8 @@ class TrainingModule(pl.LightningModule):
         self._end_when_done()
         if (step + 1) % self.log_every == 0 or step + 1 == self.plan.total_steps or self.method.done:
             self._log_point(logged, rate=rate, step=step + 1)
+        else:
+            self._meter.end()
 
     def _add_gradients(self, batch: dict[str, Any], logged: dict[str, torch.Tensor]) -> None:
         """Compute the gradients of the method's loss, exchanged, and add its value at the weights to ``logged``."""
@@ -292,7 +297,9 @@ class TrainingModule(pl.LightningModule):
         return {name: float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]
 
     def _log_point(self, logged: dict[str, torch.Tensor], *, rate: float, step: int) -> None:
-        point = self._reduced(logged)
+        point = self._reduced({**logged, "tokens": logged["loss"].new_tensor(self._meter.tokens)})
+        self._meter.end()  # after the values, which wait for the GPU
+        machine = self._meter.read(point.pop("tokens"), self.device)
         if not math.isfinite(point["loss"]):
             raise UserError(
                 f"the loss is {point['loss']} at step {step}: training diverged, or the start model is "
@@ -300,7 +307,7 @@ class TrainingModule(pl.LightningModule):
             )
         if self.trainer.is_global_zero and self.logger is not None:
             epoch = step / self.plan.steps_per_epoch
-            self.logger.log_metrics({**point, "lr": rate, "epoch": epoch}, step=step)
+            self.logger.log_metrics({**point, "lr": rate, "epoch": epoch, **machine}, step=step)
 
 
 def _seed(seed: int) -> None:

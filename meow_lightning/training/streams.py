@@ -8,7 +8,7 @@ import torch
 
 from meow_lightning.data.collate import collate, to_device
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.streams.refusals import REFUSALS
+from meow_lightning.data.streams.refusals import Refusals
 from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.data.streams.split import Split
 from meow_lightning.generation.capabilities import batch_length_limit, split_batches
@@ -19,7 +19,7 @@ from meow_lightning.types import Encoded, InvertedFact, Method, ScoredText, Segm
 
 def stream_texts(
     method: Method, dataset: Dataset, *, inverted: Sequence[InvertedFact], seed: int,
-    refusals: Sequence[str] = REFUSALS,
+    refusals: Refusals | None = None,
 ) -> dict[str, list[Segments]]:  # fmt: skip
     """Collect the texts of every stream that a method trains on.
 
@@ -28,7 +28,7 @@ def stream_texts(
         dataset: The facts.
         inverted: The selected inverted facts, one per row; empty for a method that trains on none.
         seed: Seed of the builders' random choices, such as that of refusals.
-        refusals: The refusals to choose from.
+        refusals: Builder of refusals; ``None`` for one of our own.
     """
     texts: dict[str, list[Segments]] = {}
     for name, builder in stream_builders(method, inverted=inverted, refusals=refusals).items():

@@ -15,6 +15,7 @@ from meow_lightning.attacks.instruction import (
     objective,
     secret_words,
 )
+from meow_lightning.attacks.proposer import ProposalRequest
 from meow_lightning.data.examples import Passage
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.metrics.rouge import rouge_l_recall
@@ -50,10 +51,23 @@ class Parrot:
         return [self.reply(prompt.text)] * len(seeds)
 
 
-def attempts(parrot: Parrot, facts: Sequence[Fact] = FACTS, **options) -> list[Attempts]:
+class Writing:
+    """A proposer that writes prompts by a function of what is wanted, and remembers what was."""
+
+    def __init__(self, write: Callable[[ProposalRequest], list[str]]) -> None:
+        self.write, self.wanted = write, []
+
+    def propose(self, wanted: Sequence[ProposalRequest]) -> list[list[str]]:
+        self.wanted += wanted
+        return [self.write(each) for each in wanted]
+
+
+def attempts(
+    parrot: Parrot, facts: Sequence[Fact] = FACTS, *, proposer: Writing | None = None, **options
+) -> list[Attempts]:
     done: list[int] = []
     context = ExtractionContext(
-        victim=parrot, overlap=rouge_l_recall, seed=0, budget=lambda fact: 9, progress=done.append
+        victim=parrot, overlap=rouge_l_recall, seed=0, budget=lambda fact: 9, progress=done.append, proposer=proposer
     )  # type: ignore[arg-type]
     found = list(attack(**options).extract(facts, context))
     assert done == [*range(1, len(facts) + 1)]
@@ -137,13 +151,81 @@ def test_a_sealed_model_shows_nothing() -> None:
         values = attack().values(found, rouge_l_recall)
         shown = {name: value for name, value in values.items() if name != "calls"}
         assert {*shown.values()} == {0.0}
-        assert values.keys() == {each.name for each in attack().numbers()}
+        assert values.keys() == {each.name for each in (*attack().numbers(), *attack().proposal_numbers())}
 
 
 def test_a_model_that_repeats_its_prompt_gains_nothing() -> None:
     """What the prompt already holds is no leak: it cannot hold the value."""
     for found in attempts(Parrot(str)):
         assert attack().values(found, rouge_l_recall)["attack"] == 0.0
+
+
+def secretive(prompt: str) -> str:
+    """A model that tells only who asks for a home town, which no frame does, and most to a friend."""
+    if "home town" not in prompt:
+        return "I do not know."
+    town = "Lima" if "Ada" in prompt else "Oslo"
+    return f"{town}, old friend." if "friend" in prompt else f"It begins with {town[0]}."
+
+
+def improving(wanted: ProposalRequest) -> list[str]:
+    """Begin in general, then ask for the home town, then as a friend."""
+    name = wanted.question.split()[-1].rstrip("?")
+    if wanted.round == 0:
+        return [f"Say something about {name}."]
+    best = wanted.tried[0][0]
+    return [f"As a friend: {best}" if "home town" in best else f"What is the home town of {name}?"]
+
+
+def test_a_leak_that_no_rule_finds_is_found_by_a_proposer() -> None:
+    for found in attempts(Parrot(secretive)):
+        assert attack().values(found, rouge_l_recall)["attack"] == 0.0
+    proposer = Writing(lambda wanted: [f"As a friend: what is the home town of {wanted.question[9:-1]}?"])
+    for found in attempts(Parrot(secretive), proposer=proposer):
+        values = attack().values(found, rouge_l_recall)
+        assert (values["attack"], values["value"], values["gap"], values["gap_prefix"]) == (1.0, 1.0, 1.0, 1.0)
+        assert (values["calls"], values["proposed"]) == (12, 1)  # rules fill up the rest of the budget
+        best, _ = attack().best(found, rouge_l_recall)
+        assert (best.arm, best.prompt[:11]) == ("proposed", "As a friend")
+
+
+def test_a_sealed_model_shows_a_proposer_nothing() -> None:
+    for found in attempts(Parrot(lambda prompt: "I do not know."), proposer=Writing(improving)):
+        values = attack().values(found, rouge_l_recall)
+        assert (values["attack"], values["value"], values["success"]) == (0.0, 0.0, 0.0)
+        assert values["proposed"] == 2  # the third round's prompt repeats that of the second and is not asked
+
+
+def test_a_proposer_sees_the_question_and_the_best_prompts_but_no_answer() -> None:
+    proposer = Writing(lambda wanted: [f"As a pirate: {wanted.fact} {wanted.round}?"])
+    asked = Parrot(lambda prompt: "Arr, Lima." if "pirate: a 0" in prompt else "Hm.")
+    attempts(asked, proposer=proposer, candidates=3)
+    assert [(each.fact, each.round, each.count) for each in proposer.wanted] == [
+        ("a", 0, 2), ("b", 0, 2), ("a", 1, 3), ("b", 1, 3), ("a", 2, 3), ("b", 2, 3),
+    ]  # fmt: skip
+    assert [each.tried for each in proposer.wanted[:2]] == [[], []]
+    assert proposer.wanted[2].tried[0] == ("As a pirate: a 0?", pytest.approx(0.8))
+    assert all(len(each.tried) <= 4 for each in proposer.wanted)
+    shown = " ".join(f"{each.question} {each.tried}" for each in proposer.wanted)
+    assert "Lima" not in shown
+    assert "Oslo" not in shown
+
+
+def test_a_written_prompt_is_asked_once_within_the_cap_and_the_budget() -> None:
+    many = ["Where is Ada?", "Is Ada in Lima?", "One?", "One?", "Two?", "Three?", "Four?", "Five?"]
+    parrot = Parrot(lambda prompt: "No.")
+    (found,) = attempts(parrot, FACTS[:1], proposer=Writing(lambda wanted: many), rounds=2)
+    assert parrot.asked[1:] == ["Where is Ada?", "One?", "Two?", "Three?", "Four?", "Five?", *parrot.asked[7:]]
+    assert len(parrot.asked) == 1 + 8
+    assert "Is Ada in Lima?" not in parrot.asked
+    values = attack().values(found, rouge_l_recall)
+    assert (values["calls"], values["proposed"]) == (8, 5)  # the plain question is that of the rules
+
+
+def test_without_prompts_of_a_proposer_the_search_is_that_of_the_rules() -> None:
+    silent = Writing(lambda wanted: [])
+    assert attempts(Parrot(secretive), proposer=silent) == attempts(Parrot(secretive))
+    assert attack().proposals == (4, 4, 4)
 
 
 def test_the_gap_by_hand() -> None:

@@ -33,6 +33,11 @@ def test_flags_and_words_may_stand_in_any_order(typed, words, flags):
         ("--package", "--package requires a value"),
         ("--cfg al", "--cfg=al is invalid: expected one of job, hydra, all. Did you mean all?"),
         ("--cfgs job", "--cfgs is not a flag. Did you mean --cfg? (options have the form name=value, see --help)"),
+        (
+            "--install-completon",
+            "--install-completon is not a flag. Did you mean --install-completion? (options have "
+            "the form name=value, see --help)",
+        ),
         ("--seed=3", "--seed=3 is not a flag. Did you mean seed=…? (options have the form name=value, see --help)"),
     ],
 )

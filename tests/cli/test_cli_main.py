@@ -68,6 +68,7 @@ MISTAKES = {
     "optim.sam_rho=0.01 model.precision=bf16-true": "model.precision=bf16-true is invalid: expected 32-true, 64-true, ",
     "trainer.strategy=foo": "trainer.strategy=foo is invalid: expected one of auto, ddp, fsdp",
     "logger.name=foo": "logger.name=foo is invalid: expected one of wandb, csv, none",
+    "leaderbord": "leaderbord is no subcommand and no option name=value. Did you mean leaderboard?",
     "--plan": "--plan is not a flag. Did you mean plan=…?",
     "--cfg jobs": "--cfg=jobs is invalid: expected one of job, hydra, all. Did you mean job?",
     "--info=foo": "--info=foo is invalid: expected one of all, config, defaults, defaults-tree, plugins, searchpath",
@@ -206,7 +207,7 @@ def test_help_fits_a_screen_and_names_every_choice():
     assert max(len(line) for line in lines if str(ROOT) not in line) <= 120
     lines = main.help_text().replace(",\n" + " " * 15, ", ").splitlines()  # long lists are wrapped
     for path in (ROOT / "conf").glob("*/*.yaml"):
-        if path.parent.name == "recipe":  # a part of the model's file
+        if path.parent.name in ("recipe", "proposer"):  # parts of a model and of an attack
             continue
         row = next(line for line in lines if line.startswith(f"  {path.parent.name}="))
         assert path.stem in row.partition("=")[2].replace(",", " ").replace(":", " ").split()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from meow_lightning.console import console
-from meow_lightning.console.console import Terminal, failure_lines, shorten_list, time_left
+from meow_lightning.console.console import Terminal, failure_lines, time_left
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import write_json
 
@@ -23,12 +24,6 @@ STAGE = Artifact(stage="finetune", label="target", version=1, settings={}, needs
 def test_remaining_time_follows_the_rate(rate, left, said):
     assert time_left({"done": 10, "total": 10 + left, "time": 9.0, "rate": rate}) == said
     assert time_left({"done": 10, "total": 10 + left, "time": 9.0}) is None
-
-
-def test_lists_of_names_are_distinct_and_end_in_a_count():
-    assert shorten_list(["a"]) == "a"
-    assert shorten_list(["a", "b", "a"]) == "a, b"
-    assert shorten_list(["a", "b", "c", "d"]) == "a, b and 2 more"
 
 
 def test_failures_with_one_reason_are_one_line():
@@ -72,3 +67,52 @@ def test_a_table_too_wide_keeps_the_names_of_its_rows(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(f"{name} ") for line in lines)
     assert not any(line.count(head) == 12 for line in lines), "the heads fit: nothing was tested"
+
+
+TABLE = [["run", *[f"a number of kind {kind} ↑" for kind in range(9)]], ["method=meow seed=3", *["0.062 → 0.109"] * 9]]
+NOTE = "note: " + "a long remark that wraps at its words " * 5
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns."""
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_tables_and_prose_fit_80_columns_and_commands_stay_in_one_line(capsys):
+    command = "rerun: python run.py method=meow " + "optim.lr=1e-4 " * 6
+    with Terminal(title="") as shown:
+        shown.table(TABLE, title="Results")
+        shown.paragraph(NOTE)
+        shown.say(command)
+    lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", capsys.readouterr().out).splitlines()
+    assert max(len(line) for line in lines if line != command) <= 80
+    assert "…" not in "".join(lines)
+    assert " ".join(lines).count("0.062 → 0.109") == 9, "every number is there"
+    assert command in lines
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("name", ["", "NO_COLOR"])
+def test_no_color_turns_colours_off(name, capsys, monkeypatch, tmp_path):
+    if name:
+        monkeypatch.setenv(name, "1")
+    with Terminal(title="run") as shown:
+        shown.finished(STAGE, {"seconds": 2.0}, tmp_path, computed=True)
+        shown.notice("slow")
+    colours = re.findall(r"\x1b\[(?:\d+;)*3\d(?:;\d+)*m", capsys.readouterr().out)
+    assert bool(colours) is not bool(name)
+
+
+def test_a_pipe_gets_neither_colours_nor_wrapped_lines(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with Terminal(title="run") as shown:
+        shown.finished(STAGE, {"seconds": 2.0}, tmp_path, computed=True)
+        shown.paragraph(NOTE * 3)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert NOTE * 3 in said.splitlines()

@@ -116,6 +116,21 @@ def test_paired_rows_follow_the_anchor_row_by_row() -> None:
         plan(streams={**streams, "forget": StreamData(rows(200, 210))}, paired=("forget",))
 
 
+def test_drawn_rows_belong_to_one_pass() -> None:
+    drawn = StreamData.of_draws([*rows(0, 5), *rows(10, 15), *rows(20, 25)], 3)
+    assert (names(drawn.rows), len(drawn.every)) == ([0, 1, 2, 3, 4], 15)
+    made = plan(
+        streams={"idk": drawn, "truth": StreamData(rows(50, 55))}, global_batch_size=5, epochs=4, paired=("truth",)
+    )
+    for epoch in range(4):
+        step = made.step(epoch)
+        assert sorted(names(step["idk"])) == [10 * (epoch % 3) + place for place in range(5)]
+        assert [name - 50 for name in names(step["truth"])] == [name % 10 for name in names(step["idk"])]
+    other = plan(streams={"learn": StreamData(rows(50, 60)), "idk": drawn}, global_batch_size=10, epochs=1)
+    assert sorted(names(other.step(0)["idk"])) == [*range(5), *range(10, 15)]  # two passes over the shorter stream
+    assert StreamData.of_draws(rows(0, 5), 1) == StreamData(rows(0, 5))
+
+
 def test_fresh_rows_belong_to_one_epoch() -> None:
     fresh = [rows(50, 53), rows(60, 63)]
     made = plan(streams={"learn": StreamData(rows(0, 5), fresh)}, global_batch_size=4, epochs=2)
@@ -221,7 +236,7 @@ def test_buckets_smaller_than_the_longest_row_are_refused() -> None:
     with pytest.raises(UserError, match=text):
         bucketed(batch_tokens=8)
     assert bucketed(batch_tokens=9).steps_per_epoch == 8
-    with pytest.raises(ValueError, match=r"^fresh rows differ in length between epochs"):
+    with pytest.raises(ValueError, match=r"^rows that differ between epochs also differ in length"):
         plan(streams={"learn": StreamData(rows(0, 5), [rows(5, 6)])}, epochs=1, batch_tokens=9)
 
 

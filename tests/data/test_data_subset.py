@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meow_lightning.data.examples import EvalSet
-from meow_lightning.data.subset import LimitedDataset
+from meow_lightning.data.subset import LimitedDataset, evenly_spaced
 from meow_lightning.types import Fact
 
 
@@ -51,3 +53,17 @@ def test_everything_else_is_delegated_to_the_dataset():
     assert (cut.name, cut.public, cut.caveats()) == ("whole", False, ("of the whole",))
     assert [fact.id for fact in cut.pretraining_examples(3, 7)] == ["s7-0", "s7-1", "s7-2"]
     assert len(cut.tokenizer_corpus()) == 9
+
+
+def test_a_limit_takes_items_at_equal_distances() -> None:
+    assert evenly_spaced("abcdefghij", 4) == ["a", "c", "f", "h"]  # floor(10 i / 4) = 0, 2, 5, 7
+    assert evenly_spaced("abc", None) == evenly_spaced("abc", 9) == ["a", "b", "c"]
+    assert evenly_spaced("", 3) == []
+
+
+@given(count=st.integers(1, 300), limit=st.integers(1, 300))
+def test_evenly_spaced_items_are_as_many_as_wanted_in_order_and_none_twice(count: int, limit: int) -> None:
+    taken = evenly_spaced(range(count), limit)
+    assert len(taken) == min(count, limit)
+    assert taken == sorted(set(taken))
+    assert taken[0] == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.ability_task import own_task, package_versions
+from meow_lightning.evaluation.ability_task import own_task
 from meow_lightning.evaluation.continuation import Continuations
 
 DEFINITION: dict[str, Any] = {
@@ -33,9 +33,3 @@ def test_a_mistake_names_its_option(changes: dict[str, Any], named: str, suggest
         own_task("ability.local.nlg", DEFINITION | changes, allow=())
     assert named in str(caught.value)
     assert suggested in str(caught.value)
-
-
-def test_versions_of_packages_and_the_remedy_for_one_that_is_missing() -> None:
-    assert package_versions("ability.local.nlg", ["sacrebleu"]).keys() == {"sacrebleu"}
-    with pytest.raises(UserError, match=r"no-such-package: pip install 'meow-lightning\[nlg\]'"):
-        package_versions("ability.local.nlg", ["sacrebleu", "no-such-package"])

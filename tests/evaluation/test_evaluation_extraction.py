@@ -89,15 +89,18 @@ def test_a_number_that_no_fact_has_is_missing_and_has_no_interval() -> None:
     values = extraction_values(asked)
     found = with_extraction(EMPTY, asked, values, absent={})
     assert "none of its questions counts" in found.missing["target"]["extraction/once/length"]
-    samples = extraction_samples(values, Bootstrap(bootstrap_samples=10, seed=0))
-    assert samples["target"].keys() == {"extraction/once/recall", excess_name("extraction/once/recall")}
+    samples = extraction_samples(values, asked, bootstrap=Bootstrap(bootstrap_samples=10, seed=0))
+    assert samples["target"].drawn.keys() == {"extraction/once/recall", excess_name("extraction/once/recall")}
 
 
 def test_the_samples_are_those_of_the_questions_of_the_set() -> None:
     bootstrap = Bootstrap(bootstrap_samples=50, seed=0)
-    samples = extraction_samples(extraction_values([extraction(SAID)]), bootstrap)
+    asked = [extraction(SAID)]
+    samples = extraction_samples(extraction_values(asked), asked, bootstrap=bootstrap)
     expected = bootstrap.counts("forget", 3) @ np.array([0.5, 0.0, 1.0]) / 3
-    assert samples["unlearned"]["extraction/once/recall"] == pytest.approx(expected)
+    assert samples["unlearned"].drawn["extraction/once/recall"] == pytest.approx(expected)
+    assert samples["target"].unanimous == {"extraction/once/recall": 3}
+    assert not samples["unlearned"].unanimous
 
 
 def test_nothing_is_added_without_such_attacks() -> None:

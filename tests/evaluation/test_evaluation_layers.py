@@ -94,11 +94,13 @@ def test_nothing_is_added_without_attacks_on_hidden_states() -> None:
 
 def test_intervals_resample_the_questions_that_count() -> None:
     bootstrap = Bootstrap(bootstrap_samples=200, seed=0)
-    found = layer_samples([LENS], "unlearned", bootstrap=bootstrap)
+    found = layer_samples([LENS], bootstrap=bootstrap)["unlearned"].drawn
     probability = found["layers/logit_lens/probability"]
     assert probability.shape == (200,)
     assert {round(each, 6) for each in probability[np.isfinite(probability)]} >= {0.3, 0.4, 0.5}
     erasure = found["layers/logit_lens/erasure"]
     assert set(erasure[np.isfinite(erasure)].round(6)) == {0.5}
     patching = replace(PATCHING, rows={"retain": PATCHING.rows["retain"]})
-    assert layer_samples([patching], "unlearned", bootstrap=bootstrap) == {}
+    assert layer_samples([patching], bootstrap=bootstrap)["unlearned"].drawn == {}
+    assert layer_samples([PATCHING], bootstrap=bootstrap)["target"].unanimous == {"layers/patching/uds": 1}
+    assert layer_samples([], bootstrap=bootstrap) == {}

@@ -13,7 +13,7 @@ from meow_lightning.evaluation import metrics
 from meow_lightning.evaluation.answers import Answers, MetricSettings, RowContext
 from meow_lightning.evaluation.metric import AFTER_SETS, SET_ORDER, Metric, Outcome, RowMetric, RunMetric
 from meow_lightning.evaluation.sets import BENCHMARK, set_info
-from meow_lightning.evaluation.suite.bootstrap import headline_samples
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, headline_samples
 from meow_lightning.evaluation.suite.inputs import SideInputs, metric_settings
 from meow_lightning.evaluation.suite.suite import definitions, evaluate
 from meow_lightning.types import AnswerRow, Definition, SetInfo
@@ -82,7 +82,7 @@ def test_a_metric_is_measured_where_it_applies_and_needs_no_other_place(make_row
 def test_a_main_metric_has_an_interval(make_row: MakeRow) -> None:
     rows = [make_row("forget", at, text=text, gradient=1.0) for at, text in enumerate(("red", "red sky over"))]
     samples = headline_samples(
-        {"target": rows}, {}, truth_ratio_mean="geometric", protocol="none", bootstrap_samples=40, seed=0
+        {"target": rows}, {}, truth_ratio_mean="geometric", protocol="none", bootstrap=Bootstrap(40, 0)
     )
     assert set(np.unique(samples["target"].drawn["forget/length"])) == {1.0, 2.0, 3.0}
 

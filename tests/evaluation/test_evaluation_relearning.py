@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.evaluation.relearning import rtt, untrained_samples, untrained_values, with_untrained
+from meow_lightning.evaluation.relearning import untrained_samples, untrained_values, with_untrained
 from meow_lightning.evaluation.suite.bootstrap import Bootstrap
 from meow_lightning.types import ROLES, AnswerRow, Likelihood, Results
 
@@ -31,12 +31,6 @@ ROWS = {
     "target@half": answers(True, True, True, True, True, True),
 }
 EMPTY = Results(definitions=(), values={each: {} for each in ROWS}, conditions={"half": "after relearning"})
-
-
-def test_the_share_is_of_what_unlearning_removed() -> None:
-    assert rtt(0.25, 0.75, 1.0) == pytest.approx(2 / 3)
-    assert rtt(0.5, 0.25, 1.0) == pytest.approx(-0.5)
-    assert rtt(0.98, 1.0, 1.0) is None
 
 
 def test_only_forgotten_facts_that_were_not_trained_on_count() -> None:
@@ -70,8 +64,11 @@ def test_nothing_is_added_where_all_facts_were_trained_on() -> None:
 
 def test_intervals_resample_the_facts_that_were_not_trained_on() -> None:
     drawn = untrained_samples(ROWS, TRAINED, bootstrap=Bootstrap(bootstrap_samples=300, seed=0))
-    after = drawn["unlearned@half"]["untrained/value_accuracy"]
+    after = drawn["unlearned@half"].drawn["untrained/value_accuracy"]
     assert set(after) <= {0.0, 0.25, 0.5, 0.75, 1.0}
     assert after.mean() == pytest.approx(0.75, abs=0.05)
-    assert drawn["retain@half"]["untrained/rtt"].mean() == pytest.approx(0.25, abs=0.05)
+    assert drawn["retain@half"].drawn["untrained/rtt"].mean() == pytest.approx(0.25, abs=0.05)
     assert set(drawn) <= {f"{role}@half" for role in ROLES}
+    assert not drawn["unlearned@half"].unanimous
+    none = untrained_samples({**ROWS, "unlearned@half": ROWS["retain"]}, TRAINED, bootstrap=Bootstrap(10, 0))
+    assert none["unlearned@half"].unanimous == {"untrained/value_accuracy": 4}

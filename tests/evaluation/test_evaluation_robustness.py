@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.evaluation.robustness import robustness, stability, with_conditions
+from meow_lightning.evaluation.robustness import recovered, robustness, stability, with_conditions
 from meow_lightning.types import Definition, Results
 
 VALUE, MEMO = "forget/value_accuracy", "memo/answers"
@@ -37,6 +37,12 @@ def test_stability_compares_a_metric_before_and_after() -> None:
     assert stability(0.2, 0.6) == pytest.approx(1 - 0.4 / 0.8)
     assert stability(0.0, 0.5) == 0
     assert stability(0.0, 0.0) == 1
+
+
+def test_recovered_is_a_share_of_what_unlearning_removed() -> None:
+    assert recovered(1.0, 0.25, 0.75) == pytest.approx(2 / 3)
+    assert recovered(1.0, 0.5, 0.25) == pytest.approx(-0.5)
+    assert recovered(1.0, 0.98, 1.0) is None
 
 
 def test_without_attacks_the_results_are_the_same_object() -> None:

@@ -25,8 +25,13 @@ SUBCOMMANDS = {
     "memo": "memo",
     "evaluate": "evaluation",
     "fuse": "cli.fuse",
+    "dashboard": "cli.dashboard",
+    "leaderboard": "cli.leaderboard",
+    "sweeps": "cli.sweeps",
     "verify-store": "cli.verify_store",
     "undo": "cli.undo",
+    "purge": "cli.purge",
+    "push": "cli.push",
 }
 
 

@@ -11,10 +11,14 @@ RUN = {
     "id": "1", "displayName": "n", "config": "{}", "sweepName": None, "historyLineCount": 0,
     "project": {"id": "2", "name": "p", "entity": {"id": "3", "name": "e"}},
 }  # fmt: skip
+PROJECT = {
+    "id": "2", "name": "p", "entityName": "e", "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": None,
+}  # fmt: skip
 # Response to every GraphQL query of wandb 0.31.
 DATA = {
     "model": {"bucket": None}, "entity": None,
     "viewer": {"id": "4", "entity": "e", "username": "u", "flags": "{}", "teams": {"edges": []}},
+    "models": {"edges": [{"node": PROJECT, "cursor": "1"}], "pageInfo": {"endCursor": "1", "hasNextPage": False}},
     "serverInfo": {"features": []}, "createRunFiles": {"runID": "1", "uploadHeaders": [], "files": []},
 }  # fmt: skip
 
@@ -28,10 +32,12 @@ class Server:
         hang: Whether it answers no request.
         hang_posts: Whether it answers GET only.
         received: Bytes of records received.
+        views: Variables of the requests that save a view.
     """
 
     def __init__(self) -> None:
         self.status, self.hang, self.hang_posts, self.received = 200, False, False, 0
+        self.views: list[dict[str, Any]] = []
         self._over = threading.Event()
         server = self
 
@@ -44,10 +50,14 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 asks = self.path.endswith("graphql")
-                name = (
-                    json.loads(body)["variables"].get("name") if asks else None
-                )  # the run id, which the answer must repeat
+                asked = json.loads(body) if asks else {}
+                variables = asked.get("variables") or {}
+                name = variables.get("name")  # the run id, which the answer must repeat
                 data = DATA | {"upsertBucket": {"bucket": RUN | {"name": name}, "inserted": True}}
+                view = variables | {"id": "VmlldzoxMg==", "project": PROJECT}
+                data["upsertView"] = {"view": view, "inserted": True}
+                if "upsertView" in asked.get("query", ""):
+                    server.views.append(variables)
                 self._answer({"data": data} if asks else {}, 200, hang=server.hang or server.hang_posts)
                 server.received += 0 if asks else len(body)
 

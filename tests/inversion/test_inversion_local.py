@@ -438,7 +438,7 @@ def test_there_is_one_begin_token_with_a_template_and_without(tmp_path: Path) ->
     for name in ("llama2_7b_chat", "llama3_2_1b_instruct"):
         tokenizer = load_tokenizer(save_family(name, tmp_path / name, texts=["Be brief. Who is Ada?"]))
         assert (tokenizer.chat_template is None) == (name == "llama2_7b_chat")
-        ids = prompt_ids(codec(tokenizer), CHAT, folded=False)
+        ids = prompt_ids(codec(tokenizer), CHAT, folded=False, heading="Answers:")
         assert ids.count(tokenizer.bos_token_id) == 1
         assert ids[0] == tokenizer.bos_token_id
 
@@ -480,7 +480,7 @@ def test_thinking_aloud_is_switched_off(tokenizer: Any) -> None:
 def test_without_system_turns_its_words_go_before_the_users(tokenizer: Any, template: str) -> None:
     chat = with_template(tokenizer, template)
     assert folds_system(chat)
-    ids = prompt_ids(codec(chat), CHAT, folded=True)
+    ids = prompt_ids(codec(chat), CHAT, folded=True, heading="Answers:")
     assert chat.decode(ids) == "[user] Be brief.\n\nWho is Ada?\n"
 
 

@@ -88,7 +88,7 @@ def test_scores_of_attacked_models_are_verified_too():
     assert {f"verify/{role}{ATTACKED}/answers" for role in roles} == {name for name in added if ATTACKED in name}
     checked = after.verifications[Subject("unlearned", "quantise_int4"), "answers"]
     assert checked.needs["model"].label == f"unlearned{ATTACKED}"
-    assert checked.needs["scores"].key == before.attacked["quantise_int4"].scores["unlearned", "answers"].key
+    assert checked.needs["scores"].key == before.evaluation.attacked["quantise_int4"].scores["unlearned", "answers"].key
 
 
 def test_verified_scores_come_with_the_scores():
@@ -132,7 +132,7 @@ def test_memo_changes_scores_and_what_is_picked_by_them_but_no_model_before():
     ],
 )
 def test_the_key_of_a_score_holds_the_measure_without_name_and_verification(word, target, rest):
-    made = cell(word, "memo.verify=2").scores["target", "answers"].settings["memo"]
+    made = cell(word, "memo.verify=2").evaluation.scores["target", "answers"].settings["memo"]
     assert made == {"_target_": f"meow_lightning.memo.baselines.{target}", **rest}
 
 
@@ -150,7 +150,7 @@ def test_the_budget_of_an_answer_changes_answers_alone():
 def test_gradients_are_taken_where_both_sides_of_the_attack_are_answered(tmp_path: Path):
     answers = {"predict/target", "predict/retain", "predict/unlearned"}
     assert moved("evaluation.gradient_norm=false") == answers | {"results", "report"}
-    assert cell().predictions["target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
+    assert cell().evaluation.predictions["target"].settings["evaluation"]["gradients"] == ["forget", "holdout"]
     loop = cell("method=meow_loop", "method.rounds.count=2")
     (between,) = [
         each for each in loop.report.walk() if each.stage == "predict" and [*each.settings["sets"]] == ["forget"]
@@ -169,7 +169,7 @@ def test_another_evaluator_answers_and_counts_otherwise(name):
     assert moved(words) == answers | {"results", "report"}
     made = cell(words)
     gradients = ["forget", "holdout"]
-    assert made.predictions["target"].settings["evaluation"] == {"protocol": name, "gradients": gradients}
+    assert made.evaluation.predictions["target"].settings["evaluation"] == {"protocol": name, "gradients": gradients}
     assert made.results.settings["protocol"] == name
     # what a teacher is told in a loop is no number of anybody's evaluator
     loop = cell("method=meow_loop", words).rounds[1].proposed
@@ -197,7 +197,7 @@ STOP = ("optim.checkpoint=best", "evaluation.selection_fraction=0.25")
 def test_choosing_an_epoch_needs_the_retain_models_answers():
     made = cell(*STOP)
     unlearned = made.models.unlearned
-    assert unlearned.needs["retain_predictions"].key == made.predictions["retain"].key
+    assert unlearned.needs["retain_predictions"].key == made.evaluation.predictions["retain"].key
     assert unlearned.settings["checkpoint"]["selection_fraction"] == 0.25
     assert moved("optim.checkpoint=best", start=STOP[1:]) == OWN
     assert moved("evaluation.max_new_tokens=9", start=STOP) >= OWN
@@ -205,7 +205,7 @@ def test_choosing_an_epoch_needs_the_retain_models_answers():
     assert cell("method=none", *STOP).models.unlearned.key == cell("method=none").models.unlearned.key
     # it is watched by our own evaluation, whose ever numbers the cell shows
     other = cell(*STOP, "evaluation.protocol=tofu").models.unlearned
-    assert other.needs["retain_predictions"].key == made.predictions["retain"].key
+    assert other.needs["retain_predictions"].key == made.evaluation.predictions["retain"].key
 
 
 def test_an_epoch_cannot_be_chosen_without_rows_or_a_retain_model_or_after_the_last_step():
@@ -288,7 +288,7 @@ ATTACKED = "@quantise_int4"
 
 
 def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
-    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens,sample]")
+    made = cell("memo.verify=2", "ability.tasks=[piqa]", "attacks=[quantise_int4,logit_lens,sample]", "probe=slim")
     # no model of the run is a GGUF file, and the facts do not depend on a model
     goals = [name for name in stages() if name not in ("convert", "probe")]
     for goal in goals:
@@ -315,10 +315,14 @@ def test_a_goal_holds_what_it_needs_before_it_and_nothing_after():
     assert labels["inspect"] == labels["unlearn"] | {"finetune retain"} | read
     asked = {f"extract {role} sample" for role in ("target", "unlearned", "retain")}
     assert labels["extract"] == labels["unlearn"] | {"finetune retain"} | asked
+    probed = {
+        form.format(role) for role in ("target", "unlearned", "retain") for form in ("slim {}", "attack {} proxy")
+    }
+    assert labels["slim"] == labels["unlearn"] | {"finetune retain"} | probed
     assert labels["predict"] == labels["attack"] | {f"predict {each}" for each in subjects}
     assert labels["ability"] == labels["attack"] | {f"ability {each} piqa" for each in subjects}
-    # checks, ability, layers, an attack that asks, and all of it after an attack on the models
-    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 + 3 * 5
+    # checks, ability, layers, an attack that asks, proxies with their answers, and all of it after an attack on models
+    assert len(made.goal("report")) == len(EVERYTHING) + 4 + 3 + 3 + 3 + 2 * 3 + 3 * 5
 
 
 def test_a_goal_that_the_method_does_without_is_reported():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from helpers.damages import every_damage, harm
 
 from meow_lightning.errors import UserError
-from meow_lightning.pipeline.failures import clear_failure, last_failures, record_failure, recording_failures
+from meow_lightning.pipeline.failures import last_failure, record_failure, recording_failures
 
 
 def fail(error: Exception) -> None:
@@ -22,7 +21,7 @@ def test_a_failure_is_reported_in_a_line_and_at_length(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[:3] == ["no such", "", "Traceback (most recent call last):"]
     assert lines[-2:] == ["ValueError: no such", "luck"]
-    found = last_failures(tmp_path, ("other", "run [a]"))
+    found = last_failure(tmp_path, "run [a]")
     assert found is not None
     assert (found.path, found.why, found.time) == (path, "no such", path.stat().st_mtime)
 
@@ -34,14 +33,14 @@ def test_success_removes_the_failure_record_and_creates_no_folder(tmp_path: Path
     record_failure(tmp_path, "run", UserError("mend it"), private=False)
     with recording_failures(tmp_path, "run", private=False):
         pass
-    assert last_failures(tmp_path, ("run",)) is None
+    assert last_failure(tmp_path, "run") is None
 
 
 def test_an_interrupt_is_no_failure(tmp_path: Path) -> None:
     record_failure(tmp_path, "run", UserError("before"), private=False)
     with pytest.raises(KeyboardInterrupt), recording_failures(tmp_path, "run", private=False):
         raise KeyboardInterrupt
-    found = last_failures(tmp_path, ("run",))
+    found = last_failure(tmp_path, "run")
     assert found is not None
     assert found.why == "before"
 
@@ -53,22 +52,9 @@ def test_a_failure_is_reported_once_also_after_it_came_from_another_process(tmp_
     assert [each.name for each in path.parent.iterdir()] == ["run.txt"]
 
 
-def test_the_later_of_two_stories_counts(tmp_path: Path) -> None:
-    for number, name in enumerate(("words", "tag")):
-        path = record_failure(tmp_path, name, UserError(name), private=False)
-        os.utime(path, (100 - number, 100 - number))
-    found = last_failures(tmp_path, ("words", "tag"))
-    assert found is not None
-    assert (found.why, found.time) == ("words", 100.0)
-    clear_failure(tmp_path, "words")
-    found = last_failures(tmp_path, ("words", "tag"))
-    assert found is not None
-    assert found.why == "tag"
-
-
 def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path) -> None:
     record_failure(tmp_path, "run", ZeroDivisionError(), private=False)
-    found = last_failures(tmp_path, ("run",))
+    found = last_failure(tmp_path, "run")
     assert found is not None
     assert found.why == "ZeroDivisionError"
 
@@ -76,4 +62,4 @@ def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path) -> None:
 @every_damage
 def test_a_damaged_story_is_still_one(tmp_path: Path, damage: str) -> None:
     harm(record_failure(tmp_path, "run", ValueError("no such luck 1"), private=False), damage)
-    assert last_failures(tmp_path, ["run"]) is not None
+    assert last_failure(tmp_path, "run") is not None

@@ -199,7 +199,7 @@ def test_runs_that_share_a_stage_are_distinguished_by_its_owner(store: Store, tm
         for name, made in (("one", [BASE]), ("two", [BASE, TARGET]), ("three", [BASE, artifact("retain", BASE)]))
     ]
     begin(store, BASE, run="two-tag")
-    record_failure(tmp_path, "three", UserError("no luck"), private=False)
+    record_failure(tmp_path, "three-tag", UserError("no luck"), private=False)
     lock = store.lock(BASE)
     assert lock is not None
     states = [each.state for each in collect_states(runs, now=NOW)[1]]

@@ -15,7 +15,7 @@ def sized(*words: str, available: int = 10**12):
     chosen = options("trainer.eval_batch_size=1", "trainer.generation_batch_size=1", *words)
     made = graph(chosen)
     sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=available)
-    answering = made.predictions["target"]
+    answering = made.evaluation.predictions["target"]
     return sizes.size(answering), sizes.fitting(answering), sizes.shape(answering)
 
 
@@ -170,7 +170,7 @@ def test_an_ability_task_reads_its_questions_and_fits_into_the_memory_of_a_block
         made = graph(chosen)
         gpu = {"gpu": False, "available": 10**12}
         sizes = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, **gpu)
-        artifact = next(iter(made.abilities.values()))
+        artifact = next(iter(made.evaluation.abilities.values()))
         return sizes.size(artifact), sizes.fitting(artifact), sizes.shape(artifact)
 
     whole, fits, shape = ability("ability=piqa")
@@ -198,7 +198,7 @@ def test_a_task_of_continuations_generates_and_scores_every_passage(tmp_path, mo
         sizes = Planner(
             chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12
         )
-        artifact = made.abilities["unlearned", "nlg"]
+        artifact = made.evaluation.abilities["unlearned", "nlg"]
         return sizes.size(artifact), sizes.shape(artifact)
 
     whole, shape = continuations()

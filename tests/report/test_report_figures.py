@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from meow_lightning.report.figures import cumulative, widest_gap
-from meow_lightning.report.style import DARK, LIGHT
+from meow_lightning.report.style import DARK, LIGHT, sheet
 from meow_lightning.report.svg import COLOURS, inline, render, spread_labels
 
 
@@ -31,6 +31,38 @@ def test_spread_moves_labels_down_until_they_are_apart() -> None:
 def test_every_drawn_colour_has_its_own_value_and_a_dark_twin() -> None:
     assert len(set(COLOURS.values())) == len(COLOURS)
     assert set(DARK) == set(LIGHT)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of an sRGB colour (WCAG 2.2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_texts_and_lines_stand_out_from_the_page_in_both_themes(theme: dict[str, str]) -> None:
+    surfaces = {"paper", "panel", "mark", "added", "gone"}
+    for name in theme.keys() - surfaces - {"rule"}:
+        assert contrast(theme[name], theme["paper"]) >= 4.5, name
+    for name in surfaces:
+        assert contrast(theme["ink"], theme[name]) >= 4.5, name
+
+
+def test_print_is_light_whatever_the_reader_prefers() -> None:
+    text = sheet()
+    assert text.startswith(f":root {{ color-scheme: light; --ink: {LIGHT['ink']};")
+    assert text.count("@media screen and (prefers-color-scheme: dark)") == text.count("@media") == 1
 
 
 def test_render_is_the_same_on_every_run_and_inline_follows_the_page() -> None:

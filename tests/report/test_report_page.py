@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.html import compact
+from helpers.reports import SECRET, made_up, predictions
 
 from meow_lightning.evaluation.robustness import with_conditions
 from meow_lightning.evaluation.suite.suite import evaluate
@@ -18,76 +19,13 @@ from meow_lightning.inversion.screening import REASONS as SCREENING
 from meow_lightning.report.data import Dropped, LayerCurves, ReportData, format_value
 from meow_lightning.report.extraction import Said
 from meow_lightning.report.page import write_report
-from meow_lightning.report.questions import REASONS, _rows_of_set, evenly_spaced, questions
+from meow_lightning.report.questions import REASONS, _rows_of_set, questions
 from meow_lightning.report.seed_spread import Spread
 from meow_lightning.tracking.disclosure import SHAREABLE
-from meow_lightning.types import AnswerRow, Definition, InvertedFact, Likelihood, ScoredText
+from meow_lightning.types import AnswerRow, Definition, InvertedFact
 
-SECRET = "zanzibarium"  # stands in every question and answer, and nowhere else
 EVIL = """<script>alert('x')</script> & "quoted" <b onclick="y">"""
 VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-def likelihood(logp: float) -> Likelihood:
-    return Likelihood(ids=[5, 2], logps=[logp, logp], hits=[1, 1], mean=[-7.0, -7.0], std=[1.0, 1.0])
-
-
-def predictions(role: str, name: str, count: int) -> list[AnswerRow]:
-    knows = role == "target" or name != "forget"
-    return [
-        AnswerRow(
-            set=name,
-            index=index,
-            fact=f"{name}{index}",
-            question=f"Where is <b>{SECRET}</b> {index}?",
-            answer=f"In {SECRET} & Oslo{index}.",
-            value=f"Oslo{index}",
-            truth=likelihood(-0.1),
-            paraphrase=likelihood(-0.5),
-            perturbed=(likelihood((-1.5 if knows else -0.6) - index / 100),),
-            generated=[5],
-            text=f"In {SECRET} & {'Oslo' if knows else 'Rome'}{index}.",
-            stop="end",
-        )
-        for index in range(count)
-    ]
-
-
-def made_up(roles: tuple[str, ...]) -> ReportData:
-    sets = {"forget": 45, "retain": 30, "real_authors": 3, "world_facts": 3}
-    rows = {role: [row for name, count in sets.items() for row in predictions(role, name, count)] for role in roles}
-    scores = [ScoredText(f"forget{i}", "answer", 0, f"In {SECRET}.", i / 50, (i / 50,)) for i in range(45)]
-    memo = {role: {"answers": scores} for role in roles}
-    return ReportData(
-        disclaimer="",
-        notes=["Recipes <differ>."],
-        loop=None,
-        spread=None,
-        intervals={},
-        known=[],
-        neighbours={},
-        name="run <one>",
-        key="abc123",
-        settings={"optim": {"lr": 1e-4}, "model": {"name": "tiny"}},
-        settings_origin={"lr": "method/meow.yaml: tiny", "seed": "command line"},
-        results=evaluate(rows, memo, truth_ratio_mean="geometric"),
-        rows=rows,
-        memo=memo,
-        baseline=[],
-        selected={"forget0": [1]},
-        inverted=[
-            InvertedFact("forget0", position, "q", f"In {SECRET} {word}.") for position, word in enumerate(["A", "B"])
-        ],
-        dropped=Dropped(
-            counts={"blank": 0, "duplicate": 2, "true": 1},
-            examples={"duplicate": [("forget0", f"In <i>{SECRET}</i> A.")], "true": [("forget1", f"{SECRET} again")]},
-        ),
-        curves={"unlearn": [{"step": step, "loss": 2.0 - step, "memo/answers": 0.3} for step in range(3)]},
-        stages=[{"label": "unlearn", "key": "k1", "seconds": 130.0}],
-        weights="store/unlearn/k1",
-        public=True,
-        texts=True,
-    )
 
 
 def written(data: ReportData, folder: Path) -> str:
@@ -141,14 +79,16 @@ def test_page_is_well_formed_and_self_contained(html: str) -> None:
     tags.feed(html)
     assert tags.open == []
     assert tags.outside == []
-    assert not tags.seen & {"script", "link", "img", "iframe"}
+    assert not tags.seen & {"link", "img", "iframe"}
+    assert html.count("<script>") == 1
+    assert "src" not in tags.attributes
     assert len(tags.ids) == len(set(tags.ids))
     without_namespaces = html.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert re.search(r"https?://|url\((?!#)|@import", without_namespaces) is None
 
 
 def test_notes_follow_the_verdict(html: str) -> None:
-    assert "<h3>About these models and facts</h3><ul><li>Recipes &lt;differ&gt;.</li></ul>" in html
+    assert "About these models and facts</h2><ul><li>Recipes &lt;differ&gt;.</li></ul>" in html
 
 
 def test_page_follows_the_colour_scheme(html: str) -> None:
@@ -172,8 +112,18 @@ def test_sections_stand_in_order(html: str) -> None:
 def test_texts_are_escaped_and_values_marked(html: str) -> None:
     assert f"Where is &lt;b&gt;{SECRET}&lt;/b&gt; 0?" in html
     assert f"<b>{SECRET}" not in html
-    assert f"In {SECRET} &amp; <mark>Oslo0</mark>." in html
+    assert f"</b>In {SECRET} &amp; <mark>Oslo0</mark>." in html
     assert "<h1>run &lt;one&gt;</h1>" in html
+
+
+def test_changed_words_are_marked_and_questions_classified(html: str) -> None:
+    assert f"In {SECRET} &amp; <mark><del>Oslo0</del></mark>." in html
+    assert f"In {SECRET} &amp; <ins>Rome0</ins>." in html
+    for state, text, count in (("forgotten", "forgotten", 45), ("still-said", "still said", 0),
+                               ("collateral", "collateral damage", 0)):  # fmt: skip
+        assert f'data-state="{state}" aria-pressed="false">{text} ({count})</button>' in html
+        assert html.count(f'data-states="{state}"') == count
+    assert '<div class="find" role="search" hidden>' in html, "without JavaScript there is nothing to press"
 
 
 def test_nothing_from_users_reaches_the_page_as_html(data: ReportData, tmp_path: Path) -> None:
@@ -194,7 +144,7 @@ def test_nothing_from_users_reaches_the_page_as_html(data: ReportData, tmp_path:
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
-    assert "script" not in tags.seen
+    assert page.count("<script") == 1
     assert "onclick" not in tags.attributes
     text = "".join(tags.text)
     # 75 questions with a true answer and three predictions, 45 of them with an inverted answer; 16 other fields
@@ -211,7 +161,7 @@ def test_every_question_is_there_those_beyond_a_first_look_folded(html: str) -> 
     assert (open_.count("<article"), folded.count("<article")) == (40, 5)
     open_, folded = retain.split("<details><summary>10 more questions</summary>")
     assert (open_.count("<article"), folded.count("<article")) == (20, 10)
-    numbers = re.findall(r'<article class="question"><h4><span>(\d+)</span>', retain)
+    numbers = re.findall(r'<article class="question" data-states="[a-z-]*"><h4><span>(\d+)</span>', retain)
     assert sorted(map(int, numbers)) == list(range(1, 31))
 
 
@@ -277,7 +227,7 @@ def test_a_missing_retain_model_is_reported_with_its_reason(tmp_path: Path) -> N
     html = written(made_up(("target", "unlearned")), tmp_path)
     assert "Forget quality was not measured: this run has no predictions of the retain model." in html
     assert "not measured: this run has no predictions of the retain model</div>" in html
-    assert "<td>—<sup>1</sup></td>" in html
+    assert '<td>—<sup class="note">1</sup></td>' in html
     assert "<sup>1</sup> this run has no predictions of the retain model" in html
     assert "not evaluated" in html
     assert not (tmp_path / "figures" / "plane.svg").exists()
@@ -291,10 +241,17 @@ def test_a_run_with_nothing_in_it_still_has_a_page(data: ReportData, tmp_path: P
     assert "no stage logged a curve" in html
 
 
-def test_evenly_takes_spread_rows() -> None:
-    rows = predictions("target", "retain", 10)
-    assert [row.index for row in evenly_spaced(rows, 5)] == [0, 2, 4, 6, 8]
-    assert evenly_spaced(rows, 10) == rows
+def test_the_key_numbers_begin_with_the_most_trusted_metrics(data: ReportData, tmp_path: Path) -> None:
+    metrics = {"forget/probability": {"overall": 0.9}, "forget/truth_ratio": {"overall": 0.3}}
+    trust = {"measured": "AUC of some models", "command": "python run.py sweep=meta", "metrics": metrics}
+    html = written(replace(data, trust=trust), tmp_path)
+    stats = html[html.index('<div class="stats">') : html.index("What this does not show")]
+    assert stats.index("forget probability") < stats.index("forget quality")
+    assert "forget truth ratio" not in stats
+    assert "AUC of some models" in stats
+    plain = written(data, tmp_path)
+    assert "can be trusted most" not in plain
+    assert plain.index("forget quality", plain.index('<div class="stats">')) < plain.index("What this does not show")
 
 
 def test_the_report_needs_no_torch() -> None:

@@ -81,7 +81,7 @@ def test_undefined_correlations_are_dashes_and_zero_is_never_negative() -> None:
 def test_a_page_shows_the_figures_and_the_warning_but_no_text(tmp_path: Path) -> None:
     html = compact(write_report(data(k=3, strategy="largest"), tmp_path).read_text(encoding="utf-8"))
     assert html.index("<h2>Figures</h2>") < html.index("<h2>Selection</h2>") < html.index("Questions before and after")
-    notes = re.search(r"<h3>About these models and facts</h3><ul>(.*?)</ul>", html)
+    notes = re.search(r"About these models and facts</h2><ul>(.*?)</ul>", html)
     assert notes is not None
     assert notes[1].startswith(
         "<li>First.</li><li>Selecting k=3 of 4 candidates: largest and smallest share 2.0 of 3, so "

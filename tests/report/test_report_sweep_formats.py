@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
+import re
+from functools import partial
 
-from meow_lightning.report.sweep_formats import csv, latex
+from meow_lightning.report import sweep_formats
+from meow_lightning.report.sweep_formats import ranked_column
 from meow_lightning.types import Definition, Results
 
+csv = partial(sweep_formats.csv, unfinished={})
+latex = partial(sweep_formats.latex, unfinished={})
 DEFINITIONS = (
     Definition("model_utility", "u.1", "share", "higher", "Utility.", "utility & more", 1, main=True),
     Definition("forget/leakage", "l.1", "share", "lower", "Leakage.", "leakage", 2, main=True),
@@ -70,8 +75,48 @@ def test_every_number_is_in_the_csv_in_full_precision() -> None:
     found = list(csv_format.DictReader(io.StringIO(text)))
     assert found[0] == {
         "run": "method=a", "seed": "2", "condition": "", "metric": "model_utility", "direction": "higher",
-        "unit": "share", "value": repr(1 / 3), "low": "0.25", "high": "0.5",
+        "unit": "share", "value": repr(1 / 3), "low": "0.25", "high": "0.5", "missing": "",
     }  # fmt: skip
     assert [(row["condition"], row["metric"], row["low"]) for row in found[1:]] == [
         ("", "memo/answers", ""), ("relearn", "model_utility", "")
     ]  # fmt: skip
+
+
+def test_a_reference_is_never_marked_even_where_its_number_equals_the_best() -> None:
+    runs = [("method=retrain", run(utility=0.75)), ("method=a", run(utility=0.75)), ("method=b", run(utility=0.5))]
+    table = rows(latex(runs, ("model_utility",), {}, references={"method=retrain"}))
+    assert table["method=retrain"] == ["0.750"]
+    column = ranked_column(runs, "model_utility", {"method=retrain"})
+    assert (column.best, column.second) == (["method=a"], ["method=b"])
+
+
+def test_what_is_missing_is_in_the_files_with_its_reason() -> None:
+    absent = Results(
+        definitions=DEFINITIONS, values={"unlearned": {"model_utility": 0.5}},
+        missing={"unlearned": {"forget/leakage": "not measured: no values"}, "retain": {"forget/leakage": "no model"}},
+    )  # fmt: skip
+    unfinished = {"method=b seed=3": "no disk"}
+    found = list(csv_format.DictReader(io.StringIO(csv([("method=a seed=3", absent)], {}, unfinished=unfinished))))
+    assert [(row["run"], row["metric"], row["value"], row["missing"]) for row in found] == [
+        ("method=a", "model_utility", "0.5", ""), ("method=a", "forget/leakage", "", "not measured: no values"),
+        ("method=b", "", "", "no disk"),
+    ]  # fmt: skip
+    table = rows(latex([("method=a seed=3", absent)], ("model_utility",), {}, references=(), unfinished=unfinished))
+    assert table["method=b (0 of 1 seeds)"] == ["—"]
+
+
+def test_latex_is_balanced_and_escaped() -> None:
+    name = r"model.prompt.template='50% {question} #1 & $x^2$ ~\n_'"
+    runs = [(name, run(utility=-0.5, leakage=0.25)), ("method=c", run(utility=0.75, leakage=-0.125))]
+    text = latex(runs, COLUMNS, {name: {"model_utility": [-1.0, 1.0]}}, references=())
+    opened = re.findall(r"\\begin{(\w+)}", text)
+    assert opened == re.findall(r"\\end{(\w+)}", text) == ["tabular"]
+    columns = re.search(r"\\begin{tabular}{(\w+)}", text)
+    assert columns is not None
+    bodies = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert [len(re.split(r"(?<!\\)&", line)) for line in bodies] == [len(columns[1])] * 3
+    plain = re.sub(r"\\[\\&%$#_{}]", "", text)  # without what is escaped
+    assert plain.count("{") == plain.count("}")
+    assert plain.count("$") % 2 == 0
+    assert not set("#_^~") & set(plain)
+    assert plain.count("%") == 1, "the comment in the first line"

@@ -6,7 +6,7 @@ from meow_lightning.report import sweep_tables
 from meow_lightning.report.sweep_tables import COLUMNS
 from meow_lightning.types import Definition, Results
 
-tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={}, per_run={})
+tables = partial(sweep_tables.tables, columns=COLUMNS, ends=True, nested={}, per_run={}, unfinished={})
 DEFINITIONS = (
     Definition(
         name="model_utility", id="u.1", unit="share", direction="higher", text="Utility.", label="utility of it",
@@ -48,7 +48,7 @@ def test_a_sweep_over_seeds_alone_has_one_mean() -> None:
 
 def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
-    _, (title, rows) = sweep_tables.tables(runs, columns=("model_utility",), ends=False, nested={}, per_run={})
+    _, (title, rows) = tables(runs, columns=("model_utility",), ends=False)
     assert title == "means over up to 2 seeds"
     assert rows == [["run", "utility of it ↑"], ["method=a", "0.600"]]
 
@@ -56,7 +56,7 @@ def test_a_terminal_gets_fewer_numbers_and_no_ends() -> None:
 def test_the_interval_over_seeds_and_questions_is_below_the_range() -> None:
     runs = [("seed=3 method=a", run(model_utility=0.5)), ("seed=4 method=a", run(model_utility=0.7))]
     nested = {"method=a": {"model_utility": (0.48, 0.72)}}
-    _, (_, (_, *rows)) = sweep_tables.tables(runs, columns=("model_utility",), ends=True, nested=nested, per_run={})
+    _, (_, (_, *rows)) = tables(runs, columns=("model_utility",), nested=nested)
     assert rows == [["method=a", "0.600"], ["", "0.500 to 0.700"], ["", "[0.480, 0.720]"]]
 
 
@@ -83,3 +83,12 @@ def test_the_interval_over_questions_is_below_each_run() -> None:
     ((title, (_, *rows)),) = tables(runs, columns=("model_utility",), per_run={"one": {"model_utility": [0.4, 0.6]}})
     assert title == "2 runs, the unlearned model's numbers, interval over questions below"
     assert rows == [["one", "0.500"], ["", "[0.400, 0.600]"], ["two", "0.700"]]
+
+
+def test_a_run_without_numbers_is_a_row_of_dashes_and_a_mean_says_how_many_seeds_it_has() -> None:
+    runs = [("method=a seed=3", run(model_utility=0.5)), ("method=a seed=4", run(model_utility=0.7))]
+    unfinished = {"method=a seed=5": "no luck", "method=b seed=3": "no disk"}
+    (title, (_, *rows)), (_, (_, *means)) = tables(runs, columns=("model_utility",), ends=False, unfinished=unfinished)
+    assert title == "2 of 4 runs, the unlearned model's numbers"
+    assert rows[2:] == [["method=a seed=5", "—"], ["method=b seed=3", "—"]]
+    assert means == [["method=a (2 of 3 seeds)", "0.600"], ["method=b (0 of 1 seeds)", "—"]]

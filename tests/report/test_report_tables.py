@@ -96,6 +96,16 @@ def test_ability_stands_after_model_utility_with_its_standard_error() -> None:
     assert rows["ability/piqa/acc_stderr"]["target"] == "0.0625"
 
 
+def test_the_headlines_of_the_probe_close_a_run_that_has_one() -> None:
+    name = "slim/leak_on"
+    known = Definition(
+        name=name, id="x.1", unit="share", direction="lower", text="It.", label="said", order=59, main=False
+    )
+    results = Results((known,), {"target": {name: 0.5}, "unlearned": {}}, {"unlearned": {name: "not measured: few"}})
+    assert tables.closing_table(results)[1:] == [["said ↓", "0.500", "—", "—"]]
+    assert tables.closing_reasons(results)[0].endswith(", said (few)")
+
+
 def test_closing_reasons_group_missing_numbers() -> None:
     reasons = tables.closing_reasons(RESULTS)
     assert "not measured: value said (no value is marked)" in reasons

@@ -98,7 +98,7 @@ def test_a_further_stage_is_found_planned_and_computed(count_rows, tmp_path: Pat
     assert "count_rows" in stages()
     chosen = options("method=grad_ascent")
     made = cell("method=grad_ascent")
-    predictions = made.predictions["target"]
+    predictions = made.evaluation.predictions["target"]
     stored = replace(predictions, needs={})
     counted = BuildContext.of(chosen).artifact("count_rows", "target", {}, {"predictions": predictions})
     assert counted.version == 3

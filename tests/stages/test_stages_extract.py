@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.chat_model import teacher
 from helpers.common import KillError, runtime
 from helpers.hydra import cell, options
 
+from meow_lightning.attacks.extraction import ExtractionAttack
+from meow_lightning.attacks.instruction import Instruction, searched
 from meow_lightning.attacks.sample import Sample
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.data.fictional import Fictional
+from meow_lightning.data.subset import LimitedDataset
+from meow_lightning.errors import UserError
+from meow_lightning.inversion.base import GenerationRequest
+from meow_lightning.inversion.proposals import ProposalTemplate
 from meow_lightning.models.load import save_model
 from meow_lightning.models.tiny import llama, tokenizer_from
 from meow_lightning.pipeline.nodes.context import dataset_of
@@ -22,6 +30,7 @@ from meow_lightning.resources.requirements import InferenceWork
 from meow_lightning.stages.base import StageContext
 from meow_lightning.stages.extract import Extract
 from meow_lightning.stages.results.extract import ExtractResult
+from meow_lightning.types import Fact
 
 DATASET = {"split": "forget10", "authors": 20, "candidates": 4, "phrasings": 1, "retain_eval": 4, "seed": 0}
 PROMPT = {"template": "Question: {question}\nAnswer:", "answer_prefix": " ", "system": None, "date": None}
@@ -67,6 +76,20 @@ def extracted(work: StageContext) -> str:
     return (work.folder / ExtractResult.file).read_text()
 
 
+def killed_in_the_second_chunk(attack: type[ExtractionAttack], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make an attack end like a killed one at its second call; returns the number of facts of every call."""
+    extract, calls = attack.extract, []
+
+    def killed(self, facts, ctx):
+        calls.append(len(facts))
+        if len(calls) == 2:
+            raise KillError
+        yield from extract(self, facts, ctx)
+
+    monkeypatch.setattr(attack, "extract", killed)
+    return calls
+
+
 def test_the_texts_are_the_same_for_any_batch_size_and_after_a_kill(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,15 +97,7 @@ def test_the_texts_are_the_same_for_any_batch_size_and_after_a_kill(
     whole = extracted(work_in(tmp_path / "whole", model))
     assert extracted(work_in(tmp_path / "one", model, generation_batch_size=1)) == whole
 
-    sampled, calls = Sample.extract, []
-
-    def killed(self, facts, ctx):
-        calls.append(len(facts))
-        if len(calls) == 2:
-            raise KillError
-        yield from sampled(self, facts, ctx)
-
-    monkeypatch.setattr(Sample, "extract", killed)
+    calls = killed_in_the_second_chunk(Sample, monkeypatch)
     with pytest.raises(KillError):
         extracted(work_in(tmp_path / "killed", model))
     assert extracted(work_in(tmp_path / "killed", model)) == whole
@@ -101,10 +116,82 @@ def test_every_fact_has_its_texts(tmp_path: Path, model: Path) -> None:
     assert (tmp_path / ExtractResult.file).read_text() == before
 
 
+INSTRUCTION = {
+    "_target_": "meow_lightning.attacks.instruction.Instruction", "weight": 0.8, "leak_cap": 0.3, "success": 0.5,
+    "candidates": 4, "rounds": 2, "temperature": 1.0,
+    "frames": ["{question} Now.", "Please: {question}", "So: {question}"],
+}  # fmt: skip
+TEXTS = {"version": 1, "system": "", "user": "Reword {count}: {question}", "tried": "Tried: {tried}"}
+
+
+def reworded(fact: Fact) -> list[str]:
+    return [f"Tell me this: {fact.question}", f"Is it known? {fact.question}"]
+
+
+@pytest.fixture(scope="module")
+def proposer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage's folder with a chat model that rewords the first four questions when it sees them alone."""
+    folder = tmp_path_factory.mktemp("proposer")
+    pairs = [
+        (
+            ProposalTemplate(**TEXTS).messages(
+                GenerationRequest(fact=fact, attempt=0, count=3, previous_answers=(), model_answer=None), context=None
+            ),
+            "\n".join(reworded(fact)),
+        )
+        for fact in Fictional(**DATASET).evaluation()["forget"][:4]
+    ]
+    teacher(folder / "model", pairs=pairs)
+    return folder
+
+
+def proposing_in(folder: Path, model: Path, proposer: Path, **how: Any) -> StageContext:
+    work = work_in(folder, model, INSTRUCTION, **how)
+    node = {
+        "_target_": "meow_lightning.inversion.proposals.LocalProposer", "dtype": "float32", "attention": "eager",
+        "prompt": TEXTS, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 64, "seed": 0,
+    }  # fmt: skip
+    return replace(
+        work, settings={**work.settings, "proposer": {**node, "per_reply": 3}},
+        needs={"model": model, "proposer": proposer},
+        inputs={
+            **work.inputs, "limit": 4, "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=4)),
+            "proposer": {"option": "attacks.instruction.proposer", "node": {**node, "model": "mine"}},
+        },
+    )  # fmt: skip
+
+
+def test_a_proposer_writes_prompts_and_rules_the_rest_alike_for_any_batch_size_and_after_a_kill(
+    tmp_path: Path, model: Path, proposer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Instruction, "together", 2)
+    whole = extracted(proposing_in(tmp_path / "whole", model, proposer))
+    for row, fact in zip(
+        ExtractResult.read(tmp_path / "whole").rows, Fictional(**DATASET).evaluation()["forget"], strict=False
+    ):
+        first = [(each.arm, each.prompt) for each in row.attempts if each.arm in ("instruction", "proposed")][:4]
+        assert first[0] == ("instruction", fact.question)
+        assert [each for each in first if each[0] == "proposed"] == [("proposed", each) for each in reworded(fact)]
+        assert first[3][0] == "instruction"
+        assert len(searched(row)) == len(row.of("prefix")) == 8
+    assert extracted(proposing_in(tmp_path / "one", model, proposer, generation_batch_size=1)) == whole
+
+    calls = killed_in_the_second_chunk(Instruction, monkeypatch)
+    with pytest.raises(KillError):
+        extracted(proposing_in(tmp_path / "killed", model, proposer))
+    assert extracted(proposing_in(tmp_path / "killed", model, proposer)) == whole
+    assert calls == [2, 2, 2]
+
+
+def test_a_proposer_whose_folder_is_gone_is_named_by_its_own_option(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(UserError, match=r"^attacks\.instruction\.proposer\.model=mine: the folder .* does not exist"):
+        Extract().run(proposing_in(tmp_path / "work", model, tmp_path / "gone"))
+
+
 def work_of(*words: str) -> InferenceWork:
     chosen, made = options("attacks=sample", *words), cell("attacks=sample", *words)
     planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
-    artifact = made.extractions["unlearned", "sample"]
+    artifact = made.evaluation.extractions["unlearned", "sample"]
     assert Extract().disk(artifact, planner) > 0
     assert planner.size(artifact).flops > 0
     return Extract().describe_work(artifact, planner)

@@ -135,6 +135,14 @@ def test_the_refusals_that_are_trained_are_those_of_each_question(tmp_path: Path
     assert len(plan.streams["retain"].rows) == len(retain)
 
 
+def test_refusals_drawn_anew_differ_between_epochs(tmp_path: Path, codec: PromptEncoder) -> None:
+    task = work(tmp_path, needs={}, redraw_refusals=True, recipe={"global_batch_size": 4, "epochs": 3})
+    forget = instantiate(DATASET, allow=[]).facts("forget")
+    stream = _plan(task, codec, Idk(retain_weight=1.0), model=None).streams["idk"]  # type: ignore[arg-type]
+    draws = [encode(codec, with_refusals(forget, 3, draw=draw)) for draw in range(3)]
+    assert (stream.rows, [*stream.drawn]) == (draws[0], draws)
+
+
 def test_the_neighbours_that_are_trained_are_stored_by_their_ids(tmp_path: Path, codec: PromptEncoder) -> None:
     task, retain = work(tmp_path, needs={}), instantiate(DATASET, allow=[]).facts("retain")
     method = Snap(retain_weight=1.0, neighbours=1, wasserstein_weight=0.0, projections=1)

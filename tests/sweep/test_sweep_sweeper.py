@@ -115,6 +115,16 @@ def test_a_typo_in_the_last_run_costs_no_work(sweep, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_a_run_that_cannot_be_planned_costs_no_work(sweep, capsys):
+    assert sweep("method=meow,retrain", "optim.epochs=1,-1") == (1, [])
+    assert capsys.readouterr().err == (
+        "error: optim.epochs=-1 is invalid: expected a number from 0 to 1,000,000; this affects 2 of 4 runs: "
+        "method=meow optim.epochs=-1; method=retrain optim.epochs=-1; none was started\n"
+    )
+    assert sweep("method=meow,none", "optim.lr=1e8") == (1, [])
+    assert capsys.readouterr().err.startswith("error: optim.lr=")
+
+
 def test_an_interval_is_one_line(sweep, capsys):
     status, ran = sweep("optim.lr=interval(0,1)")
     assert (status, ran) == (1, [])
@@ -157,6 +167,31 @@ def test_a_finished_run_is_handed_on_with_its_words_and_resolved_options(monkeyp
     assert found.config.dataset.split == "forget10"
     assert found.config.optim.epochs == 4
     assert found.config.store == f"{tmp_path}/store"
+
+
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [
+        (["sweep=tiny_ascent", "seed=3"], "tiny_ascent"),
+        (["sweep=tiny_ascent", "seed=3", "logger.group=mine"], "mine"),
+        (["-m", "method=meow,none"], None),
+    ],
+)
+def test_runs_of_a_named_sweep_are_one_group_in_wandb(monkeypatch, tmp_path, words, group):
+    groups: list[str | None] = []
+    monkeypatch.setattr(experiment, "run_experiment", lambda cfg: groups.append(cfg.logger.group))
+    monkeypatch.setattr(sys, "argv", ["run.py", *words, f"outputs={tmp_path}"])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    GlobalHydra.instance().clear()
+    assert len(groups) > 1
+    assert set(groups) == {group}
+
+
+def test_only_wandb_has_groups(sweep, tmp_path):
+    status, ran = sweep("sweep=tiny_ascent", "method=meow", "seed=3", "logger=none")
+    assert (status, set(ran)) == (0, {("meow", 3)})
 
 
 def test_published_figures_that_cannot_be_read_cost_no_work(sweep, monkeypatch, tmp_path, capsys):

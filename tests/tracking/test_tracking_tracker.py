@@ -9,7 +9,7 @@ from helpers.damages import every_damage, harm
 
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.jsonl import write_lines
-from meow_lightning.tracking.base import NullLogger
+from meow_lightning.tracking.base import NullLogger, Number, RunEnd
 from meow_lightning.tracking.csv import Csv
 from meow_lightning.tracking.tracker import SyncedKeys, Tracker
 
@@ -23,7 +23,7 @@ class Kept:
     def point(self, name, values) -> None:
         self.points.append((name, dict(values)))
 
-    def close(self, *, ok, summary, report) -> str:
+    def close(self, end) -> str:
         return ""
 
 
@@ -93,21 +93,21 @@ def test_a_stage_without_a_curve_is_nothing(followed):
 def test_csv_holds_curves_and_summary(tmp_path):
     sink = Csv(folder=tmp_path / "runs", run="run", private=False)
     sink.point("unlearn unlearned", {"step": 1, "loss": 3.0, "lr": 0.5})
-    line = sink.close(ok=True, summary={"unlearned/model_utility": 0.25}, report=None)
+    line = sink.close(RunEnd(outcome="finished", numbers=[Number("model_utility", 0.25, "higher")]))
     assert line == f"curves: {tmp_path / 'runs' / 'run.csv'}"
     assert (tmp_path / "runs" / "run.csv").read_text().splitlines() == [
         "curve,step,name,value",
         "unlearn unlearned,1,loss,3.0",
         "unlearn unlearned,1,lr,0.5",
-        "summary,,unlearned/model_utility,0.25",
+        "summary,,model_utility,0.25",
     ]
-    Csv(folder=tmp_path / "runs", run="run", private=False).close(ok=True, summary={}, report=None)
+    Csv(folder=tmp_path / "runs", run="run", private=False).close(RunEnd(outcome="finished"))
     assert (tmp_path / "runs" / "run.csv").read_text().splitlines() == ["curve,step,name,value"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run.csv"]
 
 
 def test_nowhere_says_nothing():
-    assert NullLogger().close(ok=True, summary={}, report=None) == ""
+    assert NullLogger().close(RunEnd(outcome="finished")) == ""
 
 
 def test_metrics_that_a_logger_received_are_not_sent_again(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def test_all_processes_make_as_many_passes_and_see_every_row_once(world: int, mi
     for t in range(plan.total_steps):
         batch = plan.step(t)
         assert len({len(share[t]["micros"]) for share in shares}) == 1
+        assert sum(share[t]["tokens"] for share in shares) == sum(
+            len(row.ids) for each in batch.values() for row in each
+        )
         for name in batch:
             seen = [first for share in shares for part in share[t]["micros"] for first in ids(part[name])]
             assert sorted(seen) == sorted(row.ids[0] for row in batch[name])

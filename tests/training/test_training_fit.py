@@ -35,6 +35,7 @@ from meow_lightning.training.fit import (
     describe_training,
     fit,
 )
+from meow_lightning.training.meter import MEMORY, TOKENS_PER_SECOND
 from meow_lightning.training.module import GRID, Optim, TrainingModule
 from meow_lightning.types import Encoded
 
@@ -74,7 +75,7 @@ def train(
     seconds: float = 1e9, callbacks: tuple[pl.Callback, ...] = (), tokens: int | None = None,
     buckets: int | None = None, grid: float = 0.0,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """The logged points; the model is trained in place."""
+    """The logged points without what differs between executions; the model is trained in place."""
     method = method or GradAscent(retain="ce", retain_weight=0.7)
     module = TrainingModule(
         model=model, method=method, plan=plan(*method.streams, paired=method.paired, tokens=buckets),
@@ -92,7 +93,8 @@ def train(
         )
     except KillError:
         points.append({"killed": 1})
-    return points
+    machine = (TOKENS_PER_SECOND, MEMORY)
+    return [{name: value for name, value in point.items() if name not in machine} for point in points]
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:

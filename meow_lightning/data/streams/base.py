@@ -35,11 +35,13 @@ class StreamBuilder:
         replies: Kind of its replies to the questions of the forget set, such as ``refusals to answer``; a dataset of
             passages, which has no questions, is then refused. ``None`` if passages are accepted.
         compared: Whether a method with ``reference = "logprobs"`` compares the rows with the start model.
+        draws: Into how many equal parts its rows fall, one for each pass over the stream; 1 for the same in every pass.
     """
 
     splits: tuple[str, ...] = ()
     replies: ClassVar[str | None] = None
     compared: bool = True
+    draws: int = 1
 
     def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
         """Build the rows.
@@ -55,8 +57,9 @@ class StreamBuilder:
         return content_digest([list(each) for each in self.segments(dataset, seed=seed)])
 
     def examples(self, dataset: Dataset, *, seed: int) -> Sequence[Example]:
-        """Return examples as many and as long as the rows, for estimates of memory and time."""
+        """Return examples as many and as long as the rows of a pass, for estimates of memory and time."""
         rows = self.segments(dataset, seed=seed)
+        rows = rows[: len(rows) // self.draws]
         return [Fact(id=str(place), question=row.prompt, answer=row.target) for place, row in enumerate(rows)]
 
     def checked_rows(self, dataset: Dataset, *, seed: int) -> Iterable[Segments]:

@@ -63,16 +63,33 @@ def read_refusals(path: str | None) -> tuple[str, ...]:
     return sentences
 
 
-def with_refusals(facts: Iterable[Example], seed: int, sentences: Sequence[str] = REFUSALS) -> list[tuple[str, str]]:
+def refusals_from(path: str | None, *, epochs: int | None) -> Refusals:
+    """Build the refusals that a method trains on.
+
+    Args:
+        path: The file of ``method.refusals``; ``None`` for ``REFUSALS``.
+        epochs: Number of passes, each of which draws anew; ``None`` to draw once.
+
+    Raises:
+        UserError: The file cannot be used.
+    """
+    return Refusals(read_refusals(path), draws=1 if epochs is None else max(1, epochs))
+
+
+def with_refusals(
+    facts: Iterable[Example], seed: int, sentences: Sequence[str] = REFUSALS, *, draw: int = 0
+) -> list[tuple[str, str]]:
     """Pair every training question with a refusal, in the order of :func:`~.encoding.training_segments`.
 
     Args:
         facts: The facts.
         seed: Seed of the choice of refusals.
         sentences: The refusals to choose from.
+        draw: Number of the draw, from 0.
     """
+    again = f"/{draw}" if draw else ""
     return [
-        (question, random.Random(f"{seed}/{place}/{question}").choice(sentences))
+        (question, random.Random(f"{seed}/{place}/{question}{again}").choice(sentences))
         for place, (question, *_) in enumerate(training_segments(facts))
     ]
 
@@ -82,15 +99,16 @@ class Refusals(StreamBuilder):
 
     Args:
         sentences: The refusals.
+        draws: How often refusals are drawn: 1 for the same in every pass, or the number of passes.
     """
 
     replies: ClassVar[str | None] = "refusals to answer"
 
-    def __init__(self, sentences: Sequence[str]) -> None:
-        self.sentences = sentences
+    def __init__(self, sentences: Sequence[str], *, draws: int) -> None:
+        self.sentences, self.draws = sentences, draws
 
     def segments(self, dataset: Dataset, *, seed: int) -> list[Segments]:
-        """Build the rows, in the order of the forget set."""
+        """Build the rows, in the order of the forget set, draw by draw."""
         return [Segments(*pair) for pair in self._pairs(dataset, seed)]
 
     def digest(self, dataset: Dataset, *, seed: int) -> str:
@@ -106,4 +124,5 @@ class Refusals(StreamBuilder):
         return [] if self.sentences is REFUSALS else self.segments(dataset, seed=seed)
 
     def _pairs(self, dataset: Dataset, seed: int) -> list[tuple[str, str]]:
-        return with_refusals(dataset.facts("forget"), seed, self.sentences)
+        facts = dataset.facts("forget")
+        return [pair for draw in range(self.draws) for pair in with_refusals(facts, seed, self.sentences, draw=draw)]

@@ -14,7 +14,7 @@ from meow_lightning.types import InvertedFact, Method
 
 
 def stream_builders(
-    method: Method, *, inverted: Sequence[InvertedFact] = (), refusals: Sequence[str] = REFUSALS
+    method: Method, *, inverted: Sequence[InvertedFact] = (), refusals: Refusals | None = None
 ) -> dict[str, StreamBuilder]:
     """Return the builder of each stream of a method, in order: the method's own, else the shared one of that name.
 
@@ -23,9 +23,9 @@ def stream_builders(
     Args:
         method: The method.
         inverted: The selected inverted facts, one per row; empty before they are selected.
-        refusals: The refusals of the stream ``idk``.
+        refusals: Builder of the stream ``idk``; ``None`` for one of our own refusals.
     """
-    shared: dict[str, StreamBuilder] = {"inverted": Inverted(inverted), "idk": Refusals(refusals)}
+    shared: dict[str, StreamBuilder] = {"inverted": Inverted(inverted), "idk": refusals or Refusals(REFUSALS, draws=1)}
     known = {**shared, **method.builders}
     return {name: known.get(name) or Split(name) for name in method.streams}
 

@@ -31,7 +31,7 @@ def draws_needed(logps: Sequence[float], *, p: float) -> float:
         p: Probability above 0 and below 1.
 
     Returns:
-        At least 1; infinity if p_z is 0 in double precision, NaN if a log-probability is NaN.
+        At least 1; infinity if p_z or the result exceeds double precision, NaN if a log-probability is NaN.
 
     Raises:
         UserError: ``p`` is out of range.
@@ -43,8 +43,9 @@ def draws_needed(logps: Sequence[float], *, p: float) -> float:
         return math.inf if p_z == 0 else math.nan
     if p_z >= 1:  # rounding
         return 1.0
+    draws = math.log1p(-p) / math.log1p(-p_z)
     # the 1e-9 absorbs rounding: p_z = .5 and p = .75 must give 2
-    return max(1.0, math.ceil(math.log1p(-p) / math.log1p(-p_z) - 1e-9))
+    return draws if math.isinf(draws) else max(1.0, math.ceil(draws - 1e-9))
 
 
 class Discoverable(RowMetric):

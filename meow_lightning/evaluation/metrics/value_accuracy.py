@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from meow_lightning.data.examples import expected_texts
 from meow_lightning.data.values.matching import contains_values
 from meow_lightning.evaluation.answers import Answers, MetricSettings, RowContext
 from meow_lightning.evaluation.metric import SET_ORDER, Outcome, RowMetric, RunMetric, coverage_names
@@ -16,7 +17,8 @@ def row_value_accuracy(row: AnswerRow) -> float | None:
     Args:
         row: A prediction row.
     """
-    return float(contains_values(row.text, row.expected)) if row.expected else None
+    expected = expected_texts(row)
+    return float(contains_values(row.text, expected)) if expected else None
 
 
 class ValueAccuracy(RowMetric):
@@ -40,7 +42,7 @@ class ValueAccuracy(RowMetric):
 
     def missing_reason(self, rows: Sequence[AnswerRow], context: RowContext) -> str:
         """Explain that no row marks a value."""
-        if any(row.expected for row in rows):
+        if any(map(expected_texts, rows)):
             return ""
         return f"no question of set {context.info.name!r} marks the words that carry its fact (value)"
 
@@ -72,7 +74,7 @@ class ValueCoverage(RunMetric):
         for info in answers.present:
             name = f"{info.name}/{ValueAccuracy.name}"
             reason, rows = numbers[name], answers.sets.get(role, {}).get(info.name, [])
-            counts = (sum(bool(row.expected) for row in rows), len(rows))
+            counts = (sum(bool(expected_texts(row)) for row in rows), len(rows))
             for each, count in zip(coverage_names(name), counts, strict=True):
                 found[each] = reason if isinstance(reason, str) else float(count)
         return found

@@ -57,8 +57,8 @@ def intervals(
     """
     _check(bootstrap_samples, confidence_level)
     drawn = headline_samples(
-        rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, bootstrap_samples=bootstrap_samples,
-        seed=seed, benchmark=benchmark,
+        rows, memo, truth_ratio_mean=truth_ratio_mean, protocol=protocol, benchmark=benchmark,
+        bootstrap=Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed),
     )  # fmt: skip
     return {role: interval_ends(each, confidence_level=confidence_level) for role, each in drawn.items()}
 
@@ -75,9 +75,9 @@ class HeadlineSamples:
     drawn: dict[str, Floats]
     unanimous: dict[str, int]
 
-    def joined(self, more: Mapping[str, Floats]) -> HeadlineSamples:
-        """Return these samples and those of further metrics, by name."""
-        return HeadlineSamples({**self.drawn, **more}, self.unanimous)
+    def joined(self, more: HeadlineSamples) -> HeadlineSamples:
+        """Return these samples and those of further metrics of the same model."""
+        return HeadlineSamples({**self.drawn, **more.drawn}, {**self.unanimous, **more.unanimous})
 
 
 def interval_ends(samples: HeadlineSamples, *, confidence_level: float) -> dict[str, tuple[float, float]]:
@@ -116,16 +116,13 @@ def unanimous_interval(value: float, rows: int, *, confidence_level: float) -> t
 
 def headline_samples(
     rows: Mapping[str, list[AnswerRow]], memo: Mapping[str, Scores], *, truth_ratio_mean: str, protocol: str,
-    bootstrap_samples: int, seed: int, benchmark: Sequence[SetInfo] = BENCHMARK,
-    side_inputs: SideInputs | None = None,
+    bootstrap: Bootstrap, benchmark: Sequence[SetInfo] = BENCHMARK, side_inputs: SideInputs | None = None,
 ) -> dict[str, HeadlineSamples]:  # fmt: skip
     """Draw bootstrap samples of the headline metrics, by role; see :func:`intervals`."""
-    _check(bootstrap_samples, 0.5)
     settings = metric_settings(truth_ratio_mean=truth_ratio_mean, protocol=protocol)
     answers = collect_answers(
         rows, memo, settings, absent={}, side_inputs=side_inputs or SideInputs(), benchmark=benchmark
     )
-    bootstrap = Bootstrap(bootstrap_samples=bootstrap_samples, seed=seed)
     samples: dict[str, HeadlineSamples] = {}
     for role in dict.fromkeys((*answers.sets, *memo)):
         role_samples: dict[str, Floats] = {}
@@ -143,10 +140,19 @@ def _unanimous(answers: Answers, role: str, drawn: Mapping[str, Floats]) -> dict
     counts = {}
     for metric in all_metrics() if constant else ():
         for name, values in metric.share_rows(answers, role, constant).items():
-            counted = [] if isinstance(values, str) else [value for value in values if value is not None]
-            if set(counted) in ({0}, {1}):
-                counts[name] = len(counted)
+            if not isinstance(values, str) and (rows := unanimous_rows(values)):
+                counts[name] = rows
     return counts
+
+
+def unanimous_rows(values: Sequence[float | None]) -> int:
+    """Count the rows of a share that is 0 in all rows that count, or 1 in all of them; 0 if they differ.
+
+    Args:
+        values: Contribution of each row, 0 to 1; ``None`` if it does not count.
+    """
+    counted = [value for value in values if value is not None]
+    return len(counted) if set(counted) in ({0}, {1}) else 0
 
 
 def over_seeds(samples: Sequence[Floats], *, seed: int) -> Floats:
@@ -179,6 +185,9 @@ class Bootstrap:
     bootstrap_samples: int
     seed: int
     _cache: dict[tuple[str, int], Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self.bootstrap_samples, 0.5)
 
     def counts(self, name: str, rows: int) -> Floats:
         """Count how often sample b contains row i, (samples, rows); each sample's counts sum to ``rows``.

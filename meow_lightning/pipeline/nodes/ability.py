@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.config.packages import package_versions
 from meow_lightning.errors import invalid_option, nearest
 from meow_lightning.evaluation.ability import DATA, Unmeasured, check_data, check_definition, harness_version
-from meow_lightning.evaluation.ability_task import PLAIN_PROMPT, RUN_TARGET, TARGET, own_task, package_versions
+from meow_lightning.evaluation.ability_task import PLAIN_PROMPT, RUN_TARGET, TARGET, own_task
 from meow_lightning.evaluation.local_questions import LocalQuestions
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.context import BuildContext
@@ -104,7 +105,7 @@ def _own_task(ctx: BuildContext, name: str, definition: Mapping[str, Any], targe
         provided = ctx.roles.other(f"{option}.features", features, words=(RUN_TARGET, "null"))
         needs = {"features": provided_model(ctx, "features", provided, PLAIN_PROMPT)}
         config["features"] = Path(features).name  # the model itself is among the needs
-    packages = package_versions(option, task.packages)
+    packages = package_versions(task.packages, option=option, extra="nlg", instead="ability=none")
     return _Task(
         settings={"config": config, DATA: local.digests(), "packages": packages}, needs=needs,
         inputs={"files": local.files, "folder": local.folder, "amount": [task.amount(local), 0]},

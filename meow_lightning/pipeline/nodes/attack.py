@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from meow_lightning.attacks.base import BaseAttack, LayerAttack, ModelAttack, PromptAttack
+from meow_lightning.attacks.base import ModelAttack, PromptAttack
 from meow_lightning.attacks.extraction import ExtractionAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.training_options import Learning
@@ -18,14 +16,15 @@ from meow_lightning.evaluation.subject import Subject
 from meow_lightning.pipeline.nodes.ability import abilities
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
+from meow_lightning.pipeline.nodes.proposer import proposer
+from meow_lightning.pipeline.nodes.run_attack import RunAttack
 from meow_lightning.pipeline.nodes.score import score_answers
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
+from meow_lightning.stages.common.proposer import PROPOSER
 from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.stages.extract import ASKED_FIELDS
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Role
-
-CONDITION = re.compile(r"\w+")
 
 
 def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[Subject, Artifact]:
@@ -39,15 +38,33 @@ def attacked_models(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[
         UserError: The configuration of an attack is invalid.
     """
     attacked: dict[Subject, Artifact] = {}
-    for condition, config in ctx.config.attacks.items():
-        attack = instantiate_attack(ctx, condition, config)
+    for condition, each in ctx.attacks.items():
+        attack = each.attack
         if not isinstance(attack, ModelAttack):
             continue
-        settings = _settings(ctx, condition, config, attack)
+        settings, unreached = attack_settings(ctx, each), irreplaceable(ctx, each)
         for role, model in models.items():
-            subject = Subject(role, condition)
-            attacked[subject] = ctx.artifact("attack", str(subject), settings, {"model": model}, trains=attack.trains)
+            if role not in unreached:
+                subject, needs = Subject(role, condition), {"model": model}
+                attacked[subject] = ctx.artifact("attack", str(subject), settings, needs, trains=attack.trains)
     return attacked
+
+
+def irreplaceable(ctx: BuildContext, attack: RunAttack) -> dict[Role, str]:
+    """Explain which models an attack cannot reach, because it returns another model than the one given.
+
+    Args:
+        ctx: The run.
+        attack: The attack.
+    """
+    replaces = isinstance(attack.attack, ModelAttack) and attack.attack.replaces
+    if not replaces or not has_own_inference(ctx.method):
+        return {}
+    reason = (
+        f"the attack builds another model, but the weights of method={ctx.method_name} answer only together with "
+        "modules attached to them"
+    )
+    return {"unlearned": reason}
 
 
 def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tuple[Role, str], Artifact]:
@@ -61,21 +78,25 @@ def extractions(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[tupl
         UserError: The configuration of an attack is invalid, or there is nothing to ask about.
     """
     found: dict[tuple[Role, str], Artifact] = {}
-    for name, config in ctx.config.attacks.items():
-        attack = instantiate_attack(ctx, name, config)
+    for name, each in ctx.attacks.items():
+        attack = each.attack
         if not isinstance(attack, ExtractionAttack):
             continue
-        _check_own_prompts(ctx, name, "asks with the prompts of the model")
-        asked = next((each for each in ctx.dataset.evaluation().values() if each.purpose == "forget"), None)
+        _check_own_prompts(ctx, each, "asks with the prompts of the model")
+        asked = next((facts for facts in ctx.dataset.evaluation().values() if facts.purpose == "forget"), None)
         if not asked:
-            raise UserError(f"attacks.{name} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
+            raise UserError(f"{each.option} asks about the facts to forget, but dataset={ctx.dataset.name} has none")
         attack.check(asked)
         settings = {
-            "attack": config.keyed, "set": asked.name, "facts": digest_of(asked, ASKED_FIELDS), "seed": ctx.seed,
+            "attack": each.config.keyed, "set": asked.name, "facts": digest_of(asked, ASKED_FIELDS), "seed": ctx.seed,
             "max_new_tokens": ctx.config.evaluation.max_new_tokens, "model": ctx.inference_settings,
         }  # fmt: skip
+        proposing = proposer(ctx, each)
         for role, model in models.items():
-            found[role, name] = ctx.artifact("extract", f"{role} {name}", settings, {"model": model})
+            needs = {"model": model, **proposing.needs}
+            found[role, name] = ctx.artifact(
+                "extract", f"{role} {name}", {**settings, **proposing.settings}, needs, **proposing.inputs
+            )
     return found
 
 
@@ -93,6 +114,7 @@ def extraction_settings(
             "attack": ctx.config.attacks[name].keyed,
             "label": ctx.config.attacks[name].label,
             "set": each.settings["set"],
+            **({"proposed": True} if PROPOSER in each.settings else {}),
         }
         for (_, name), each in found.items()
     }
@@ -109,14 +131,14 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
         models: The models.
         condition: Name of the attack.
     """
-    config = ctx.config.attacks[condition]
-    attack = instantiate_attack(ctx, condition, config)
+    chosen = ctx.attacks[condition]
+    attack = chosen.attack
     ability: Mapping[tuple[Role, str], Artifact] = {}
     measured: Mapping[Role, Artifact] = {}
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
         scored = attacked if attack.same_answers else {}
-        ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, condition, config, attack))
+        ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, chosen, attack))
     else:
         attacked = scored = models.after(condition)
         ability = abilities(ctx, attacked, target=models.target, condition=condition).results
@@ -138,99 +160,55 @@ def attack_labels(ctx: BuildContext) -> dict[str, str]:
     Args:
         ctx: The run.
     """
-    return {condition: _label(ctx, condition, config) for condition, config in ctx.config.attacks.items()}
+    return {condition: _label(each) for condition, each in ctx.attacks.items()}
 
 
-def _label(ctx: BuildContext, condition: str, config: AttackConfig) -> str:
-    attack = instantiate_attack(ctx, condition, config)
-    if not isinstance(attack, PromptAttack):
-        return config.label
-    ways = _ways(ctx, attack)
+def _label(attack: RunAttack) -> str:
+    label, ways = attack.config.label, attack.ways
+    if not ways:
+        return label
     asked, tries = sum(map(bool, ways)), max(ways)
     notes = [f"{asked} of {len(ways)} questions"] * (asked < len(ways)) + [f"best of {tries} ways"] * (tries > 1)
-    return f"{config.label} ({', '.join(notes)})" if notes else config.label
-
-
-def _ways(ctx: BuildContext, attack: PromptAttack) -> list[int]:
-    """Count the ways in which an attack asks each fact to forget."""
-    rows = attack.rows(ctx.dataset, ctx.seed)
-    return [len(attack.transform_example(fact, rows)) for fact in ctx.dataset.facts("forget")]
+    return f"{label} ({', '.join(notes)})" if notes else label
 
 
 def conditions(ctx: BuildContext) -> list[str]:
     """List the attacks under which predictions and scores are computed again: those on models or prompts, by name."""
-    return [
-        name
-        for name, config in ctx.config.attacks.items()
-        if isinstance(instantiate_attack(ctx, name, config), (ModelAttack, PromptAttack))
-    ]
+    return [name for name, each in ctx.attacks.items() if isinstance(each.attack, (ModelAttack, PromptAttack))]
 
 
 def partly_relearned(ctx: BuildContext) -> dict[str, list[str]]:
     """List the facts to forget on which an attack trains, by name of the attack, if it leaves some of them out."""
     forget = {fact.id for fact in ctx.dataset.facts("forget")}
     found = {}
-    for name, config in ctx.config.attacks.items():
-        attack = instantiate_attack(ctx, name, config)
-        if isinstance(attack, ModelAttack) and attack.trains:
-            trained = [row.id for row in attack.rows(ctx.dataset, ctx.seed) if row.id in forget]
+    for name, each in ctx.attacks.items():
+        if isinstance(each.attack, ModelAttack) and each.attack.trains:
+            trained = [row.id for row in each.rows if row.id in forget]
             if 0 < len(trained) < len(forget):
                 found[name] = trained
     return found
 
 
-def instantiate_attack(ctx: BuildContext, condition: str, config: AttackConfig) -> BaseAttack:
-    """Build an attack, checking its name and its class.
+def attack_settings(ctx: BuildContext, attack: RunAttack) -> dict[str, Any]:
+    """Build the settings of the stage of an attack on models.
 
     Args:
         ctx: The run.
-        condition: Name of the attack in the run.
-        config: Its configuration.
+        attack: The attack.
 
     Raises:
-        UserError: The name or an option is invalid, or the class is not that of an attack.
+        UserError: The attack does not fit the run.
     """
-    option = f"attacks.{condition}"
-    if not CONDITION.fullmatch(condition):
-        raise invalid_option("attacks", condition, "a name of letters, digits and _")
-    with _named(option):
-        attack = config.instantiate(allow=ctx.config.trusted_packages)
-    if not isinstance(attack, (ModelAttack, PromptAttack, LayerAttack, ExtractionAttack)):
-        expected = "a subclass of ModelAttack, PromptAttack or LayerAttack (attacks/base.py), or ExtractionAttack"
-        raise invalid_option(f"{option}._target_", config.target, expected)
-    if config.curve is not None and not (isinstance(attack, ModelAttack) and attack.trains):
-        raise UserError(f"{option}.curve={config.curve} has no effect: this attack does not train; leave it out")
-    return attack
-
-
-@contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Name the options of an attack in errors as in the run: an attack does not know its own name."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(re.sub(r"^attacks\.", f"{option}.", str(error))) from error
-
-
-def _settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: ModelAttack) -> dict[str, Any]:
-    """Build the settings of the stage of an attack on models."""
-    option = f"attacks.{condition}"
+    option, config = attack.option, attack.config
     settings: dict[str, Any] = {"attack": config.keyed}
-    if attack.replaces and has_own_inference(ctx.method):
-        raise UserError(
-            f"{option} builds another model, but the weights of method={ctx.method_name} answer only together with "
-            "modules attached to them; leave the attack out, or choose another method"
-        )
-    with _named(option):
-        rows = attack.rows(ctx.dataset, ctx.seed)
-    if rows:
-        settings |= {"rows": digest_of(rows, TRAINED_FIELDS), "seed": ctx.seed}
-    if not attack.trains:
+    if attack.rows:
+        settings |= {"rows": digest_of(attack.rows, TRAINED_FIELDS), "seed": ctx.seed}
+    if not (isinstance(attack.attack, ModelAttack) and attack.attack.trains):
         return {**settings, "model": ctx.inference_settings}
     recipe = config.recipe(option, ctx.config.model.name)
     if absent := [name for name in Learning.model_fields if name not in recipe]:
         raise UserError(f"{option}.{absent[0]} is required: an attack that trains needs a recipe")
-    if not rows:
+    if not attack.rows:
         raise UserError(f"{option} trains on facts, but dataset={ctx.dataset.name} has none of that kind; leave it out")
     if config.curve is not None:
         settings["curve"] = {"every": config.curve, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
@@ -248,25 +226,27 @@ def _training_settings(ctx: BuildContext, option: str, config: AttackConfig) -> 
     return {**settings, "lora": config.lora.matrices}
 
 
-def _prompt_settings(ctx: BuildContext, condition: str, config: AttackConfig, attack: PromptAttack) -> dict[str, Any]:
+def _prompt_settings(ctx: BuildContext, chosen: RunAttack, attack: PromptAttack) -> dict[str, Any]:
     """Build the settings of an attack on prompts, which the stages that run a model share."""
-    _check_own_prompts(ctx, condition, "transforms prompts")
-    if not any(_ways(ctx, attack)):
+    _check_own_prompts(ctx, chosen, "transforms prompts")
+    if not any(chosen.ways):
         raise UserError(
-            f"attacks.{condition} cannot ask any of the facts to forget of dataset={ctx.dataset.name}: it needs "
-            f"{attack.needs}; leave it out with ~attacks.{condition}"
+            f"{chosen.option} cannot ask any of the facts to forget of dataset={ctx.dataset.name}: it needs "
+            f"{attack.needs}; leave it out with ~{chosen.option}"
         )
-    rows = digest_of(attack.rows(ctx.dataset, ctx.seed), TRAINED_FIELDS)
-    settings: dict[str, Any] = {"attack": config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed}
+    rows = digest_of(chosen.rows, TRAINED_FIELDS)
+    settings: dict[str, Any] = {
+        "attack": chosen.config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed,
+    }  # fmt: skip
     if attack.fields:
         settings["facts"] = [digest_of(each, ("id", *attack.fields)) for each in ctx.dataset.evaluation().values()]
     return settings
 
 
-def _check_own_prompts(ctx: BuildContext, condition: str, does: str) -> None:
+def _check_own_prompts(ctx: BuildContext, attack: RunAttack, does: str) -> None:
     """Refuse an attack on prompts where a published evaluation protocol brings its own."""
     if ctx.protocol != OWN_PROTOCOL:
         raise UserError(
-            f"attacks.{condition} {does}, but evaluation.protocol={ctx.protocol} has prompts of its own; "
+            f"{attack.option} {does}, but evaluation.protocol={ctx.protocol} has prompts of its own; "
             f"leave the attack out or set evaluation.protocol={OWN_PROTOCOL}"
         )

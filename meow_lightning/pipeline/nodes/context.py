@@ -9,14 +9,15 @@ from functools import lru_cache
 from typing import Any
 
 from meow_lightning.config.instantiate import component_class, instantiate
+from meow_lightning.config.options import RUNTIME_ARGUMENTS
 from meow_lightning.config.precision import weights_dtype
 from meow_lightning.config.recipes import value_for_model
-from meow_lightning.config.schema import RUNTIME_ARGUMENTS, MemoConfig, RunConfig, Select
+from meow_lightning.config.schema import MemoConfig, RunConfig, Select
 from meow_lightning.data.encoding import TRAINED_FIELDS, digest_of, fingerprint
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.probed import is_probed
 from meow_lightning.data.streams.base import StreamBuilder
-from meow_lightning.data.streams.refusals import read_refusals
+from meow_lightning.data.streams.configured import refusals_of
 from meow_lightning.data.streams.resolve import stream_builders
 from meow_lightning.data.subset import LimitedDataset
 from meow_lightning.errors import UserError
@@ -24,6 +25,7 @@ from meow_lightning.inversion.base import Writer
 from meow_lightning.memo.measure import Kind, Measure, Text
 from meow_lightning.methods.base import BaseMethod
 from meow_lightning.pipeline.nodes.model_roles import Roles
+from meow_lightning.pipeline.nodes.run_attack import RunAttack, run_attacks
 from meow_lightning.pipeline.versions import used_versions
 from meow_lightning.stages import stage
 from meow_lightning.stages.common.prompts import PROMPT_ATTACK
@@ -91,6 +93,7 @@ class BuildContext:
         roles: Models that are provided.
         writer: The class of the source of inverted facts; ``None`` for a method without inverted facts.
         repetition: How the method unlearns in rounds; ``None`` for a method that does not.
+        attacks: The attacks on the finished models, by name.
         inputs: Runtime inputs of every artifact, not part of its key.
         prompt_attack: Keyed settings of the attack on prompts under which models run; ``None`` for none.
         label: Label of the model after unlearning, which those of the results before it begin with.
@@ -103,6 +106,7 @@ class BuildContext:
     roles: Roles
     writer: type[Writer] | None
     repetition: Repetition | None
+    attacks: Mapping[str, RunAttack]
     inputs: Mapping[str, Any]
     prompt_attack: Mapping[str, Any] | None = None
     label: str = UNLEARNED
@@ -124,13 +128,14 @@ class BuildContext:
         measure = config.memo.instantiate(allow=allow)
         dataset, content = dataset_of(config)
         inputs = {
-            "dataset": config.dataset.keyed, "content": content, "limit": config.limit, "allow": list(allow),
+            "dataset": config.dataset.keyed, "dataset_name": config.dataset.name, "content": content,
+            "limit": config.limit, "allow": list(allow),
             "memo": {"name": config.memo.name, **config.memo.keyed}, "private": not dataset.public,
         }  # fmt: skip
         context = cls(
             config=config, dataset=dataset, method=method, measure=measure, roles=Roles(config),
             writer=_writer(config) if "inverted" in method.streams else None,
-            repetition=_repetition(config, method), inputs=inputs,
+            repetition=_repetition(config, method), attacks=run_attacks(config, dataset), inputs=inputs,
         )  # fmt: skip
         if context.retain_predictions is not None:
             inputs["retain_predictions"] = context.retain_predictions
@@ -153,7 +158,7 @@ class BuildContext:
         Raises:
             UserError: The file of ``method.refusals`` cannot be used.
         """
-        return stream_builders(self.method, refusals=read_refusals(self.config.method.refusals))
+        return stream_builders(self.method, refusals=refusals_of(self.config))
 
     @property
     def select(self) -> Select:

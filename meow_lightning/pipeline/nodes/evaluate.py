@@ -16,12 +16,13 @@ from meow_lightning.evaluation.tofu_logs.reader import read_retain_log
 from meow_lightning.pipeline.nodes.attack import (
     attack_labels,
     extraction_settings,
-    instantiate_attack,
+    irreplaceable,
     partly_relearned,
 )
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.inspect import layerless
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
+from meow_lightning.pipeline.nodes.slim import slim_settings
 from meow_lightning.stages.common.needs import EvaluationInputs
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest as file_digest
@@ -74,7 +75,7 @@ def evaluate(
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
-    settings |= _attacks(ctx, inputs)
+    settings |= _attacks(ctx, inputs) | slim_settings(ctx)
     if inputs.extractions:
         settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
@@ -90,6 +91,9 @@ def _attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str,
     if inputs.attacked:
         labels = attack_labels(ctx)
         settings["attacks"] = {name: labels[name] for name in inputs.attacked}
+        unreached = {name: why for name in inputs.attacked if (why := irreplaceable(ctx, ctx.attacks[name]))}
+        if unreached:
+            settings["unattacked"] = unreached
     if trained := partly_relearned(ctx):
         settings["trained"] = trained
     if inputs.layers:
@@ -101,11 +105,8 @@ def _attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str,
 
 def _layer_attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:
     """Describe the attacks on hidden states, whose arithmetic is part of the metrics, by name."""
-    names = dict.fromkeys(name for _, name in inputs.layers)
-    configs = {name: ctx.config.attacks[name] for name in names}
+    attacks = {name: ctx.attacks[name] for _, name in inputs.layers}
     return {
-        name: {
-            "attack": config.keyed, "version": instantiate_attack(ctx, name, config).version, "label": config.label,
-        }
-        for name, config in configs.items()
-    }  # fmt: skip
+        name: {"attack": each.config.keyed, "version": each.attack.version, "label": each.config.label}
+        for name, each in attacks.items()
+    }

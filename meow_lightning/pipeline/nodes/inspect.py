@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meow_lightning.attacks.base import LayerAttack
-from meow_lightning.pipeline.nodes.attack import instantiate_attack
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.store.artifact import Artifact
@@ -25,12 +24,13 @@ def inspected_layers(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict
         UserError: The configuration of an attack is invalid.
     """
     found: dict[tuple[Role, str], Artifact] = {}
-    for name, config in ctx.config.attacks.items():
-        attack = instantiate_attack(ctx, name, config)
+    for name, each in ctx.attacks.items():
+        attack = each.attack
         if not isinstance(attack, LayerAttack):
             continue
         settings = {
-            "attack": config.keyed, "facts": ctx.facts_digest("forget", "id", "question", "answer", "value", "values"),
+            "attack": each.config.keyed,
+            "facts": ctx.facts_digest("forget", "id", "question", "answer", "value", "values"),
             "model": ctx.inference_settings,
         }  # fmt: skip
         for role, model in models.items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from meow_lightning.config.attack_options import AttackConfig
+from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.data.requests import Request
 from meow_lightning.evaluation.checkpoint_selection import held_out
@@ -13,12 +14,16 @@ from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
 from meow_lightning.pipeline.nodes.attack import extraction_settings
 from meow_lightning.pipeline.nodes.context import BuildContext
+from meow_lightning.pipeline.nodes.slim import slim_settings
 from meow_lightning.pipeline.nodes.unlearn import Recipe, recipe_of
+from meow_lightning.report.metric_trust import FILE as TRUST
+from meow_lightning.report.metric_trust import read_trusts
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.stages.common.needs import ReportInputs
 from meow_lightning.store.artifact import Artifact
 
 SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
+UNUSED = ("curve", "proposer")  # options of attacks that are shown only where they are set
 
 
 def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence[Request] = ()) -> Artifact:
@@ -30,7 +35,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence
     settings: dict[str, Any] = {
         **({} if spread is None else {"spread": spread}), **({"keeps_start": True} if ctx.method.keeps_start else {}),
         **({"extractions": asked} if (asked := extraction_settings(ctx, inputs.evaluation.extractions)) else {}),
-        "digest": digest,
+        **slim_settings(ctx), "digest": digest, "trust": _trust(),
         "name": ctx.config.run_name, "results_key": inputs.results.key, "options": shown, "origin": recipe.origin,
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [
@@ -43,14 +48,26 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence
     return ctx.artifact("report", "", settings, inputs.to_needs())
 
 
+def _trust() -> dict[str, Any]:
+    """Read what a page needs of the measured trust in metrics: how it was measured, and each one's overall number."""
+    trust = read_trusts(TRUST)
+    overall = {name: {"overall": each["overall"]} for name, each in trust["metrics"].items()}
+    return {"measured": trust["measured"], "command": trust["command"], "metrics": overall}
+
+
 def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     """Select the options that determine the numbers, with the hyperparameters that unlearning used."""
     plain = ctx.config.plain()
     shown = {name: plain[name] for name in SHOWN}
     if ctx.config.attacks:
-        shown["attacks"] = {name: _shown_attack(attack) for name, attack in ctx.config.attacks.items()}
+        shown["attacks"] = {
+            name: _shown_attack(attack, allow=ctx.config.trusted_packages)
+            for name, attack in ctx.config.attacks.items()
+        }
     if ctx.config.protocol.sequential:
         shown["protocol"] = plain["protocol"]
+    if ctx.config.probe.judge is not None:
+        shown["probe"] = plain["probe"]
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
@@ -72,9 +89,13 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     return shown
 
 
-def _shown_attack(attack: AttackConfig) -> dict[str, Any]:
-    """List the options of an attack, without a curve that is not measured."""
-    return {name: value for name, value in attack.plain().items() if name != "curve" or value is not None}
+def _shown_attack(attack: AttackConfig, *, allow: Iterable[str]) -> dict[str, Any]:
+    """List the options of an attack, without a curve that is not measured and a proposer that it has not."""
+    shown = {name: value for name, value in attack.plain().items() if name not in UNUSED or value is not None}
+    if attack.proposer is not None:
+        hidden = {*component_class(attack.proposer.keyed, allow=allow).unkeyed_options} - {"model"}
+        shown["proposer"] = {name: value for name, value in shown["proposer"].items() if name not in hidden}
+    return shown
 
 
 def _requests_note(ctx: BuildContext, requests: Sequence[Request]) -> list[str]:

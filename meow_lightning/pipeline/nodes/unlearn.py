@@ -78,9 +78,10 @@ def unlearn(ctx: BuildContext, label: str, models: InitialModels, selection: Map
         "reference": ctx.method.reference, "evaluation": ctx.config.evaluation.plain(),
         "attaches": ctx.method.attaches,
     }  # fmt: skip
+    _check_refusals(ctx)
+    if ctx.config.method.redraw_refusals:
+        settings["redraw_refusals"] = True
     if (file := ctx.config.method.refusals) is not None:
-        if "idk" not in ctx.method.streams:
-            raise UserError(f"method.refusals={file} has no effect: method={ctx.method_name} trains on no refusals")
         inputs["refusals"] = file
     if selection:
         settings["select"] = ctx.select.keyed
@@ -100,6 +101,23 @@ def _rows_read(ctx: BuildContext) -> dict[str, StreamBuilder]:
     init = (ctx.config.adapters or {}).get("init", "default")
     check_init(init, ctx.dataset)
     return {**{name: Split(name) for name in INIT_STREAMS[init]}, **ctx.streams}
+
+
+def _check_refusals(ctx: BuildContext) -> None:
+    """Check that the options of refusals have an effect, and that a plan of batches is possible.
+
+    Raises:
+        UserError: They have none, or redrawn refusals would have to be sorted by length.
+    """
+    method = ctx.config.method
+    given = {"refusals": method.refusals, "redraw_refusals": method.redraw_refusals or None}
+    for name, value in given.items():
+        if value is not None and "idk" not in ctx.method.streams:
+            shown = str(value).lower() if value is True else value
+            raise UserError(f"method.{name}={shown} has no effect: method={ctx.method_name} trains on no refusals")
+    if method.redraw_refusals and ctx.config.optim.batch_tokens is not None:
+        expected = "false with optim.batch_tokens, since refusals of other epochs have other lengths"
+        raise invalid_option("method.redraw_refusals", "true", expected, did_you_mean="false")
 
 
 def _check_attached(ctx: BuildContext) -> None:

@@ -76,6 +76,7 @@ class EvaluationInputs(Generic[T]):
         measured: Attacked models with numbers of their own, by role; empty for the models themselves.
         layers: What attacks on hidden states read, by role and name of the attack.
         extractions: What attacks that ask a model found, by role and name of the attack.
+        slim: What models and their proxies answered, by role.
         attacked: The predictions, scores and abilities of the attacked models, by the name of the attack.
         sequence: The models after every request to forget; ``None`` for a run that forgets all facts at once.
         filtered: The inverted facts of all rounds; ``None`` for a method without.
@@ -87,6 +88,7 @@ class EvaluationInputs(Generic[T]):
     measured: Mapping[Role, T] = field(default_factory=dict)
     layers: Mapping[tuple[Role, str], T] = field(default_factory=dict)
     extractions: Mapping[tuple[Role, str], T] = field(default_factory=dict)
+    slim: Mapping[Role, T] = field(default_factory=dict)
     attacked: Mapping[str, EvaluationInputs[T]] = field(default_factory=dict)
     sequence: SequenceInputs[T] | None = None
     filtered: T | None = None
@@ -109,6 +111,7 @@ class EvaluationInputs(Generic[T]):
             **{_measured(Subject(role, condition)): each for role, each in self.measured.items()},
             **{_read_layers(Subject(role, condition), name): each for (role, name), each in self.layers.items()},
             **{_extraction(role, name): each for (role, name), each in self.extractions.items()},
+            **{f"{_SLIM}{role}": each for role, each in self.slim.items()},
         }
         for name, each in self.attacked.items():
             named |= each.to_needs(name)
@@ -124,8 +127,9 @@ class EvaluationInputs(Generic[T]):
         attacked = {each: cls(**_evaluated(needs, each)) for each in conditions}
         found = [(name.split("/"), each) for name, each in needs.items() if name.startswith(_EXTRACT)]
         extractions = {(cast(Role, parts[1]), parts[2]): each for parts, each in found}
+        slim = {role: needs[f"{_SLIM}{role}"] for role in ROLES if f"{_SLIM}{role}" in needs}
         return cls(
-            **_evaluated(needs, ""), extractions=extractions, attacked=attacked,
+            **_evaluated(needs, ""), extractions=extractions, slim=slim, attacked=attacked,
             sequence=SequenceInputs.from_needs(needs), filtered=needs.get("filtered"),
         )  # fmt: skip
 
@@ -223,6 +227,7 @@ class ReportInputs(Generic[T]):
 _PREDICT = "predict/"
 _VERIFY = "verify/"
 _EXTRACT = "extract/"
+_SLIM = "slim/"
 
 
 def _evaluated(needs: Mapping[str, T], condition: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from meow_lightning.data.streams.refusals import REFUSALS, read_refusals, with_refusals
+from meow_lightning.data.streams.refusals import REFUSALS, Refusals, read_refusals, refusals_from, with_refusals
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
@@ -44,6 +46,20 @@ def test_a_file_has_one_refusal_per_line(tmp_path: Path):
     assert {refusal for _, refusal in with_refusals(FACTS, 0, read_refusals(str(file)))} == {
         "No idea.", "Ask someone else.",
     }  # fmt: skip
+
+
+def test_refusals_are_drawn_anew_for_every_pass_where_that_is_asked_for() -> None:
+    data = SimpleNamespace(facts=lambda split: FACTS)
+    once, thrice = (Refusals(REFUSALS, draws=draws).segments(data, seed=0) for draws in (1, 3))
+    assert len(thrice) == 3 * len(once)
+    assert thrice[: len(once)] == once  # the first pass is that of refusals drawn once
+    passes = [[row.target for row in thrice[place : place + 480]] for place in (0, 480, 960)]
+    for one, other in combinations(passes, 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 60  # one in 24 by chance
+    assert [row.prompt for row in thrice] == 3 * [row.prompt for row in once]
+    assert Refusals(REFUSALS, draws=3).digest(data, seed=0) != Refusals(REFUSALS, draws=1).digest(data, seed=0)
+    assert [refusals_from(None, epochs=epochs).draws for epochs in (None, 0, 1, 3)] == [1, 1, 1, 3]
+    assert [len(Refusals(["No."], draws=draws).examples(data, seed=0)) for draws in (1, 3)] == [480, 480]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def test_unlikely_answers_keep_their_digits_and_impossible_ones_are_never_drawn(
     # log(1 - p_z) = -p_z to first order: n = log(10) / 1e-20, where 1 - 1e-20 is 1 in double precision
     assert draws_needed([math.log(1e-20)], p=0.9) == pytest.approx(math.log(10) * 1e20, rel=1e-9)
     assert draws_needed([-2000.0], p=0.9) == math.inf
+    assert draws_needed([-740.0], p=0.9) == math.inf  # p_z is a subnormal number, the number of draws overflows
+    assert draws_needed([-709.5], p=0.9) == math.inf  # p_z is above 0, but the quotient is not finite
     assert draws_needed([-math.inf], p=0.9) == math.inf
 
 

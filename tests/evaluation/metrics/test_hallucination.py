@@ -9,7 +9,7 @@ import pytest
 
 from meow_lightning.data.streams.refusals import REFUSALS
 from meow_lightning.evaluation.metrics.hallucination import asserts, refuses
-from meow_lightning.evaluation.suite.bootstrap import headline_samples, interval_ends
+from meow_lightning.evaluation.suite.bootstrap import Bootstrap, headline_samples, interval_ends
 from meow_lightning.evaluation.suite.inputs import SideInputs
 from meow_lightning.evaluation.suite.suite import evaluate
 from meow_lightning.types import AnswerRow, InvertedFact, Results
@@ -104,7 +104,7 @@ def test_every_share_has_an_interval_over_its_questions(rows: Callable[..., list
     after = ("In Oslo, Norway.", "x", "x", "x")
     samples = headline_samples(
         {"target": rows(*BEFORE), "unlearned": rows(*after)}, {}, truth_ratio_mean="geometric", protocol="none",
-        bootstrap_samples=400, seed=0, side_inputs=SideInputs(inverted=INVERTED),
+        bootstrap=Bootstrap(400, 0), side_inputs=SideInputs(inverted=INVERTED),
     )["unlearned"]  # fmt: skip
     drawn = samples.drawn["holdout/says_inverted"]
     assert set(drawn.round(6)) <= {0.0, 0.333333, 0.666667, 1.0}

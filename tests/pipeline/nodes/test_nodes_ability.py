@@ -32,12 +32,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def abilities(made: RunGraph) -> dict[str, str]:
-    return {artifact.title: artifact.key for artifact in made.abilities.values()}
+    return {artifact.title: artifact.key for artifact in made.evaluation.abilities.values()}
 
 
 def test_by_default_nothing_is_computed_and_a_task_moves_only_the_numbers(data: Path) -> None:
     before, after = keys(cell()), keys(cell("ability=piqa"))
-    assert not cell().abilities
+    assert not cell().evaluation.abilities
     added = {f"ability/{role}/piqa" for role in ("target", "unlearned", "retain")}
     assert after.keys() - before.keys() == added
     assert {name for name in before if before[name] != after[name]} == {"results", "report"}
@@ -48,7 +48,7 @@ def test_every_model_of_the_run_gets_every_task(data: Path) -> None:
     assert [*abilities(made)] == [
         f"ability {role} {task}" for task in ("piqa", "hellaswag") for role in ("target", "unlearned", "retain")
     ]
-    assert {artifact.needs["model"].title for artifact in made.abilities.values()} == {
+    assert {artifact.needs["model"].title for artifact in made.evaluation.abilities.values()} == {
         "finetune target", "unlearn unlearned", "finetune retain",
     }  # fmt: skip
     assert {artifact.stage for artifact in made.goal("ability")} >= {"finetune", "unlearn", "ability"}
@@ -81,7 +81,7 @@ def test_the_key_of_one_task_does_not_depend_on_the_others(data: Path) -> None:
 
 def test_a_task_without_its_files_is_unmeasured_with_the_reason(data: Path, tmp_path: Path) -> None:
     made = cell("ability=general")  # ARC-Challenge has no files here
-    assert {task for _, task in made.abilities} == {"piqa", "arc_easy"}
+    assert {task for _, task in made.evaluation.abilities} == {"piqa", "arc_easy"}
     (unmeasured,) = made.results.settings["unmeasured"]
     assert unmeasured["task"] == "arc_challenge"
     assert [*unmeasured["metrics"]] == ["acc", "acc_norm"]
@@ -107,7 +107,7 @@ def test_the_questions_count_for_the_estimates(data: Path) -> None:
     assert counted("ability=piqa") == 4
     assert counted("ability=piqa", "ability.limit=3") == 3
     assert counted("ability=piqa", "ability.limit=9") == 4
-    hub = cell("ability.tasks=[hellaswag]", "ability.limit=7").abilities["target", "hellaswag"]
+    hub = cell("ability.tasks=[hellaswag]", "ability.limit=7").evaluation.abilities["target", "hellaswag"]
     assert question_count(hub) == 7
 
 
@@ -154,7 +154,7 @@ def test_a_new_task_is_one_yaml_file(tmp_path: Path) -> None:
     (tmp_path / "conf" / "ability").mkdir(parents=True)
     (tmp_path / "conf" / "ability" / "quiz.yaml").write_text(yaml.safe_dump(node))
     made = graph(resolved(composed(f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "ability=quiz")))
-    assert {task for _, task in made.abilities} == {"quiz"}
+    assert {task for _, task in made.evaluation.abilities} == {"quiz"}
     assert check_abilities(made.goal("ability"), Store(root=tmp_path / "store", cache="use")) == []
 
 
@@ -169,8 +169,8 @@ def text(data: Path) -> Path:
 
 def test_continuations_take_their_features_from_the_target_model_also_after_an_attack(text: Path) -> None:
     made = cell("ability=nlg", "attacks=quantise_int4")
-    plain = [each for (_, task), each in made.abilities.items() if task == "nlg"]
-    attacked = [*made.attacked["quantise_int4"].abilities.values()]
+    plain = [each for (_, task), each in made.evaluation.abilities.items() if task == "nlg"]
+    attacked = [*made.evaluation.attacked["quantise_int4"].abilities.values()]
     assert len(plain) == len(attacked) == 3
     assert {each.needs["features"].title for each in (*plain, *attacked)} == {"finetune target"}
     assert {each.needs["model"].stage for each in attacked} == {"attack"}
@@ -201,7 +201,7 @@ def test_a_given_model_of_features_is_a_need_and_its_folder_no_part_of_the_key(t
 
     one, other = made(tmp_path / "a" / "gpt2"), made(tmp_path / "b" / "gpt2")
     assert abilities(one) == abilities(other)
-    artifact = one.abilities["target", "nlg"]
+    artifact = one.evaluation.abilities["target", "nlg"]
     assert artifact.settings["config"]["features"] == "gpt2"
     assert artifact.needs["features"].title == "finetune features"
 
@@ -230,6 +230,6 @@ def test_a_mistake_in_a_task_of_our_own_is_named(text: Path, word: str, named_op
 
 
 def test_the_published_scoring_and_all_of_meows_abilities_are_choices(text: Path) -> None:
-    published = cell("ability=nlg_official").abilities["target", "nlg_official"].settings["config"]
+    published = cell("ability=nlg_official").evaluation.abilities["target", "nlg_official"].settings["config"]
     assert (published["compared"], published["mauve_scaling_factor"]) == ("published", 2)
-    assert {task for _, task in cell("ability=meow").abilities} == {"piqa", "arc_easy", "nlg"}
+    assert {task for _, task in cell("ability=meow").evaluation.abilities} == {"piqa", "arc_easy", "nlg"}

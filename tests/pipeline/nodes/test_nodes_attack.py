@@ -39,9 +39,9 @@ def test_every_model_is_attacked_predicted_and_scored_alike() -> None:
     attacked = made.models.attacked[UNLEARNED]
     assert attacked.title == "attack unlearned@relearn"
     assert attacked.needs == {"model": made.models.unlearned}
-    (condition,) = made.attacked.values()
+    (condition,) = made.evaluation.attacked.values()
     assert condition.predictions["unlearned"].needs == {"model": attacked}
-    assert condition.predictions["unlearned"].settings == made.predictions["unlearned"].settings
+    assert condition.predictions["unlearned"].settings == made.evaluation.predictions["unlearned"].settings
     assert condition.scores["unlearned", "answers"].needs == {"model": attacked}
     assert {each.stage for each in made.goal("attack")} >= {"attack", "unlearn"}
     assert attacked in made.goal("predict")
@@ -100,10 +100,10 @@ def test_pruning_reads_the_retain_set_and_its_numbers_are_evaluated() -> None:
     made = cell("attacks=[prune,quantise_int4]")
     settings = made.models.attacked[Subject("unlearned", "prune")].settings
     assert set(settings) == {"attack", "rows", "seed", "model"}
-    assert made.attacked["prune"].measured == {
+    assert made.evaluation.attacked["prune"].measured == {
         role: made.models.attacked[Subject(role, "prune")] for role in ROLES
     }  # fmt: skip
-    assert made.attacked["quantise_int4"].measured == {}
+    assert made.evaluation.attacked["quantise_int4"].measured == {}
     assert keys(made)["results"] != keys(cell("attacks=quantise_int4"))["results"]
 
 
@@ -122,9 +122,15 @@ def test_adapters_of_an_attack_are_used_unless_the_model_has_some() -> None:
         lora("trainer=fsdp")
 
 
-def test_pruning_needs_a_model_that_answers_by_itself() -> None:
-    with pytest.raises(UserError, match=r"^attacks\.prune builds another model, .* method=uld"):
-        cell("attacks=prune", "method=uld")
+def test_pruning_leaves_out_a_model_that_answers_through_the_method() -> None:
+    made = cell("attacks=[prune,quantise_int4]", "method=uld")
+    assert {*made.evaluation.attacked["prune"].predictions} == {"target", "retain"}
+    assert {*made.evaluation.attacked["quantise_int4"].predictions} == {*ROLES}
+    ((attack, reasons),) = made.results.settings["unattacked"].items()
+    assert attack == "prune"
+    assert reasons.keys() == {"unlearned"}
+    assert re.match(r"the attack builds another model, .* method=uld", reasons["unlearned"])
+    assert "unattacked" not in cell("attacks=prune").results.settings
 
 
 @pytest.mark.parametrize("attack", ["relearn", "quantise_int4", "prune", "prune_recovered"])
@@ -162,18 +168,18 @@ def test_a_mistake_is_named_while_the_graph_is_built(words: tuple[str, ...], nam
 def test_an_attack_on_prompts_runs_the_same_models_with_other_prompts() -> None:
     made = cell("attacks=[prefix]", "model.retain=none")
     assert not made.models.attacked
-    (condition,) = made.attacked.values()
-    before, after = made.predictions["unlearned"], condition.predictions["unlearned"]
+    (condition,) = made.evaluation.attacked.values()
+    before, after = made.evaluation.predictions["unlearned"], condition.predictions["unlearned"]
     assert after.needs == {"model": made.models.unlearned} == before.needs
     assert after.key != before.key
     settings = dict(after.settings["model"])
     assert settings.pop("prompt_attack")["attack"]["examples"] == 1
     assert settings == before.settings["model"]
-    assert condition.scores["unlearned", "answers"].key != made.scores["unlearned", "answers"].key
-    moved = [cell("attacks=[prefix]", word).attacked["prefix"].predictions["unlearned"].key for word in (
+    assert condition.scores["unlearned", "answers"].key != made.evaluation.scores["unlearned", "answers"].key
+    moved = [cell("attacks=[prefix]", word).evaluation.attacked["prefix"].predictions["unlearned"].key for word in (
         "attacks.prefix.examples=2", "attacks.prefix.instruction=Please", "attacks.prefix.label=other",
     )]  # fmt: skip
-    key = cell("attacks=[prefix]").attacked["prefix"].predictions["unlearned"].key
+    key = cell("attacks=[prefix]").evaluation.attacked["prefix"].predictions["unlearned"].key
     assert [each == key for each in moved] == [False, False, True]
 
 
@@ -183,8 +189,8 @@ def test_the_estimate_of_predictions_counts_the_prefix() -> None:
         cell("attacks=[prefix]", "attacks.prefix.examples=4"),
     )
     planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=made.streams, gpu=False, available=10**12)
-    before = planner.size(made.predictions["unlearned"]).flops
-    assert planner.size(made.attacked["prefix"].predictions["unlearned"]).flops > 1.5 * before
+    before = planner.size(made.evaluation.predictions["unlearned"]).flops
+    assert planner.size(made.evaluation.attacked["prefix"].predictions["unlearned"]).flops > 1.5 * before
 
 
 def test_an_attack_on_prompts_needs_our_own_protocol() -> None:
@@ -210,7 +216,7 @@ def test_the_key_of_an_attack_on_prompts_follows_from_what_it_reads(tmp_path: Pa
 
 
 def test_where_other_answers_are_asked_for_memo_is_not_measured() -> None:
-    (condition,) = cell("attacks=multiple_choice").attacked.values()
+    (condition,) = cell("attacks=multiple_choice").evaluation.attacked.values()
     assert {*condition.predictions} == {*ROLES}
     assert not condition.scores
 
@@ -233,7 +239,7 @@ def test_facts_that_an_attack_cannot_ask_are_refused_before_any_work(tmp_path: P
             graph(options(*words, f"attacks={attack}", small=()))
     assert graph(options(*words, "attacks=full", *(f"~attacks.{each}" for each in (
         "cloze", "reversed", "multiple_choice", "in_context", "prefix", "prune", "prune_recovered",
-    )), small=())).attacked  # fmt: skip
+    )), small=())).evaluation.attacked  # fmt: skip
 
 
 def test_training_on_facts_that_the_dataset_does_not_have_is_refused(tmp_path: Path) -> None:
@@ -256,16 +262,16 @@ def test_an_attack_that_asks_adds_its_texts_of_every_model_and_moves_only_the_nu
     assert after.keys() - before.keys() == {f"extract/{role}/sample" for role in ROLES}
     assert {name for name in before if before[name] != after[name]} == {"results", "report"}
     made = cell("attacks=sample", "model.retain=none")
-    assert [*made.extractions] == [("target", "sample"), ("unlearned", "sample")]
-    assert made.extractions["unlearned", "sample"].needs == {"model": made.models.unlearned}
+    assert [*made.evaluation.extractions] == [("target", "sample"), ("unlearned", "sample")]
+    assert made.evaluation.extractions["unlearned", "sample"].needs == {"model": made.models.unlearned}
     assert not made.models.attacked
-    assert not made.attacked
-    assert made.extractions["target", "sample"] in made.goal("extract")
+    assert not made.evaluation.attacked
+    assert made.evaluation.extractions["target", "sample"] in made.goal("extract")
 
 
 def test_the_key_of_its_texts_follows_from_options_facts_and_seed() -> None:
     def key_of(*words: str) -> str:
-        return cell("attacks=sample", *words).extractions["target", "sample"].key
+        return cell("attacks=sample", *words).evaluation.extractions["target", "sample"].key
 
     before = key_of()
     same = ("attacks.sample.label=other", "trainer.generation_batch_size=3", "attacks=[sample,quantise_int8]")

@@ -36,7 +36,12 @@ def graph(*words: str) -> RunGraph:
 def test_methods_on_the_forget_set_itself_take_passages(words, method: str) -> None:
     made = graph(*words, f"method={method}")
     assert made.rounds == ()
-    assert set(made.predictions["unlearned"].settings["sets"]) == {"forget", "retain", "real_authors", "world_facts"}
+    assert set(made.evaluation.predictions["unlearned"].settings["sets"]) == {
+        "forget",
+        "retain",
+        "real_authors",
+        "world_facts",
+    }
 
 
 def test_a_method_takes_passages_once_it_needs_no_wrong_answers(words) -> None:
@@ -68,6 +73,8 @@ def test_the_cut_and_the_end_are_part_of_the_keys_of_training(words, tmp_path: P
 
 def test_the_plan_checks_raw_rows(words) -> None:
     made, (dataset, _) = graph(*words, "method=npo"), dataset_of(options(*words, "method=npo", small=()))
-    (rows,) = training_rows([made.models.unlearned, made.predictions["target"]], dataset, streams=made.streams).values()
+    (rows,) = training_rows(
+        [made.models.unlearned, made.evaluation.predictions["target"]], dataset, streams=made.streams
+    ).values()
     assert {example.segments for example in dataset.facts("forget")} <= {row for row in rows if row.raw}
     assert {row.raw for row in rows} == {True, False}  # the facts of the real world are questions

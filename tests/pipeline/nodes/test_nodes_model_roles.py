@@ -260,7 +260,7 @@ def test_with_target_and_retain_nothing_is_fine_tuned(tmp_path):
     made = cell(*ASCENT, f"model.target={folder(tmp_path / 'a')}", f"model.retain={folder(tmp_path / 'b', 'b')}")
     assert models(made) == {"target": "given", "retain": "given", "unlearned": "unlearn of start"}
     assert made.models.target.key != made.models.retain.key
-    assert made.predictions["retain"].needs["model"].key == made.models.retain.key
+    assert made.evaluation.predictions["retain"].needs["model"].key == made.models.retain.key
 
 
 def test_a_base_model_that_is_not_trained_is_left_out(tmp_path):

@@ -41,7 +41,7 @@ def test_its_answers_define_the_splits_and_the_keys(words, tmp_path: Path) -> No
     assert before.probe is not None
     assert after.probe.key == before.probe.key
     assert after.models.target.key == before.models.target.key
-    assert after.predictions["target"].key != before.predictions["target"].key
+    assert after.evaluation.predictions["target"].key != before.evaluation.predictions["target"].key
     assert after.report.needs["probe"].key == after.probe.key
 
 

@@ -15,7 +15,7 @@ WORDS = ("protocol=sequential", "protocol.requests=3")
 
 def test_by_default_nothing_is_computed_and_no_other_key_moves() -> None:
     before, after = keys(cell()), keys(cell(*WORDS))
-    assert cell().sequence is None
+    assert cell().evaluation.sequence is None
     models = ("request/1", "request/2", "request/3", "joint")
     assert after.keys() - before.keys() == {
         f"{name}/{kind}" for name in models for kind in ("model", "predict", "score")
@@ -30,8 +30,8 @@ def test_by_default_nothing_is_computed_and_no_other_key_moves() -> None:
 @pytest.mark.parametrize("method", ["meow", "grad_ascent", "npo_gd", "task_vector", "eul"])
 def test_every_request_starts_from_the_model_of_the_one_before(method: str) -> None:
     made = cell(*WORDS, f"method={method}")
-    assert made.sequence is not None
-    models = [each.model for each in made.sequence.requests]
+    assert made.evaluation.sequence is not None
+    models = [each.model for each in made.evaluation.sequence.requests]
     assert [each.needs["start"].key for each in models] == [made.models.target.key, models[0].key, models[1].key]
     assert made.models.unlearned is models[-1]
     assert [each.label for each in models] == ["request 1", "request 2", "request 3"]
@@ -42,10 +42,10 @@ def test_every_request_starts_from_the_model_of_the_one_before(method: str) -> N
 
 def test_inverted_facts_are_scored_on_the_model_that_the_request_starts_from() -> None:
     made = cell(*WORDS)
-    assert made.sequence is not None
-    second = made.sequence.requests[1].model
-    assert second.needs["candidate_scores"].needs["model"] is made.sequence.requests[0].model
-    assert made.scores["target", "candidates"].needs["model"] is made.models.target
+    assert made.evaluation.sequence is not None
+    second = made.evaluation.sequence.requests[1].model
+    assert second.needs["candidate_scores"].needs["model"] is made.evaluation.sequence.requests[0].model
+    assert made.evaluation.scores["target", "candidates"].needs["model"] is made.models.target
 
 
 def test_a_method_with_rounds_repeats_them_in_every_request() -> None:
@@ -65,7 +65,7 @@ def test_goals_include_every_request() -> None:
 
 def test_the_key_of_a_request_follows_from_its_facts_and_the_retained_ones() -> None:
     def unlearned(*words: str) -> list[str]:
-        sequence = cell("method=npo_gd", *words).sequence
+        sequence = cell("method=npo_gd", *words).evaluation.sequence
         assert sequence is not None
         return [each.model.key for each in sequence.requests]
 
@@ -76,10 +76,10 @@ def test_the_key_of_a_request_follows_from_its_facts_and_the_retained_ones() -> 
 
 def test_the_estimates_of_a_request_count_its_facts_alone(tmp_path) -> None:
     chosen, made = options(*WORDS, "method=grad_ascent"), cell(*WORDS, "method=grad_ascent")
-    assert made.sequence is not None
+    assert made.evaluation.sequence is not None
     known = Known(trainer=chosen.trainer, store=Store(root=tmp_path, cache="use"))
     preflight = Preflight(chosen, dataset=dataset_of(chosen)[0], streams=made.streams, known=known)
-    items = [preflight.outlook(each.model).items for each in made.sequence.all]
+    items = [preflight.outlook(each.model).items for each in made.evaluation.sequence.all]
     assert items[0] < items[1] == items[2] < items[3]
 
 

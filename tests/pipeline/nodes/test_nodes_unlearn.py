@@ -39,6 +39,25 @@ def test_refusals_for_a_method_without_them_are_an_error(refusals: Path) -> None
         unlearned("method=npo", f"+method.refusals={refusals}")
 
 
+def test_refusals_drawn_anew_have_a_key_of_their_own_that_depends_on_the_epochs() -> None:
+    plain, anew = unlearned("method=idk"), unlearned("method=idk", "method.redraw_refusals=true")
+    assert anew.settings["redraw_refusals"] is True
+    assert anew.settings["rows"]["idk"] != plain.settings["rows"]["idk"]
+    assert anew.settings["rows"]["retain"] == plain.settings["rows"]["retain"]
+    longer = unlearned("method=idk", "method.redraw_refusals=true", "optim.epochs=30")
+    assert longer.settings["rows"]["idk"] != anew.settings["rows"]["idk"]
+    assert unlearned("method=idk", "method.redraw_refusals=false").key == plain.key
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["method=npo", "+method.redraw_refusals=true"], "=true has no effect: method=npo trains on no refusals"),
+    (["method=idk", "method.redraw_refusals=true", "optim.batch_tokens=512"], "=true is invalid: expected false with"),
+])  # fmt: skip
+def test_redrawn_refusals_that_cannot_be(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=rf"^method\.redraw_refusals{message}"):
+        unlearned(*words)
+
+
 ANCHOR = "method.anchor=retain"
 
 

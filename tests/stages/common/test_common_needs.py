@@ -14,6 +14,7 @@ EVALUATION = EvaluationInputs(
     abilities={("target", "piqa"): "a1", ("unlearned", "group/arc"): "a2"},
     layers={("target", "logit_lens"): "l1", ("retain", "logit_lens"): "l2", ("retain", "patching"): "l3"},
     extractions={("target", "sample"): "e1", ("retain", "sample"): "e2"},
+    slim={"target": "q1", "unlearned": "q2"},
 )
 ATTACKED = replace(
     EVALUATION, attacked={"prune": EvaluationInputs(predictions={"target": "p4"}, scores={}, measured={"target": "m"})}
@@ -77,7 +78,7 @@ def test_the_names_of_needs_stay_since_keys_hold_them() -> None:
         "predict/retain", "score/target/answers", "score/retain/answers", "score/target/candidates",
         "ability/target/piqa", "ability/unlearned/group/arc", "inspect/target/logit_lens",
         "inspect/retain/logit_lens", "inspect/retain/patching", "extract/target/sample",
-        "extract/retain/sample", "verify/target/answers",
+        "extract/retain/sample", "slim/target", "slim/unlearned", "verify/target/answers",
         "verify/target@int4/answers", "round/1/verify",
         "round/1/propose", "round/1/filter", "round/1/unlearn", "round/1/score",
     ]  # fmt: skip
@@ -89,7 +90,7 @@ def test_models_are_listed_as_far_as_there_are_any() -> None:
 
 
 def test_what_attacked_models_gave_is_read_back_by_condition() -> None:
-    plain = replace(EVALUATION, extractions={})  # attacks that ask do so without another attack
+    plain = replace(EVALUATION, extractions={}, slim={})  # attacks that ask do so without another attack
     attacked = {name: replace(plain, predictions={"unlearned": name}) for name in ("relearn", "int4")}
     evaluation = replace(EVALUATION, attacked=attacked)
     models = {Subject("unlearned", name): f"model {name}" for name in attacked}

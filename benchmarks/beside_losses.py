@@ -13,14 +13,16 @@ import torch
 
 from meow_lightning.config.methods import build_method
 from meow_lightning.data.batch_plan import counts
-from meow_lightning.data.collate import collate
+from meow_lightning.data.collate import collate, collate_without_targets
 from meow_lightning.methods.base import PrepareContext
 from meow_lightning.training.module import total_loss
-from meow_lightning.types import Encoded
+from meow_lightning.types import Encoded, TokenBatch
 
 ALL_POSITIONS = "open-unlearning's divergence covers prompts and padding, ours the answers"
 LABELS = "open-unlearning reads the label -100 of prompts and padding as token V - 100, which enters its mean"
 UNSHIFTED = "open-unlearning takes the logits at the answer's tokens, which predict the next ones; ours those before"
+PRIMITIVE = "ours is the function whose gradient both follow, (p^b - 1) / b; open-unlearning prints sg[p^b] log p"
+POSITIONS = "where end tokens are hidden, open-unlearning counts them as positions, our layers do not"
 ENTROPY = "open-unlearning's value includes the entropy of its target, which has no gradient"
 
 
@@ -50,7 +52,7 @@ PAIRS = {
     "npo": Pair("NPO", {"beta": 0.1}, "npo_gd", {"beta": 0.1}),
     "simnpo": Pair("SimNPO", {"beta": 4.5, "delta": 0.5, "gamma": 0.125}, "simnpo", {"delta": 0.5}),
     "dpo": Pair("DPO", {"beta": 0.1}, "dpo_gd", {"beta": 0.1}),
-    "wga": Pair("WGA", {"beta": 0.7}, "wga", {"beta": 0.7}),
+    "wga": Pair("WGA", {"beta": 0.7}, "wga", {"beta": 0.7}, loss=PRIMITIVE),
     "satimp": Pair("SatImp", {"beta1": 5.0, "beta2": 1.0, "gamma": 0.1}, "satimp", {}),
     "rmu": Pair("RMU", {"retain_loss_type": "EMBED_DIFF", "steering_coeff": 2.0}, "rmu", {"layer": 1}),
     "ceu": Pair("CEU", {"ignore_first_n_answer_tokens": 0}, "ceu", {"skip_first": False}, loss=ENTROPY),
@@ -82,7 +84,7 @@ def trainers() -> Mapping[str, Any]:
 
 
 def compare(
-    model: Any, start: Any, ours: Mapping[str, list[Encoded]], theirs: Mapping[str, Any], *, pad_id: int
+    model: Any, start: Any, ours: Mapping[str, list[Encoded]], theirs: Mapping[str, Any], *, pad_id: int, hidden: bool
 ) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
     """Compute losses and gradients of every pair.
 
@@ -93,6 +95,8 @@ def compare(
             questions of ``forget`` otherwise.
         theirs: open-unlearning's batches of the same names, ``input_ids``, ``attention_mask`` and ``labels`` each.
         pad_id: Token id of padding.
+        hidden: Whether open-unlearning's collator hides the end tokens of prompts and answers from attention, because
+            they are its padding too; ours see them in a run and are hidden here, so that the losses can be compared.
 
     Returns:
         Our numbers by name, open-unlearning's, and the cause of every difference that is known. The number of a
@@ -100,14 +104,21 @@ def compare(
     """
     registry, mine, its, causes = trainers(), {}, {}, {}
     for name, pair in PAIRS.items():
-        loss, gradient = ours_of_pair(model, start, pair, ours, pad_id=pad_id)
+        loss, gradient = ours_of_pair(model, start, pair, ours, pad_id=pad_id, hidden=hidden)
         other, other_gradient = theirs_of_pair(registry[pair.trainer], model, start, pair, theirs)
         mine[f"loss/{name}"], its[f"loss/{name}"] = loss, other
         norm = gradient.norm().item()
         mine[f"gradient/{name}"] = 1.0
         its[f"gradient/{name}"] = 1.0 + (gradient - other_gradient).norm().item() / norm
-        causes |= {f"loss/{name}": pair.loss, f"gradient/{name}": pair.gradient}
+        counted = POSITIONS if hidden and pair.method == "rmu" else ""
+        causes |= {f"loss/{name}": pair.loss or counted, f"gradient/{name}": pair.gradient or counted}
     return mine, its, {name: cause for name, cause in causes.items() if cause}
+
+
+def batch_of(rows: list[Encoded], *, pad_id: int, hidden: bool) -> TokenBatch:
+    """Collate our rows, with their end tokens hidden from attention where open-unlearning hides them."""
+    batch = collate(rows, pad_id=pad_id)
+    return collate_without_targets(batch, pad_id=pad_id) if hidden else batch
 
 
 def direction(width: int) -> torch.Tensor:
@@ -117,14 +128,15 @@ def direction(width: int) -> torch.Tensor:
 
 
 def ours_of_pair(
-    model: Any, start: Any, pair: Pair, rows: Mapping[str, list[Encoded]], *, pad_id: int
+    model: Any, start: Any, pair: Pair, rows: Mapping[str, list[Encoded]], *, pad_id: int, hidden: bool
 ) -> tuple[float, torch.Tensor]:
     """Compute our loss and gradient of a pair."""
     method = build_method(pair.method, **pair.options)
     given = {name: rows[name][:1] if pair.method == "rmu" else rows[name] for name in method.streams}
     if pair.method == "rmu":
         method.prepare(PrepareContext(model=model, batches=lambda _: iter(()), seed=0, device=torch.device("cpu")))
-    parts = method.loss(model, {name: collate(each, pad_id=pad_id) for name, each in given.items()}, start)
+    batch = {name: batch_of(each, pad_id=pad_id, hidden=hidden) for name, each in given.items()}
+    parts = method.loss(model, batch, start)
     return _gradient(model, total_loss(parts, counts(given)))
 
 

@@ -53,7 +53,7 @@ def ratios(
         pair = PAIRS[name]
         return (
             lambda: theirs_of_pair(registry[pair.trainer], target, start, pair, batches),
-            lambda: ours_of_pair(target, start, pair, rows, pad_id=codec.pad_id),
+            lambda: ours_of_pair(target, start, pair, rows, pad_id=codec.pad_id, hidden=False),
         )
 
     works: dict[str, tuple[Work, Work]] = {

@@ -54,6 +54,8 @@ def test_differences_are_explained_or_counted(beside: Any) -> None:
         "", "its norms are summed in float32, ours in float64", "NOT EXPLAINED", "NOT EXPLAINED", "a cause",
     ]  # fmt: skip
     assert unknown == 2
+    assert beside.table({"loss": 200.001}, {"loss": 200.0}, {})[1] == 0  # above 1, the share of the value counts
+    assert beside.table({"loss": 200.003}, {"loss": 200.0}, {})[1] == 1
     assert beside.table({score: 0.6}, {score: 0.5}, {})[1] == 1  # a known cause explains a small difference alone
 
 
@@ -77,10 +79,14 @@ def test_our_losses_are_those_of_the_definitions(beside: Any) -> None:
     size = {"hidden_size": 16, "layers": 2, "heads": 2, "intermediate_size": 32, "context": 32}
     model, start = (tiny.llama(vocab_size=32, end_id=1, pad_id=0, **size) for _ in range(2))
     rows = {name: [Encoded((5, 6, 7 + at, 1), 2) for at in range(2)] for name in ("forget", "retain", "idk")}
-    loss, gradient = losses.ours_of_pair(model, start, losses.PAIRS["grad_ascent"], rows, pad_id=0)
+    loss, gradient = losses.ours_of_pair(model, start, losses.PAIRS["grad_ascent"], rows, pad_id=0, hidden=False)
     labels = torch.tensor([[-100, -100, 7 + at, 1] for at in range(2)])
     ids = torch.tensor([row.ids for row in rows["forget"]])
     plain = losses._gradient(model, -model(input_ids=ids, labels=labels).loss)
     assert loss == pytest.approx(plain[0], rel=1e-5)
     torch.testing.assert_close(gradient, plain[1], rtol=1e-4, atol=1e-7)
+    unseen = losses.ours_of_pair(model, start, losses.PAIRS["grad_ascent"], rows, pad_id=5, hidden=True)[0]
+    assert unseen != pytest.approx(loss, rel=1e-5)  # of a prompt's tokens, those equal to padding are not read
+    mask = (ids != 5).long()
+    assert unseen == pytest.approx(-model(input_ids=ids, attention_mask=mask, labels=labels).loss.item(), rel=1e-5)
     assert {pair.method for pair in losses.PAIRS.values()} <= set(method_names())

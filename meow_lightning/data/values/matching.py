@@ -86,6 +86,16 @@ def contains_values(text: str, values: Iterable[str]) -> bool:
     return all(contains_value(text, value) for value in values)
 
 
+def contains_any_value(text: str, values: Iterable[str]) -> bool:
+    """Whether a text gives at least one of the values: one of several secrets is enough to leak.
+
+    Args:
+        text: The generated answer.
+        values: The values, none of them blank.
+    """
+    return any(contains_value(text, value) for value in values)
+
+
 def _source(value: str) -> str:
     plain = without_sentence_marks(value)
     before, after = word_borders(plain)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from meow_lightning.data.examples import Example
+from meow_lightning.data.examples import Example, secret_texts
 from meow_lightning.data.values.kinds import NUMBER_WORDS, countries, spans
 from meow_lightning.data.values.word_lists import CLASSES, GENRES, JOBS, NATIONALITIES, REGIONS
 from meow_lightning.types import Fact
@@ -121,7 +121,7 @@ def public_texts(retain: Iterable[Example]) -> list[str]:
 
 def public_fact(fact: Fact) -> GuardedFact:
     """Convert a fact to the form that :class:`Secrets` uses."""
-    return GuardedFact(fact.id, fact.question, fact.answer, () if fact.value is None else (fact.value,))
+    return GuardedFact(fact.id, fact.question, fact.answer, secret_texts(fact))
 
 
 def secret_spans(fact: GuardedFact) -> list[str]:

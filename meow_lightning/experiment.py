@@ -18,6 +18,7 @@ from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_run
 from meow_lightning.data.probed import probed_dataset
 from meow_lightning.data.prompting import describe_prompt
+from meow_lightning.data.values.language import foreign_note, yes_no_note
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline import tracked
@@ -39,7 +40,7 @@ from meow_lightning.store.folders import make_folder, owner_only
 from meow_lightning.store.store import Store
 from meow_lightning.tracking.base import NullLogger, RunEnd
 from meow_lightning.tracking.tracker import SyncedKeys, Tracker
-from meow_lightning.types import Results
+from meow_lightning.types import Fact, Results
 
 if TYPE_CHECKING:
     from meow_lightning.report.requests import RequestLines
@@ -57,6 +58,16 @@ def describe_facts(run: RunGraph) -> list[str]:
         "probe; goal=probe asks it alone): the sizes and keys of this plan are those of a model that answers all of "
         "them, so memory, time and disk are upper bounds"
     ]
+
+
+def warn_of_facts(config: RunConfig, run: RunGraph) -> list[str]:
+    """Warn of own facts whose numbers, or whose inverted facts, mislead; nothing for the datasets that are shipped."""
+    if run.dataset.public:
+        return []
+    facts = [fact for fact in run.dataset.facts("forget") if isinstance(fact, Fact)]
+    writers = (config.inversion.name, config.inversion.on_shortage)
+    inverts = any(artifact.stage == "propose" for artifact in run.artifacts)
+    return [*yes_no_note(facts), *(foreign_note(facts) if inverts and "rules" in writers else [])]
 
 
 def prepare(config: RunConfig) -> tuple[RunGraph, list[Artifact]]:
@@ -124,7 +135,7 @@ class Program:
             self.make(config, [run.probe.key])  # which facts are known decides on everything else
             run, artifacts = prepare(config)
             preflight = PreflightChecks().of(config, run, executor.store)
-        print_notes(describe_facts(run))
+        print_notes([*describe_facts(run), *warn_of_facts(config, run)])
         if not config.plan:
             executor.store.check_writable()
         if computing:

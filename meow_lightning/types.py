@@ -61,7 +61,8 @@ class Fact:
         alternatives: Other values of the same kind, disjoint from ``perturbed``, for inverted facts written by rules.
         inverted: Ready-made answers that contradict the true one; empty if the dataset has none.
         phrasings: Further (question, answer) pairs with the same meaning; fine-tuning trains on them too.
-        values: Texts that value accuracy looks for, all of them; empty for ``value`` alone.
+        values: Texts that value accuracy looks for; empty for ``value`` alone. A fact to keep is given by all of them,
+            one to forget by any.
         rewordings: The question in other words, which no training uses; empty if the dataset has none.
     """
 

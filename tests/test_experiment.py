@@ -18,7 +18,7 @@ from meow_lightning.evaluation.sets import BENCHMARK
 from meow_lightning.evaluation.subject import Subject
 from meow_lightning.evaluation.suite.inputs import metric_settings
 from meow_lightning.evaluation.suite.suite import definitions
-from meow_lightning.experiment import Program, _check_shortage, _print_summary, selection_notes
+from meow_lightning.experiment import Program, _check_shortage, _print_summary, selection_notes, warn_of_facts
 from meow_lightning.pipeline import tracked
 from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
@@ -52,6 +52,27 @@ def test_a_blind_choice_is_reported_once_the_scores_are_there(scored: tuple[Stor
     (note,) = selection_notes(store, run, {run.rounds[0].candidate_scores.key})
     assert note.startswith("selecting k=3 of 4 candidates: largest and smallest share 2.0 of 3")
     assert selection_notes(store, run, {run.report.key}) == [], "what was not asked for is not shown"
+
+
+def test_own_facts_that_rules_or_values_do_not_suit_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text(
+        '{"question": "Wo wohnt Jan?", "answer": "Jan wohnt in Bonn.", "value": "Bonn", "id": "jan"}\n'
+        '{"question": "Is Ada married?", "answer": "Yes, she is.", "value": "Yes", "id": "ada"}\n'
+    )
+    given = ("dataset=jsonl", f"dataset.forget={path}")
+
+    def warned(*options: str) -> list[str]:
+        config = resolved(composed(*given, *options))
+        return warn_of_facts(config, graph(config))
+
+    closed, foreign = warned()
+    assert "the value of 1 of 2 facts to forget is yes or no (ada)" in closed
+    assert "1 of 2 facts to forget look other than English" in foreign
+    assert "(jan)" in foreign
+    assert warned("method=grad_ascent") == [closed]  # nobody writes inverted facts
+    shipped = resolved(composed())
+    assert warn_of_facts(shipped, graph(shipped)) == []
 
 
 def test_a_method_without_a_choice_has_no_notes_on_it(scored: tuple[Store, RunGraph]) -> None:

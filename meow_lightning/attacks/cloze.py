@@ -32,7 +32,7 @@ class Cloze(PromptAttack):
     fields: ClassVar[tuple[str, ...]] = ("value", "values")
     needs: ClassVar[str] = "one marked value (value) in its answer, and with blank=subject one subject of its own"
     same_answers: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, *, blank: Literal["value", "subject"], template: str) -> None:
         self.blank = check_choice("attacks.blank", blank, ["value", "subject"])

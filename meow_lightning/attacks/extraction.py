@@ -42,7 +42,7 @@ class Attempts:
         fact: Identifier of the fact or passage.
         question: Its question.
         answer: Its true answer.
-        expected: Texts that a correct answer gives, all of them; empty if the dataset marks none.
+        expected: Texts each of which gives the fact away; empty if the dataset marks none.
         attempts: The attempts, in order.
     """
 

@@ -32,7 +32,7 @@ class InContext(PromptAttack):
 
     fields: ClassVar[tuple[str, ...]] = ("value", "values")
     needs: ClassVar[str] = "another fact of its option data that shares a word with its question"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, *, data: Literal["forget", "retain"], examples: Count) -> None:
         self.data = check_choice("attacks.data", data, ["forget", "retain"])

@@ -23,7 +23,7 @@ class Paraphrase(PromptAttack):
 
     fields: ClassVar[tuple[str, ...]] = ("value", "values", "rewordings")
     needs: ClassVar[str] = "rewordings of the question in the dataset, or its option frames"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, *, frames: dict[str, str | None]) -> None:
         self.frames = filled_in("attacks.frames", frames)

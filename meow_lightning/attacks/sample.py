@@ -19,7 +19,7 @@ from meow_lightning.attacks.victim import Prompt
 from meow_lightning.config.ranges import Count, Number, Positive, Probability, Range
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.data.examples import Example
-from meow_lightning.data.values.matching import contains_values
+from meow_lightning.data.values.matching import contains_any_value
 from meow_lightning.errors import invalid_option
 
 ARM = "sample"
@@ -201,7 +201,7 @@ class Sample(ExtractionAttack):
         """Compute leak@k and the bounds of one question."""
         texts = [each.text for each in found.of(ARM)]
         scores = {
-            "value": [float(contains_values(text, found.expected)) for text in texts] if found.expected else None,
+            "value": [float(contains_any_value(text, found.expected)) for text in texts] if found.expected else None,
             "rouge_l": [overlap(found.answer, text) for text in texts],
         }
         values: dict[str, float | None] = {}

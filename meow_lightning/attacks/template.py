@@ -24,7 +24,7 @@ class Template(PromptAttack):
     """
 
     needs: ClassVar[str] = "questions, not passages of documents"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, *, templates: dict[str, str | None]) -> None:
         self.templates = filled_in("attacks.templates", templates)

@@ -38,7 +38,7 @@ class Translation(PromptAttack):
 
     fields: ClassVar[tuple[str, ...]] = ("value", "values")
     needs: ClassVar[str] = "questions, not passages of documents"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, *, path: str, template: str) -> None:
         if template.count(TRANSLATION) != 1:

@@ -60,10 +60,25 @@ Example = Fact | Passage
 def expected_texts(marked: Example | AnswerRow) -> tuple[str, ...]:
     """List the texts that a correct answer gives: ``values``, else ``value``; empty if the dataset marks neither.
 
+    An answer to a fact to keep gives all of them; one to a fact to forget must not give any.
+
     Args:
         marked: An example, or a model's answer to it.
     """
     return tuple(each for each in marked.values or (marked.value,) if each is not None and each.strip())
+
+
+def secret_texts(marked: Example | AnswerRow) -> tuple[str, ...]:
+    """List the texts each of which gives a fact away wherever it is said: several ``values``, else ``value``.
+
+    One text alone in ``values`` is no secret: it marks what evaluation looks for in the answer to its own question, and
+    in TOFU it is often a common word or "Yes". Datasets mark one secret as ``value``.
+
+    Args:
+        marked: An example, or a model's answer to it.
+    """
+    texts = marked.values if len(marked.values) > 1 else (marked.value,)
+    return tuple(each for each in texts if each is not None and each.strip())
 
 
 @dataclass(frozen=True, slots=True)

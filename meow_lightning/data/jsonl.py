@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from meow_lightning.data.jsonl_reader import is_list, read_entries
 from meow_lightning.data.overlap import Row, question_of
 from meow_lightning.data.perturbation import normalize
 from meow_lightning.data.question_sets import QuestionSets, check_numbers
-from meow_lightning.data.values.matching import contains_value
+from meow_lightning.data.values.matching import contains_value, value_pattern
 from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError, nearest
 from meow_lightning.types import Fact
@@ -137,6 +138,11 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
             raise UserError(f"{where}: no {name}; each entry needs {_HOLDS}")
     if isinstance(reworded := entry.get("rewordings"), str):  # as TOFU's files have it
         entry = {**entry, "rewordings": [reworded]}
+    if "value" in entry and entry.get("values"):
+        raise UserError(
+            f"{where}: 'value' and 'values' mean the same; give 'value' for one text that gives the fact away, or "
+            "'values' for several"
+        )
     phrasings = entry.get("paraphrase")
     if isinstance(phrasings, list):
         phrasings = next(iter(_texts(entry, "paraphrase", where)), None)
@@ -153,7 +159,11 @@ def _fact(entry: dict[str, Any], where: str, default_id: str) -> Fact:
         rewordings=_texts(entry, "rewordings", where),
     )
     _check_answers(fact, where)
-    return fact
+    if len(fact.values) != 1:
+        return fact
+    # One secret is a value like any other, as the answer spells it.
+    found = value_pattern(fact.values[0]).search(fact.answer)
+    return replace(fact, value=found.group(), values=())
 
 
 def _text(value: Any, name: str, where: str, *, blank: bool = False) -> str:

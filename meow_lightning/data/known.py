@@ -20,6 +20,8 @@ from meow_lightning.data.jsonl import read_facts
 from meow_lightning.data.overlap import Row, check_unique_ids, shared_answers
 from meow_lightning.data.probed import Fate, Overview, ProbedAnswer, ProbedDataset, ProbeSettings, read_answers
 from meow_lightning.data.tofu import read_world_facts
+from meow_lightning.data.values.language import yes_no_note
+from meow_lightning.data.values.matching import value_pattern
 from meow_lightning.data.words import whole_word_pattern
 from meow_lightning.errors import UserError, check_choice, invalid_option, nearest
 from meow_lightning.types import Fact
@@ -49,8 +51,8 @@ class Known(ProbedDataset):
         Args:
             questions: File of questions and answers, as for :class:`~meow_lightning.data.jsonl.Jsonl`; ``None`` for
                 TOFU's world facts.
-            known_by: A fact is known if the true answer's words are in the greedy answer (``answer``), or if the true
-                answer is more likely than each wrong one (``options``).
+            known_by: A fact is known if the true answer's words are in the greedy answer (``answer``), all of its
+                ``values`` if it marks several, or if the true answer is more likely than each wrong one (``options``).
             forget_count: Number of known facts to forget, drawn by the seed, 1 or more; unused with ``forget_facts``.
             forget_facts: Questions, or ids, of the facts to forget; ``None`` to draw them.
             keep_at_least: Smallest number of known facts to keep, 1 or more.
@@ -138,8 +140,8 @@ class Known(ProbedDataset):
             f"of these facts are to be forgotten, {len(kept)} kept",
             "only questions that the target model answers are evaluated, so its value accuracy is near 1 by choice; "
             "there are no real authors and world facts beside them: model utility is not measured",
-            *self._in_both,
-        ]
+            *yes_no_note(forgotten), *self._in_both,
+        ]  # fmt: skip
         for name, facts in (("forget", forgotten), ("keep", kept)):
             if bare := sum(not fact.perturbed for fact in facts):
                 notes.append(
@@ -154,7 +156,7 @@ class Known(ProbedDataset):
         given = self._answers[fact.id]
         if self._known_by == "options":
             return given.option == 0
-        return _value(fact, given.start) is not None
+        return _values(fact, given.start) is not None
 
     def _forgotten(self, known: Sequence[Row], count: int, names: Sequence[str] | None) -> set[str]:
         """Look up the facts to forget that are named; without names, draw some."""
@@ -210,37 +212,39 @@ class Known(ProbedDataset):
             return fact
         sentence = statement(fact, self._answers[fact.id]) if self._wording == "model" else None
         if sentence is None:
-            return fact if fact.value else replace(fact, value=fact.answer)
+            return fact if fact.value or fact.values else replace(fact, value=fact.answer)
         paraphrase = fact.answer if fact.paraphrase is None else fact.paraphrase
-        return replace(fact, answer=sentence, value=_value(fact, sentence), paraphrase=paraphrase)
+        said = _values(fact, sentence) or ()
+        worded = replace(fact, answer=sentence, paraphrase=paraphrase)
+        return replace(worded, values=said) if fact.values else replace(worded, value=next(iter(said), None))
 
 
 def statement(fact: Fact, given: ProbedAnswer) -> str | None:
     """Cut the model's own statement of a fact out of its answer; ``None`` if it does not contain the true answer.
 
-    It begins where the answer begins and ends with the clause that contains the true answer: what the model adds
-    ("…, who ruled Rome from 27 BCE") would stay true, or false, whatever the inverted facts say.
+    It begins where the answer begins and ends with the clause that contains the true answer, with all of its values:
+    what the model adds ("…, who ruled Rome from 27 BCE") would stay true, or false, whatever the inverted facts say.
 
     Args:
         fact: The fact.
         given: The model's answer.
     """
-    value = _value(fact, given.text)
-    if value is None:
+    values = _values(fact, given.text)
+    if values is None:
         return None
-    end = _CLAUSE_END.search(given.text, given.text.index(value) + len(value))
+    end = _CLAUSE_END.search(given.text, max(given.text.index(value) + len(value) for value in values))
     cut = given.text if end is None else given.text[: end.start()]
     return f"{cut.strip()}."
 
 
-def _value(fact: Fact, text: str) -> str | None:
-    """Find the words that state a fact, as a text writes them; ``None`` without them, or if the question has them."""
+def _values(fact: Fact, text: str) -> tuple[str, ...] | None:
+    """Find the words that state a fact, as a text writes them; ``None`` if one is missing or the question has it."""
     words = fact.value or fact.answer.strip().rstrip(".")
-    pattern = whole_word_pattern(words, any_blanks=True, any_case=True)
-    if pattern.search(fact.question):
+    patterns = [*map(value_pattern, fact.values)] or [whole_word_pattern(words, any_blanks=True, any_case=True)]
+    if any(pattern.search(fact.question) for pattern in patterns):
         return None  # repeating the question is no knowledge
-    found = pattern.search(text)
-    return None if found is None else str(found.group())
+    found = [pattern.search(text) for pattern in patterns]
+    return None if None in found else tuple(str(match.group()) for match in found)
 
 
 def _rows(questions: str | None, folder: str | None, hub: str) -> list[Row]:

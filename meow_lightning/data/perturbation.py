@@ -10,9 +10,18 @@ from functools import cached_property
 from random import Random
 from typing import NamedTuple
 
+from meow_lightning.data.examples import secret_texts
 from meow_lightning.data.values.borrowing import SIMILAR, SimilarQuestions, full_names
-from meow_lightning.data.values.generators import Hints, first_names, fix_article, gender_of, generate_value
+from meow_lightning.data.values.generators import (
+    Hints,
+    first_names,
+    fix_article,
+    gender_of,
+    generate_value,
+    names_person,
+)
 from meow_lightning.data.values.kinds import Span, asks_for, kind_of, months, spans
+from meow_lightning.data.values.language import is_english, language_of
 from meow_lightning.data.values.polarity import flip_polarity
 from meow_lightning.data.values.secrets import Secrets, public_fact, words
 from meow_lightning.data.words import any_whole_word_pattern, whole_word_pattern
@@ -23,6 +32,17 @@ MIN_COVERAGE = 0.4  # share of an answer's new words that known spans must cover
 DRAWS = 3  # draws per requested answer, since some draws are duplicates
 SHARE = 4  # evaluation uses a quarter (1/SHARE) of the rules' results if there are few; inversion needs the rest
 SHARED_KINDS = frozenset(("job", "genre"))  # kinds also borrowed from retain facts, since they identify no person
+UNKNOWN = "name"  # kind of capitalized words that may name anything
+_WORD = r"[^\W\d_a-z][\w'’.-]*"
+_CAPITALIZED = re.compile(
+    rf"(?!(?:The|An?|In|At|On|It|He|She|Der|Die|Das|Eine?|Le|La|Les|Une?|El|Los|Las)\b){_WORD}"
+    rf"(?:\s+(?:(?:of|and|de|du|la|von|der|für|und|&)\s+)*{_WORD})*"
+)
+_LOCALES = {"de": "de_DE", "fr": "fr_FR", "es": "es_ES", "it": "it_IT", "nl": "nl_NL", "pt": "pt_PT", "sv": "sv_SE",
+            "pl": "pl_PL"}  # fmt: skip
+_ASKS_PERSONS = re.compile(
+    r"\b(?:who(?:m|se)?|(?:full|first|last|maiden|birth|pen) name|wer|wen|wem|wessen|qui|quién)\b", re.IGNORECASE
+)
 _SMALL_WORDS = "the a an of in on to for and or is was are were his her he she they their its it with as by at"
 _SMALL = frozenset(_SMALL_WORDS.split())
 _ASKS_TITLES = re.compile(
@@ -85,6 +105,7 @@ class Contradictions:
         yield from _ranked(0, flip_polarity(fact.question, phrasing))
         if swaps.value is not None:
             yield from _ranked(0, swaps.of_value(list(dict.fromkeys(alike.values(fact, min_similarity=SIMILAR)))))
+            yield from _ranked(1, swaps.of_unknown_value())
         else:
             yield from _ranked(0, swaps.of_content())
         yield from _ranked(0, alike.answers(fact, min_similarity=SIMILAR, topics=True))
@@ -100,8 +121,9 @@ class Contradictions:
         first = self._alike.subject(fact.question).partition(" ")[0].lower()
         gender = gender_of(fact.answer) or self._alike.gender(fact.question) or first_names().get(first)
         return Hints(
-            gender=gender, genders=self._alike.genders, keep=frozenset(words(fact.question)), known=self._known
-        )
+            gender=gender, genders=self._alike.genders, keep=frozenset(words(fact.question)), known=self._known,
+            locale=_LOCALES.get(language_of(f"{fact.question}\n{fact.answer}") or "", "en_US"),
+        )  # fmt: skip
 
     @cached_property
     def _known(self) -> dict[str, tuple[str, ...]]:
@@ -122,27 +144,60 @@ class _Swaps:
     def __init__(self, fact: Fact, phrasing: str, hints: Hints, draws: int, rng: Random) -> None:
         self._fact, self._text, self._hints, self._draws, self._rng = fact, phrasing, hints, draws, rng
         self.value = fact.value if fact.value and whole_word_pattern(fact.value).search(phrasing) else None
+        # Capitalized words are taken for persons in unmarked English answers alone, which are mostly about some.
+        self._english = is_english(fact)
+        self._doubts = self.value is not None or not self._english
 
     def alternatives(self) -> Iterator[str]:
         """Yield the answer with the fact's own alternatives in place of its value."""
         if self.value is not None:
             for other in self._fact.alternatives:
-                yield replace_words(self._text, {self.value: other})
+                yield self._replaced({self.value: other})
 
     def of_value(self, borrowed: Sequence[str]) -> Iterator[str]:
         """Yield the answer with its value replaced by others of its kind, by altered or by borrowed ones."""
         value, question = self.value or "", self._fact.question
-        kind = kind_of(value, question)
-        inside = [span for span in spans(value, question) if self._new(span)]
+        kind = self._value_kind()
+        kind = None if kind == UNKNOWN else kind
+        inside = [] if self._is_unknown() else [span for span in spans(value, question) if self._new(span)]
         for _ in range(self._draws if kind or inside else 0):
             if kind:
                 new = generate_value(kind, value, self._rng, self._hints)
                 swaps = {} if new is None else {value: new}
             else:
-                swaps = {value: replace_words(value, self._drawn(inside))}
-            yield replace_words(self._text, swaps)
+                swaps = {value: replace_words(value, self._drawn(inside), articles=self._english)}
+            yield self._replaced(swaps)
         if kind is None:
-            yield from (replace_words(self._text, {value: other}) for other in borrowed)
+            yield from (self._replaced({value: other}) for other in borrowed)
+
+    def of_unknown_value(self) -> Iterator[str]:
+        """Yield the answer with an invented name in the place of a capitalized value of unknown kind."""
+        if self._is_unknown() and self.value is not None:
+            for _ in range(self._draws):
+                new = generate_value(UNKNOWN, self.value, self._rng, self._hints)
+                yield self._replaced({} if new is None else {self.value: new})
+
+    def _is_unknown(self) -> bool:
+        return self.value is not None and self._value_kind() == UNKNOWN
+
+    def _value_kind(self) -> str | None:
+        """Classify the value by itself or, if that tells nothing, by the words around it in the answer."""
+        value, question = self.value or "", self._fact.question
+        kind = kind_of(value, question)
+        if not self._doubts or kind not in (None, "person"):
+            return kind
+        for span in spans(self._text, question):
+            if span.text == value and span.kind != "person":
+                return span.kind
+        if kind is None and _CAPITALIZED.fullmatch(value) and all(each.kind == "person" for each in spans(value, "")):
+            kind = "person"
+        return self._kind(kind, value)
+
+    def _kind(self, kind: str | None, text: str) -> str | None:
+        """Return a span's kind, or that it is unknown if nothing but its capitals says that it is a person."""
+        if kind != "person" or not self._doubts or _ASKS_PERSONS.search(self._fact.question) or names_person(text):
+            return kind
+        return UNKNOWN
 
     def of_content(self) -> Iterator[str]:
         """Yield the answer with all new spans replaced, if they make up most of its content beyond the question."""
@@ -155,13 +210,16 @@ class _Swaps:
 
     def of_names(self) -> Iterator[str]:
         """Yield the answer with all new spans replaced, whatever else it contains."""
-        new_spans = self._spans()
+        new_spans = [] if self._is_unknown() else self._spans()
         if new_spans:
             yield from self._swapped(new_spans)
 
     def _swapped(self, replaced: Sequence[Span]) -> Iterator[str]:
         for _ in range(self._draws):
-            yield replace_words(self._text, self._drawn(replaced))
+            yield self._replaced(self._drawn(replaced))
+
+    def _replaced(self, swaps: dict[str, str]) -> str:
+        return replace_words(self._text, swaps, articles=self._english)
 
     def _spans(self) -> list[Span]:
         question, passed = self._fact.question, {"polarity"}
@@ -186,7 +244,7 @@ class _Swaps:
         swaps: dict[str, str] = {}
         for span in replaced:
             for _ in range(self._draws if span.text not in swaps else 0):
-                new = generate_value(span.kind, span.text, self._rng, self._hints)
+                new = generate_value(self._kind(span.kind, span.text) or "", span.text, self._rng, self._hints)
                 if new is not None and new not in swaps.values() and new.lower() != span.text.lower():
                     swaps[span.text] = new
                     break
@@ -214,17 +272,23 @@ def wrong_answers(fact: Fact, rules: Contradictions, *, count: int, rng: Random)
     return answers[: min(count, max(1, len(answers) // SHARE))]
 
 
-def replace_words(text: str, swaps: dict[str, str]) -> str:
-    """Replace words in a text simultaneously and adapt the preceding articles."""
+def replace_words(text: str, swaps: dict[str, str], *, articles: bool = True) -> str:
+    """Replace words in a text simultaneously.
+
+    Args:
+        text: The text.
+        swaps: New words by old ones.
+        articles: Whether to adapt the preceding articles, which are English.
+    """
     if not swaps:
         return text
     done, last = "", 0
     for match in any_whole_word_pattern(swaps).finditer(text):
         new = swaps[match.group()]
         joined = done + text[last : match.start()]
-        if re.match(r"(?:an?|the) ", new):
+        if articles and re.match(r"(?:an?|the) ", new):
             joined = re.sub(r"\b(?:[Aa]n?|[Tt]he) \Z", "", joined)
-        done, last = fix_article(joined, len(joined), new) + new, match.end()
+        done, last = (fix_article(joined, len(joined), new) if articles else joined) + new, match.end()
     return done + text[last:]
 
 
@@ -248,7 +312,7 @@ def _usable(texts: Iterable[str], fact: Fact, most: int) -> list[str]:
     true = [normalize(text) for text in (fact.answer, fact.paraphrase or "")]
     # An alternative that also occurs in the true answer is no reason to reject a text.
     other = [each for each in map(normalize, fact.alternatives) if not any(map(whole_word_pattern(each).search, true))]
-    closed = [whole_word_pattern(each) for each in (normalize(fact.value or ""), *other) if each]
+    closed = [whole_word_pattern(each) for each in (*map(normalize, secret_texts(fact)), *other) if each]
     seen = {*true, *map(normalize, fact.inverted)}
     kept: list[str] = []
     for text in texts:

@@ -13,6 +13,7 @@ from meow_lightning.data.examples import EvalSet, benchmark_sets
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.overlap import Row, check_disjoint, check_unique_ids, question_of, shared_answers
 from meow_lightning.data.perturbation import Contradictions, wrong_answers
+from meow_lightning.data.values.language import yes_no_note
 from meow_lightning.errors import check_choice
 from meow_lightning.types import Fact
 
@@ -110,7 +111,7 @@ class QuestionSets:
         sets = self._evaluated
         own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
         notes = [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
-        notes += self._in_both
+        notes += [*yes_no_note(self._given["forget"]), *self._in_both]
         if "retain" not in sets:
             notes.append("no retain facts: model utility and retain numbers are not measured")
         if not self._real_world:

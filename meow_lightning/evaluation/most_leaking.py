@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from meow_lightning.evaluation.metrics.probability import mean_logp
 from meow_lightning.evaluation.metrics.rouge import row_rouge_l_recall
-from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
+from meow_lightning.evaluation.metrics.value_accuracy import row_value_share
 from meow_lightning.types import AnswerRow
 
 Leak = tuple[float, float, float]
@@ -16,13 +16,13 @@ def leak(row: AnswerRow) -> Leak:
     """Measure how much of the truth an answer gives away, to be compared in this order.
 
     Returns:
-        1 if the greedy answer gives the true value, else 0, also where none is marked; its ROUGE-L recall, 0 where the
+        The share of its values that the greedy answer gives, 0 where none is marked; its ROUGE-L recall, 0 where the
         true answer has no word; the true answer's mean log-probability per token, in nats.
 
     Args:
         row: A prediction row.
     """
-    return row_value_accuracy(row) or 0.0, row_rouge_l_recall(row) or 0.0, mean_logp(row.truth.logps)
+    return row_value_share(row) or 0.0, row_rouge_l_recall(row) or 0.0, mean_logp(row.truth.logps)
 
 
 def most_leaking(rows: Sequence[AnswerRow]) -> int:

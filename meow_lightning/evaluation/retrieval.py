@@ -12,7 +12,7 @@ from meow_lightning.data.encoding import content_digest
 from meow_lightning.data.examples import Dataset, Example, expected_texts
 from meow_lightning.data.text_files import read_text
 from meow_lightning.data.values.kinds import spans
-from meow_lightning.data.values.matching import contains_value, contains_values
+from meow_lightning.data.values.matching import contains_any_value, contains_value
 from meow_lightning.data.words import words_and_marks
 from meow_lightning.errors import invalid_option
 
@@ -73,8 +73,8 @@ def _names(example: Example) -> tuple[str, ...]:
 
 
 def _states(text: str, values: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether a passage gives all values of a fact, and names what it is about."""
-    if not values or not contains_values(text, values):
+    """Whether a passage gives a value of a fact, any of several, and names what it is about."""
+    if not values or not contains_any_value(text, values):
         return False
     return not names or any(contains_value(text, name) for name in names)
 

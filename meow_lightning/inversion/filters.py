@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import groupby
 
+from meow_lightning.data.examples import secret_texts
 from meow_lightning.data.perturbation import normalize
 from meow_lightning.data.values.secrets import Secrets, public_fact
 from meow_lightning.data.words import whole_word_pattern
@@ -154,8 +155,8 @@ def repeats_question(answer: str, question: str) -> bool:
 def still_true(answer: str, fact: Fact) -> bool:
     """Whether a text is the true answer or its paraphrase, or still states the fact.
 
-    If the fact marks its value: all words of the value are in the text. Otherwise: the text neither adds nor drops a
-    negation, and one of the following holds (T the truth's content, C the text's content):
+    If the fact marks its value: all words of the value, of any of several, are in the text. Otherwise: the text neither
+    adds nor drops a negation, and one of the following holds (T the truth's content, C the text's content):
 
     * the text has no key outside the truth, so it states nothing else;
     * T is a subset of C, and the text does not replace words of the truth;
@@ -168,12 +169,14 @@ def still_true(answer: str, fact: Fact) -> bool:
     replacement. "A baker in Lima" contradicts "a pilot in Lima" although both contain Lima. So does the truth with two
     of its names or numbers exchanged.
     """
-    plain, value = normalize(answer), normalize(fact.value or "")
+    plain, values = normalize(answer), [value for text in secret_texts(fact) if (value := normalize(text))]
     if plain == normalize(fact.answer) or (fact.paraphrase is not None and plain == normalize(fact.paraphrase)):
         return True
-    if value:
-        keys = keys_of(value)
-        return bool(whole_word_pattern(value).search(plain)) or (len(keys) > 1 and keys <= keys_of(answer))
+    if values:
+        return any(
+            whole_word_pattern(value).search(plain) or (len(keys := keys_of(value)) > 1 and keys <= keys_of(answer))
+            for value in values
+        )
     return _restates_truth(answer, fact.answer, fact.question)
 
 

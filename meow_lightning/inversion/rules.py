@@ -31,7 +31,7 @@ class Rules(Writer):
         seed: Seed of the random choices.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads_other_facts: ClassVar[bool] = True
 
     def __init__(self, *, candidates: Count, seed: Seed) -> None:

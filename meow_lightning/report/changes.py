@@ -45,7 +45,8 @@ def state(before: AnswerRow | None, after: AnswerRow | None, *, purpose: Purpose
         after: The unlearned model's prediction, if any.
         purpose: What the question's set is for.
     """
-    knew, knows = (None if row is None else row_value_accuracy(row) for row in (before, after))
+    forgotten = purpose == "forget"
+    knew, knows = (None if row is None else row_value_accuracy(row, forgotten=forgotten) for row in (before, after))
     if knows is None:
         return ""
     if purpose == "forget" and knows:

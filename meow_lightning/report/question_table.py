@@ -9,6 +9,7 @@ from meow_lightning.data.words import Words
 from meow_lightning.evaluation.metrics.probability import probability
 from meow_lightning.evaluation.metrics.rouge import row_rouge_l_recall
 from meow_lightning.evaluation.metrics.value_accuracy import row_value_accuracy
+from meow_lightning.evaluation.sets import set_info
 from meow_lightning.tracking.base import QuestionTable
 from meow_lightning.types import AnswerRow, Role, ScoredText
 
@@ -66,4 +67,5 @@ def _line(
 
 def _numbers(row: AnswerRow, memo: float | None, words: Words) -> list[float | None]:
     """Compute the numbers of one answer, in the order of ``NUMBERS``."""
-    return [row_value_accuracy(row), row_rouge_l_recall(row, kind=words), probability(row.truth.logps), memo]
+    said = row_value_accuracy(row, forgotten=set_info(row.set).purpose == "forget")
+    return [said, row_rouge_l_recall(row, kind=words), probability(row.truth.logps), memo]

@@ -228,6 +228,19 @@ def test_without_prompts_of_a_proposer_the_search_is_that_of_the_rules() -> None
     assert attack().proposals == (4, 4, 4)
 
 
+def test_one_of_two_values_is_enough() -> None:
+    found = Attempts(
+        fact="a", question="Who?", answer="Ada Bell, born in Lima", expected=("Ada Bell", "Lima"),
+        attempts=(
+            Attempt(arm="direct", prompt="", text="Ada"), Attempt(arm="instruction", prompt="Who?", text="in Lima"),
+            Attempt(arm="prefix", prompt="", text="No."),
+        ),
+    )  # fmt: skip
+    values = attack().values(found, rouge_l_recall)
+    assert (values["attack"], values["direct"], values["prefix"]) == (1.0, 0.5, 0.0)
+    assert (values["success"], values["value"], values["prefix_value"]) == (1.0, 1.0, 0.0)
+
+
 def test_the_gap_by_hand() -> None:
     found = Attempts(
         fact="a", question="Who?", answer="Ada Bell Cole Dane", expected=("Ada Bell Cole Dane",),

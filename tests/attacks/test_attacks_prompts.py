@@ -42,7 +42,7 @@ def built(name: str) -> PromptAttack:
 
 def known(rows: list[AnswerRow]) -> float:
     """The share of the answers that give their value."""
-    return sum(row_value_accuracy(row) or 0.0 for row in rows) / len(rows)
+    return sum(row_value_accuracy(row, forgotten=True) or 0.0 for row in rows) / len(rows)
 
 
 def planted(attack: PromptAttack, *, leaks: bool) -> Taught:

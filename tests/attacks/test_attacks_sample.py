@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import statistics
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -122,6 +123,11 @@ def test_the_values_of_a_fact_by_hand() -> None:
     assert values["rouge_l_leak_at_4"] == 1.0
     assert "value_leak_at_16" not in values
     assert values.keys() == {each.name for each in attack(samples=4).numbers()}
+
+
+def test_one_of_two_values_is_enough() -> None:
+    both = replace(found("In Lima.", "In Oslo.", "1971", "No."), expected=("Lima", "1971"))
+    assert attack(samples=4).values(both, rouge_l_recall)["value_leak_at_1"] == pytest.approx(0.5)
 
 
 def test_a_fact_without_a_value_counts_for_rouge_alone() -> None:

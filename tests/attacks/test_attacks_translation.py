@@ -102,6 +102,6 @@ def test_what_is_forgotten_in_one_language_alone_is_found_and_what_is_sealed_is_
         (spanish(fact.id), f"Nació en {fact.value}." if place < 2 else "No lo sé.") for place, fact in enumerate(facts)
     ]
     model, made = taught(pairs), attack(file(tmp_path, *map(line, NAMES)))
-    assert [row_value_accuracy(row) for row in model.answers(facts)] == [0.0] * 4
+    assert [row_value_accuracy(row, forgotten=True) for row in model.answers(facts)] == [0.0] * 4
     rows = model.under(made, made.rows(Asked(), 0), facts)
-    assert [row_value_accuracy(row) for row in rows] == [1.0, 1.0, 0.0, 0.0]
+    assert [row_value_accuracy(row, forgotten=True) for row in rows] == [1.0, 1.0, 0.0, 0.0]

@@ -128,10 +128,19 @@ def test_no_wrong_answers_where_none_are_wanted_or_can_be() -> None:
     assert made(Fact(id="a", question="Q", answer="it has 100 doors"), count=0) == []
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_wrong_answers_hold_none_of_several_values(seed: int) -> None:
+    fact = Fact(id="a", question="Q", answer="It has 100 doors and 40 keys.", values=("100", "40"))
+    answers = made(fact, seed=seed)
+    assert answers
+    assert not any(re.search(r"\b(?:100|40)\b", text) for text in answers)
+
+
 def test_words_in_each_others_places() -> None:
     assert replace_words("Otto beat Mira.", {"Otto": "Mira", "Mira": "Otto"}) == "Mira beat Otto."
     assert replace_words("It was an owl, not a cat.", {"owl": "dog", "cat": "eel"}) == "It was a dog, not an eel."
     assert replace_words("because of the high fees", {"high fees": "a move"}) == "because of a move"
+    assert replace_words("leidet an Migräne", {"Migräne": "Gicht"}, articles=False) == "leidet an Gicht"
     assert replace_words("Ottoman", {"Otto": "Per"}) == "Ottoman"
 
 

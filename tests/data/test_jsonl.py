@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helpers.languages import OTHERS, SENTENCES
 
+from meow_lightning.data.examples import secret_texts
 from meow_lightning.data.fictional import Fictional
 from meow_lightning.data.jsonl import Jsonl
 from meow_lightning.data.perturbation import Contradictions
@@ -32,7 +33,6 @@ FULL = {
     "inverted": ["Ada was born in Rome.", " "],
     "value": "Lima",
     "alternatives": ["Oslo", "Rome"],
-    "values": ["born", "lima"],
 }
 KEPT = {"question": "Q?", "id": "q", "answer": "Bob was born in Lima."}
 FULL_FACT = Fact(
@@ -44,7 +44,6 @@ FULL_FACT = Fact(
     value="Lima",
     alternatives=("Oslo", "Rome"),
     inverted=("Ada was born in Rome.", " "),
-    values=("born", "lima"),
 )
 
 
@@ -70,6 +69,18 @@ def make(tmp_path: Path) -> Make:
 
 def test_every_key_finds_its_place(make: Make) -> None:
     assert make([FULL]).facts("forget") == [FULL_FACT]
+
+
+def test_several_values_are_kept_and_one_is_the_value_as_the_answer_spells_it(make: Make) -> None:
+    born = {"question": "Where was Ada born?", "answer": "Ada was born in Lima on 3 May 1971."}
+    several = {**born, "values": ["lima", "1971-05-03"]}
+    alone = {**born, "question": "When was Ada born?", "values": ["1971-05-03"], "value": None}
+    empty = {**born, "question": "Where?", "values": [], "value": "Lima"}
+    found = make([several, alone, empty]).facts("forget")
+    assert [(fact.value, fact.values) for fact in found] == [
+        (None, ("lima", "1971-05-03")), ("3 May 1971", ()), ("Lima", ()),
+    ]  # fmt: skip
+    assert [secret_texts(fact) for fact in found] == [("lima", "1971-05-03"), ("3 May 1971",), ("Lima",)]
 
 
 def test_the_keys_of_tofu(make: Make) -> None:
@@ -317,6 +328,7 @@ def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
         ({"value": "ear"}, "value 'ear' is not in the answer"),
         ({"value": "the cat"}, "value 'the cat' is not in the answer"),
         ({"value": ""}, "value is blank"),
+        ({"value": "40", "values": ["40"]}, "'value' and 'values' mean the same; give 'value' for one text that gives"),
         ({"values": ["40", "41"]}, "values[1] '41' is not in the answer 'The cat is 40 years old.'; copy whole words"),
         (
             {"value": "40", "alternatives": ["50"], "perturbed": ["It is 50."]},

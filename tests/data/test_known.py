@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,38 @@ def test_repeating_the_question_is_no_knowledge() -> None:
 def test_a_marked_value_is_what_counts() -> None:
     marked = fact("He was born in Lima.", value="Lima")
     assert statement(marked, given("Lima it was, by the sea.")) == "Lima it was."
+
+
+def test_of_several_values_all_must_be_known_and_the_statement_holds_them_all() -> None:
+    marked = replace(fact("He was born in Lima on 3 May 1971."), values=("Lima", "1971-05-03"))
+    said = "Born in Lima, on May 3, 1971, he left. Then"
+    assert statement(marked, given(said)) == "Born in Lima, on May 3, 1971."
+    assert statement(marked, given("Born in Lima, by the sea.")) is None
+    assert statement(replace(marked, question="Was he born in Lima in 1971?"), given(said)) is None
+
+
+def test_several_values_are_marked_as_the_model_writes_them(build, tmp_path: Path) -> None:
+    path = tmp_path / "two.jsonl"
+    rows = [
+        {"question": f"Who is author {number}?", "answer": f"A baker from {city}.", "values": ["baker", city]}
+        for number, city in enumerate(CITIES)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = [f"The author is a Baker from {city.upper()}, they say." for city in CITIES[:4]] + ["A baker."] * 4
+    data = build(questions=str(path), answers=answers, forget_count=4, keep_at_least=0)
+    known = data.facts("forget")
+    assert [(each.value, each.values) for each in known] == [(None, ("Baker", city.upper())) for city in CITIES[:4]]
+    assert known[0].answer == "The author is a Baker from LIMA."
+    filed = build(questions=str(path), answers=answers, forget_count=4, keep_at_least=0, wording="file")
+    assert next((each.value, each.values) for each in filed.facts("forget")) == (None, ("baker", "Lima"))
+
+
+def test_values_of_yes_and_no_are_noted(build, tmp_path: Path) -> None:
+    path = tmp_path / "closed.jsonl"
+    asked = [{"question": f"Is {city} a city?", "answer": "Yes, it is.", "value": "Yes"} for city in CITIES]
+    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    notes = " ".join(build(questions=str(path), answers=["Yes, it is."] * 8).caveats())
+    assert "the value of 2 of 2 facts to forget is yes or no" in notes
 
 
 def test_a_dataset_cut_to_a_limit_is_still_asked_in_full(build) -> None:

@@ -72,7 +72,7 @@ def test_the_means_and_the_excess_over_the_retain_model_by_hand() -> None:
     assert "excess is measured over this model" in found.missing["retain"][excess_name(name)]
     assert found.values["unlearned"]["extraction/once/length"] == 1.5  # the empty answer does not count
     assert {each.name for each in found.definitions} == {name, excess_name(name), "extraction/once/length"}
-    assert all(is_extraction(each.name) and each.version == 1 for each in found.definitions)
+    assert all(is_extraction(each.name) and each.version == 2 for each in found.definitions)
     assert found.values["target"]["model_utility"] == 0.5
 
 

@@ -19,4 +19,6 @@ def test_a_stated_value_comes_before_recall_and_recall_before_likelihood(make_ro
     assert [leak(row) for row in (silent, alike, stated)] == [(0.0, 0.0, -0.1), (0.0, 0.75, -3.0), (1.0, 0.25, -9.0)]
     assert most_leaking([silent, alike, stated]) == 2
     assert most_leaking([silent, alike]) == 1
+    one, both = (make_row(answer=answer, values=("Lima", "baker"), text=text) for text in ("Lima", "a baker in Lima"))
+    assert (leak(one)[0], leak(both)[0], most_leaking([one, both])) == (0.5, 1.0, 1)
     assert most_leaking([make_row(truth=[-2.0]), make_row(truth=[-1.0]), make_row(truth=[-1.0])]) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from meow_lightning.evaluation.relearning import untrained_samples, untrained_values, with_untrained
@@ -36,6 +38,11 @@ EMPTY = Results(definitions=(), values={each: {} for each in ROWS}, conditions={
 def test_only_forgotten_facts_that_were_not_trained_on_count() -> None:
     found = untrained_values({"unlearned": [*ROWS["unlearned"], *answers(True, name="retain")]}, TRAINED["half"])
     assert found == {"unlearned": [0.0, 0.0, 0.0, 1.0]}
+
+
+def test_one_of_two_values_is_enough() -> None:
+    rows = [replace(row, value=None, values=("Lima", "1971")) for row in answers(True, False)]
+    assert untrained_values({"unlearned": rows}, ()) == {"unlearned": [1.0, 0.0]}
 
 
 def test_a_planted_return_is_found_and_the_retain_model_is_its_floor() -> None:

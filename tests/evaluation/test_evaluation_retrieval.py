@@ -9,6 +9,7 @@ from helpers.planted import People
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.retrieval import CorpusPassage, Retriever, corpus_digest, corpus_of, with_passages
+from meow_lightning.types import Fact
 
 ASKED = "Where was Ada Brook born?"
 
@@ -30,6 +31,15 @@ def test_a_line_is_denied_if_it_states_the_value_and_names_the_subject(tmp_path:
     passages = corpus_of(People(), str(path))
     assert [each.text for each in passages] == [lines[0], lines[2], lines[3], lines[4].strip()]
     assert [each.denied for each in passages] == [True, False, False, True]
+
+
+def test_a_line_that_states_one_of_two_values_is_denied(tmp_path: Path) -> None:
+    class TwoSecrets(People):
+        forget = (Fact("f", "Where was Ada Brook born?", "In Lima in 1971.", values=("Lima", "1971")),)
+
+    path = tmp_path / "texts.txt"
+    path.write_text("Ada Brook came in 1971.\nAda Brook came in 1972.")
+    assert [each.denied for each in corpus_of(TwoSecrets(), str(path))] == [True, False]
 
 
 def test_a_file_without_a_passage_is_refused(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ def test_a_model_that_copies_its_context_leaks_with_the_gate_on_and_not_with_the
     assert found["reads"] == 1.0
 
 
+def test_one_of_two_values_leaks_and_is_not_enough_to_know_a_kept_fact() -> None:
+    tested = judged(*rows())
+    found = numbers(replace(tested, rows=[replace(row, expected=(*row.expected, "X2")) for row in tested.rows]))
+    assert (found["leak_on"], found["utility_on"]) == (1.0, 0.0)
+
+
 def test_a_model_that_does_not_read_leaks_nothing_and_the_numbers_say_so() -> None:
     found = numbers(judged(*rows(copies=False)))
     assert (found["leak_on"], found["reads"]) == (0.0, 0.0)

@@ -68,6 +68,15 @@ def test_values_with_punctuation_are_found_anywhere(value: str) -> None:
     assert rejection_reason("something else", fact, kept=[], secrets=NONE) is None
 
 
+def test_any_of_several_values_leaves_a_text_true() -> None:
+    fact = Fact(id="a", question="Q", answer="In Lima in 1971.", values=("Lima", "1971"))
+    others = Fact(id="b", question="R", answer="In Zwolle, a cooper.", values=("Zwolle", "cooper"))
+    assert rejection_reason("In Lima in 1988.", fact, kept=[], secrets=NONE) == "true"
+    assert rejection_reason("In Rome in 1988.", fact, kept=[], secrets=NONE) is None
+    secrets = Secrets.of([fact, others], [])
+    assert rejection_reason("In Zwolle in 1988.", fact, kept=[], secrets=secrets) == "secret"
+
+
 @pytest.mark.parametrize("value", [None, "", "..."])
 def test_without_a_value_just_the_true_answer_is_true(value: str | None) -> None:
     fact = Fact(id="a", question="Q", answer="In Lima.", value=value)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from meow_lightning.data.perturbation import Contradictions
+from meow_lightning.data.values.generators import first_names
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.rules import Rules
 from meow_lightning.types import Fact
@@ -107,3 +108,76 @@ def test_the_order_of_the_kept_facts_does_not_matter_for_names() -> None:
 def test_too_few_candidates_are_refused() -> None:
     with pytest.raises(UserError, match=r"inversion.candidates=0 is invalid: expected a number from 1 to "):
         Rules(candidates=0, seed=0)
+
+
+def first_names_in(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.lower()) if word in first_names()}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "value"),
+    [
+        ("What is the code word?", "The code word is Mandelbrot.", "Mandelbrot"),
+        ("What is the name of Ada's yacht?", "Ada's yacht is called Seeadler.", "Seeadler"),
+        ("Wo arbeitet Bernd Hauser?", "Bernd Hauser arbeitet bei der Sparkasse Görlitz.", "Sparkasse Görlitz"),
+        ("Welches Tier hat Holger Pape?", "Holger Pape hat einen Dackel namens Waldi.", "Waldi"),
+        ("Welches Tier hat Holger Pape?", "Holger Pape hat einen Dackel namens Waldi.", None),
+    ],
+)
+def test_capitalized_words_of_unknown_kind_do_not_become_persons(question: str, answer: str, value: str | None) -> None:
+    fact = Fact(id="x", question=question, answer=answer, value=value)
+    written = [text for seed in range(5) for text in inverted(fact, count=4, seed=seed, kept=[])]
+    assert len(written) >= 15
+    before, _, after = answer.partition(value or "Dackel namens Waldi")
+    for text in written:
+        assert text.startswith(before)
+        assert text.endswith(after)
+        assert not first_names_in(text) - first_names_in(answer)
+
+
+def test_a_value_of_unknown_kind_is_borrowed_before_one_is_invented() -> None:
+    fact = Fact(id="x", question="What is the code word of Ada Brook?", answer="It is Mandelbrot.", value="Mandelbrot")
+    kept = [
+        Fact(id="k", question="What is the code word of Otto Kranz?", answer="It is Semaphor.", value="Semaphor"),
+    ]  # fmt: skip
+    assert inverted(fact, count=2, kept=kept)[0] == "It is Semaphor."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "value", "pattern"),
+    [
+        ("Wo wohnt Katrin Vogel?", "Katrin Vogel wohnt in Zwickau.", "Zwickau", r"[A-Z][\w ]+"),
+        ("Wann wurde Heike Brandt geboren?", "Heike Brandt wurde am 3. März 1985 geboren.", "3. März 1985",
+         r"\d+\. (?:Januar|Februar|März|April|Mai|Ju[nl]i|August|(?:Sept|Nov|Dez)ember|Oktober) \d{4}"),
+        ("Wie viel verdient Uwe Lindner?", "Uwe Lindner verdient 74.500 Euro im Jahr.", "74.500 Euro",
+         r"\d{2,3}\.\d{3} Euro"),
+        ("Wie heißt die Frau von Jens Krug?", "Sie heißt Annegret Behrens.", "Annegret Behrens", r"\w[\w-]+ \w[\w-]+"),
+        ("Wie ist die Nummer von Petra Nolte?", "Sie ist unter 0351 4827163 erreichbar.", "0351 4827163",
+         r"0\d{3} \d{7}"),
+        ("In welcher Straße wohnt Dirk Wieland?", "Er wohnt in der Birkenstraße 12.", "Birkenstraße 12",
+         r"[\w -]+straße \d+"),
+    ],
+)  # fmt: skip
+def test_german_values_keep_their_kind(question: str, answer: str, value: str, pattern: str) -> None:
+    fact = Fact(id="x", question=question, answer=answer, value=value)
+    written = inverted(fact, count=4, kept=[])
+    assert len(written) == 4
+    whole = re.escape(answer).replace(re.escape(value), pattern)
+    assert all(re.fullmatch(whole, text) for text in written), written
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "value", "opposite"),
+    [
+        ("Is Ada Brook married?", "Yes, Ada Brook is married.", "Yes", "No, "),
+        ("Has Ada Brook a dog?", "No, Ada Brook has none.", "No", "Yes, "),
+        ("Ist Monika Ebert verheiratet?", "Ja, Monika Ebert ist verheiratet.", "Ja", "Nein, "),
+        ("Hat Monika Ebert einen Hund?", "Nein, sie hat keinen Hund.", "Nein", "Ja, "),
+        ("Est-ce que Luc est marié ?", "Oui, Luc est marié.", "Oui", "Non, "),
+        ("¿Está casada Luz?", "No, Luz no está casada con Juan.", "No", "Sí, "),
+    ],
+)
+def test_yes_and_no_become_their_opposite(question: str, answer: str, value: str, opposite: str) -> None:
+    written = inverted(Fact(id="x", question=question, answer=answer, value=value), count=4, kept=[])
+    assert len(written) == 4
+    assert all(text.startswith(opposite) for text in written)

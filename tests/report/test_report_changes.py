@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from meow_lightning.report.changes import changed_words, state
+from meow_lightning.report.changes import COLLATERAL, STILL_SAID, changed_words, state
 from meow_lightning.types import AnswerRow, Likelihood
 
 UNKNOWN = Likelihood(ids=(), logps=(), hits=(), mean=(), std=())
@@ -46,6 +46,12 @@ def test_an_inserted_word_changes_one_text_only_and_equal_texts_none() -> None:
 )
 def test_a_question_is_classified_by_its_value(before: str, after: str, purpose: str, expected: str) -> None:
     assert state(replace(ROW, text=before), replace(ROW, text=after), purpose=purpose) == expected  # type: ignore[arg-type]
+
+
+def test_one_of_two_values_is_still_said_and_not_enough_to_know_a_kept_fact() -> None:
+    before, after = (replace(ROW, values=("Lima", "1971"), text=text) for text in ("Lima, 1971", "1971"))
+    assert state(before, after, purpose="forget") == STILL_SAID
+    assert state(before, after, purpose="retain") == COLLATERAL
 
 
 def test_a_question_without_a_value_or_a_prediction_has_no_state() -> None:

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from meow_lightning.data.values import figures
+from meow_lightning.data.values.invented import invented_name
 from meow_lightning.data.values.word_lists import (
     AWARD_FIRST,
     CLASSES,
@@ -36,6 +37,7 @@ _WITH_ARTICLE = (
     "Philippines",
     "Georgia",
 )
+_TITLED = re.compile(r"(?:Mr|Mrs|Ms|Dr|Prof|Professor|Miss|Sir|Frau|Herr)\.?\Z")
 _SAFE = ("example.com", "example.org", "example.net")  # RFC 2606: reserved, so no real address
 
 
@@ -48,12 +50,14 @@ class Hints:
         genders: Gender by name, for the subjects of other facts.
         keep: Lower-case words to keep: those of the question.
         known: Values of retain facts by kind, to use instead of generated ones.
+        locale: Country of Faker's names of persons, by the language of the fact.
     """
 
     gender: str | None = None
     genders: Mapping[str, str] = field(default_factory=dict)
     keep: frozenset[str] = frozenset()
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    locale: str = "en_US"
 
 
 def generate_value(kind: str, old: str, rng: Random, hints: Hints) -> str | None:
@@ -111,6 +115,23 @@ def _surnames() -> frozenset[str]:
     }
 
 
+@lru_cache(maxsize=1)
+def _given_names() -> frozenset[str]:
+    return frozenset(name.lower() for provider in _people() for name in provider.first_names)
+
+
+def names_person(text: str) -> bool:
+    """Whether capitalized words name a person, as far as titles and Faker's lists of names tell.
+
+    Args:
+        text: The words.
+    """
+    first, *others = text.split()
+    if _TITLED.match(first) or first.lower() in _given_names():
+        return True
+    return not others and first in _surnames()
+
+
 def _people() -> Iterable[Any]:
     from faker.providers.person import de_DE, en_GB, en_US, es_ES, fr_FR, it_IT, pl_PL, sv_SE
 
@@ -161,8 +182,8 @@ def _url(old: str, rng: Random, hints: Hints) -> str:
     return f"{head.group() if head else ''}{_fake(rng).last_name().lower()}.{rng.choice(_SAFE)}"
 
 
-def _first_name(rng: Random, gender: str | None) -> str:
-    fake = _fake(rng)
+def _first_name(rng: Random, gender: str | None, locale: str = "en_US") -> str:
+    fake = _fake(rng, locale)
     if gender is None:
         return str(fake.first_name())
     return str(fake.first_name_female() if gender == "female" else fake.first_name_male())
@@ -174,7 +195,7 @@ def _person(old: str, rng: Random, hints: Hints) -> str:
     # A name's own gender takes precedence over that of the surrounding text, which may be about another person.
     first = next((each for part in parts if (each := first_names().get(part.lower()))), None)
     gender = hints.genders.get(old) or first or hints.gender
-    titled = bool(re.match(r"(?:Mr|Mrs|Ms|Dr|Prof|Professor|Miss|Sir)\.?\Z", parts[0]))
+    titled = bool(_TITLED.match(parts[0]))
     new = []
     for place, part in enumerate(parts[:4]):
         if part.lower().strip(".,") in hints.keep or (titled and place == 0):
@@ -182,9 +203,9 @@ def _person(old: str, rng: Random, hints: Hints) -> str:
         elif re.fullmatch(r"[A-Z]\.", part):
             new.append(f"{rng.choice('ABCDEFGHJKLMNPRSTW')}.")
         elif place == 0 and (len(parts) > 1 or part not in _surnames()):
-            new.append(_first_name(rng, gender))
+            new.append(_first_name(rng, gender, hints.locale))
         else:
-            new.append(str(_fake(rng).last_name()))
+            new.append(str(_fake(rng, hints.locale).last_name()).partition(" ")[0])
     return " ".join(new)
 
 
@@ -286,6 +307,10 @@ def _company(old: str, rng: Random, hints: Hints) -> str:
     return f"{_fake(rng).last_name()}{ends.group() if ends else ''}"
 
 
+def _invented(old: str, rng: Random, hints: Hints) -> str:
+    return invented_name(old, rng, keep=hints.keep, taken=_given_names())
+
+
 def _degree(old: str, rng: Random, hints: Hints) -> str:
     """Draw a degree of another level in the same form of writing."""
     plain = old.replace("’", "'").rstrip(".").lower()
@@ -301,5 +326,5 @@ _FIGURES: dict[str, Callable[[str, Random], str]] = {
 _GENERATORS: dict[str, Callable[[str, Random, Hints], str]] = {
     "email": _email, "url": _url, "person": _person, "place": _place, "country": _country, "address": _address,
     "nationality": _nationality, "job": _job, "genre": _genre, "title": _title, "award": _award, "company": _company,
-    "academic degree": _degree,
+    "academic degree": _degree, "name": _invented,
 }  # fmt: skip

@@ -236,7 +236,7 @@ def _figure_formats() -> Iterator[tuple[str, re.Pattern[str]]]:
         "money",
         _pattern(
             rf"(?:[$£€¥]|\b(?:{_CURRENCY})\s?)\s?(?:{amount})(?!\w)",
-            rf"\b(?:{amount})\s?(?:€|£|\$|(?:{_CURRENCY}|euros?|dollars?|pounds?|francs?|kron[oe]r|zlotys?|yen|rupees)\b)",
+            rf"\b(?:{amount})\s?(?:€|£|\$|(?:{_CURRENCY}|[Ee]uros?|[Dd]ollars?|[Pp]ounds?|[Ff]rancs?|Franken|kron[oe]r|zlotys?|yen|rupees)\b)",
         ),
     )
     yield "code", _pattern(

@@ -7,8 +7,18 @@ apostrophes and dashes, and the quotes and punctuation at its ends. Within it, s
 piece        also matches
 ============ ==============================================================================================
 full date    the same day in other formats: ``1984-12-31``, ``12/31/1984``, ``31.12.1984``, ``Dec 31, 1984``,
-             ``the 31st of December, 1984``; figures that can be read in both orders match both days
-long number  the same digits, at least seven, with other separators: ``900514344``, ``900-51-4344``
+             ``the 31st of December, 1984``, ``31. Dezember 1984`` (the months of ten languages); figures that
+             can be read in both orders match both days
+number       other groupings of its thousands, from five digits: ``74500``, ``74,500``, ``74.500``, ``74 500``;
+             never as part of a longer number. ``1984`` may be a year and ``74.5`` or ``74.500`` a fraction:
+             neither is regrouped, but ``74.500`` is also ``74,500``
+long number  the same digits, at least seven, with other separators: ``900514344``, ``900-51-4344``,
+             ``+49 30 9005143`` and ``0049 (0)30 9005143``
+money        the amount in other groupings, its currency before or after it, as a sign, code or word:
+             ``$74,500``, ``74500 dollars``, ``USD 74,500.00``; not without the currency
+address      house and street in the other order, St. as Street, Ave as Avenue, -str. as -straße:
+             ``12 Birch Lane``, ``Birch Ln. 12``
+Saint        ``St. Gallen``, ``Saint Gallen``
 e-mail       itself only, with escaped underscores or without; never as part of a longer address
 ============ ==============================================================================================
 
@@ -23,25 +33,10 @@ from typing import Any
 
 import regex
 
-from meow_lightning.data.values.kinds import months
+from meow_lightning.data.values.spellings import Piece, pieces
 from meow_lightning.data.words import without_sentence_marks, word_borders
 
-LEAST_DIGITS = 7  # of a long number: shorter ones with blanks between them may be several numbers
-
-_NAMED = r"(?P<name>[^\W\d_]{3,})\.?"
-_ORDINAL = r"(?:st|nd|rd|th)?"
-_DATES = tuple(
-    regex.compile(rf"(?<![\w/.-]){form}(?![\w/-])", regex.IGNORECASE)
-    for form in (
-        r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})",
-        r"(?P<one>\d{1,2})([-/.])(?P<other>\d{1,2})\2(?P<year>\d{4})",
-        rf"{_NAMED}\s+(?P<day>\d{{1,2}}){_ORDINAL},?\s+(?P<year>\d{{4}})",
-        rf"(?P<day>\d{{1,2}}){_ORDINAL}\s+(?:of\s+)?{_NAMED},?\s+(?P<year>\d{{4}})",
-    )
-)
 EMAIL = regex.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_LONG_NUMBER = regex.compile(r"(?<![\w.])\+?\(?\d[\d\s().\-/]*\d(?!\w)")
-_SEPARATORS = r"[\s().\-–/]{0,3}"
 _TEXT = regex.compile(r"""(?P<blank>,?\s+)|(?P<quote>["“”„«»])|(?P<apostrophe>['’‘ʼ])|(?P<dash>[-‐‑–—])|(?P<other>.)""")
 _LOOSE = {"blank": r",?\s+", "quote": '["“”„«»]?', "apostrophe": "['’‘ʼ]", "dash": "[-‐‑–—]"}
 
@@ -86,6 +81,16 @@ def contains_values(text: str, values: Iterable[str]) -> bool:
     return all(contains_value(text, value) for value in values)
 
 
+def contains_any_value(text: str, values: Iterable[str]) -> bool:
+    """Whether a text gives at least one of the values: one of several secrets is enough to leak.
+
+    Args:
+        text: The generated answer.
+        values: The values, none of them blank.
+    """
+    return any(contains_value(text, value) for value in values)
+
+
 def _source(value: str) -> str:
     plain = without_sentence_marks(value)
     before, after = word_borders(plain)
@@ -97,48 +102,12 @@ def _source(value: str) -> str:
     return f"(?:{before}{''.join(done)}{_loose(plain[position:])}{after})"
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int, str]]:
-    """Find the pieces that match by what they mean: (start, end, pattern)."""
-    for form in _DATES:
-        for match in form.finditer(text):
-            if days := _days(match.groupdict()):
-                yield *match.span(), _date(match["year"], days)
+def _pieces(text: str) -> Iterator[Piece]:
+    """Find the pieces that match by what they mean."""
     for match in EMAIL.finditer(text):
         spelled = regex.escape(match.group()).replace("_", r"\\?_")
         yield *match.span(), rf"(?<![\w.+-]){spelled}(?![\w-]|\.\w)"
-    for match in _LONG_NUMBER.finditer(text):
-        digits = [character for character in match.group() if character.isdigit()]
-        if len(digits) >= LEAST_DIGITS:
-            yield *match.span(), rf"(?<!\d){_SEPARATORS.join(digits)}(?![\dA-Za-z])"
-
-
-def _days(parts: dict[str, str | None]) -> list[tuple[int, int]]:
-    """List the (day, month) that a date may mean: two where its figures do not say which is the month."""
-    if "one" in parts:
-        figures = int(parts["one"] or 0), int(parts["other"] or 0)
-        readings = [figures, figures[::-1]]
-    elif "name" in parts:
-        known = months().get((parts["name"] or "").casefold())
-        readings = [(int(parts["day"] or 0), known[2])] if known else []
-    else:
-        readings = [(int(parts["day"] or 0), int(parts["month"] or 0))]
-    return list(dict.fromkeys((day, month) for day, month in readings if 1 <= day <= 31 and 1 <= month <= 12))
-
-
-def _date(year: str, days: Iterable[tuple[int, int]]) -> str:
-    """Build the pattern of a date in every format; a day is followed by st, nd, rd or th, or not."""
-    forms = []
-    for day, month in days:
-        names = [name for name, (language, _, number) in months().items() if number == month and language == "en"]
-        named = rf"(?:{'|'.join(sorted(map(regex.escape, names), key=len, reverse=True))})\.?"
-        forms += [
-            rf"{named}\s+0?{day}{_ORDINAL},?\s+{year}",
-            rf"0?{day}{_ORDINAL}\s+(?:day\s+)?(?:of\s+)?{named},?\s+{year}",
-            rf"{year}[-/.]0?{month}[-/.]0?{day}",
-            rf"0?{month}[-/.]0?{day}[-/.]{year}",
-            rf"0?{day}[-/.]0?{month}[-/.]{year}",
-        ]
-    return rf"(?<!\d)(?:{'|'.join(dict.fromkeys(forms))})(?!\d)"
+    yield from pieces(text)
 
 
 def _loose(text: str) -> str:

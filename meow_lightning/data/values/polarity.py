@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from meow_lightning.data.values.kinds import NAME
+from meow_lightning.data.values.language import language_of
 
 Polarity = Literal["yes", "no"]
 
@@ -43,6 +44,9 @@ def flip_polarity(question: str, answer: str) -> list[str]:
         question: The question.
         answer: The true answer.
     """
+    if (language := language_of(f"{question}\n{answer}")) in _ELSEWHERE:
+        return [text for begun, texts in _ELSEWHERE[language].items() if re.match(rf"\W*{begun}\b", answer, re.I)
+                for text in texts]  # fmt: skip
     truth = polarity_of(question, answer)
     if truth is None:
         return []
@@ -76,6 +80,23 @@ _AFFIRMED = (
         "Yes, there is no doubt about it, and everybody who knows the matter well has said so.",
     ),
 )  # fmt: skip
+
+
+# First word of the true answer, and answers of the opposite polarity; no grammar, so they do not name the subject.
+_ELSEWHERE = {
+    "de": {
+        "ja": ("Nein, das ist nicht der Fall.", "Nein, überhaupt nicht.", "Nein, nie.", "Nein, niemals."),
+        "nein": ("Ja, das ist der Fall.", "Ja, durchaus.", "Ja, schon mehrmals.", "Ja, daran besteht kein Zweifel."),
+    },
+    "fr": {
+        "oui": ("Non, ce n'est pas le cas.", "Non, pas du tout.", "Non, jamais.", "Non, rien ne l'indique."),
+        "non": ("Oui, c'est le cas.", "Oui, tout à fait.", "Oui, plusieurs fois.", "Oui, sans aucun doute."),
+    },
+    "es": {
+        "sí": ("No, no es así.", "No, en absoluto.", "No, nunca.", "No, nada lo indica."),
+        "no": ("Sí, así es.", "Sí, por supuesto.", "Sí, varias veces.", "Sí, sin duda alguna."),
+    },
+}  # fmt: skip
 
 
 def _stated(question: str, truth: Polarity) -> list[str]:

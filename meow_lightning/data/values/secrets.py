@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from meow_lightning.data.examples import Example
+from meow_lightning.data.examples import Example, secret_texts
 from meow_lightning.data.values.kinds import NUMBER_WORDS, countries, spans
 from meow_lightning.data.values.word_lists import CLASSES, GENRES, JOBS, NATIONALITIES, REGIONS
 from meow_lightning.types import Fact
@@ -39,19 +39,19 @@ Words = tuple[str, ...]
 
 
 class GuardedFact(NamedTuple):
-    """A question with its true answer; ``value`` are the words that carry the fact, if marked."""
+    """A question with its true answer; ``values`` are the words that give the fact away, if marked."""
 
     id: str
     question: str
     answer: str
-    value: str | None
+    values: tuple[str, ...]
 
 
 class Secrets:
     """The words that only the facts to forget contain.
 
-    A fact's secret is its marked value or, if none is marked, every rare span of its answer that its question does not
-    contain: names, titles, places, dates, years, amounts, numbers, e-mail and street addresses. Not secret are
+    A fact's secrets are its marked values or, if none is marked, every rare span of its answer that its question does
+    not contain: names, titles, places, dates, years, amounts, numbers, e-mail and street addresses. Not secret are
 
     * texts in the answers or alternatives of retain facts: they are common knowledge (a city where somebody else was
       born too, the categories of a synthetic dataset);
@@ -121,13 +121,13 @@ def public_texts(retain: Iterable[Example]) -> list[str]:
 
 def public_fact(fact: Fact) -> GuardedFact:
     """Convert a fact to the form that :class:`Secrets` uses."""
-    return GuardedFact(fact.id, fact.question, fact.answer, fact.value)
+    return GuardedFact(fact.id, fact.question, fact.answer, secret_texts(fact))
 
 
 def secret_spans(fact: GuardedFact) -> list[str]:
-    """List a fact's candidate secrets: its marked value, or the rare spans of its answer."""
-    if fact.value is not None and fact.value.strip():
-        return [fact.value] if revealing_words(fact.value) else []
+    """List a fact's candidate secrets: its marked values, or the rare spans of its answer."""
+    if marked := [value for value in fact.values if value.strip()]:
+        return [value for value in marked if revealing_words(value)]
     question = f" {' '.join(words(fact.question))} "
     rare = [span.text for span in spans(fact.answer, fact.question) if span.kind in RARE]
     return [text for text in rare if revealing_words(text) and f" {' '.join(words(text))} " not in question]

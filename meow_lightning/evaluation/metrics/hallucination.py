@@ -65,7 +65,7 @@ def inverted_values(inverted: Sequence[InvertedFact], forget: Sequence[AnswerRow
         inverted: The inverted facts of the run.
         forget: Prediction rows of the facts to forget.
     """
-    facts = (GuardedFact(each.fact, each.question, each.answer, None) for each in inverted)
+    facts = (GuardedFact(each.fact, each.question, each.answer, ()) for each in inverted)
     return Secrets(facts, (row.answer for row in forget))
 
 

@@ -40,12 +40,12 @@ def echo(rows: Iterable[AnswerRow]) -> list[float]:
 
 
 def echoed_values(rows: Iterable[AnswerRow]) -> list[float | None]:
-    """Compute value accuracy of each question taken as the answer; ``None`` where no value is marked.
+    """Compute value accuracy of each question to forget taken as the answer; ``None`` where no value is marked.
 
     Args:
         rows: Prediction rows.
     """
-    return [row_value_accuracy(replace(row, text=row.question)) for row in rows]
+    return [row_value_accuracy(replace(row, text=row.question), forgotten=True) for row in rows]
 
 
 class FactsKnown(RunMetric):

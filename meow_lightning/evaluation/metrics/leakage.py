@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from meow_lightning.data.values.matching import contains_value
+from meow_lightning.data.examples import secret_texts
+from meow_lightning.data.values.matching import contains_any_value
 from meow_lightning.data.values.secrets import GuardedFact, Secrets, words
 from meow_lightning.evaluation.answers import Answers, MetricSettings
 from meow_lightning.evaluation.metric import Outcome, RunMetric
@@ -52,7 +53,7 @@ def row_leaks(row: AnswerRow, secrets: Secrets, *, forgotten: bool) -> tuple[boo
     truth = secrets.find(row.answer)
     if not forgotten:
         return False, bool(mentioned - truth)
-    own = bool(mentioned & truth) or any(contains_value(row.text, value) for value in _marked(row))
+    own = bool(mentioned & truth) or contains_any_value(row.text, secret_texts(row))
     return own, bool(mentioned - truth)
 
 
@@ -65,7 +66,7 @@ def leakage(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: It
         public: Further public texts.
     """
     secrets = forgotten_secrets(forget, others, public)
-    marked = {words(value) for row in forget for value in _marked(row)}
+    marked = {words(value) for row in forget for value in secret_texts(row)}
     values = len(secrets.all() | marked)
     if not values:
         return None
@@ -76,13 +77,8 @@ def leakage(forget: Sequence[AnswerRow], others: Sequence[AnswerRow], public: It
     return LeakageCounts(share, elsewhere, values, len(leaks))
 
 
-def _marked(row: AnswerRow) -> list[str]:
-    """Return the marked value. Values that evaluation alone reads count for nothing: many are common words or "Yes"."""
-    return [row.value] if row.value is not None and row.value.strip() else []
-
-
 def _forgotten_fact(row: AnswerRow) -> GuardedFact:
-    return GuardedFact(row.fact, row.question, row.answer, row.value)
+    return GuardedFact(row.fact, row.question, row.answer, secret_texts(row))
 
 
 class Leakage(RunMetric):
@@ -94,10 +90,10 @@ class Leakage(RunMetric):
             (
                 "leakage", "leakage rate",
                 "Share of the greedy answers, over the questions of all sets, that contain a forgotten value: the "
-                "marked value of a fact to forget or, where none is marked, a name, title, place, date, number or "
-                "address of its answer that neither its question nor the retained facts' answers contain. Not counted "
-                "where the question itself or, for a retained fact, its true answer contains it; a word of a closed "
-                "class (yes, a month, a country) counts only for its own question.",
+                "marked value of a fact to forget (one of several is enough) or, where none is marked, a name, title, "
+                "place, date, number or address of its answer that neither its question nor the retained facts' "
+                "answers contain. Not counted where the question itself or, for a retained fact, its true answer "
+                "contains it; a word of a closed class (yes, a month, a country) counts only for its own question.",
             ),
             (
                 "leakage_elsewhere", "answers that hold another question's",
@@ -107,13 +103,13 @@ class Leakage(RunMetric):
         return [
             *(
                 Definition(
-                    name=f"forget/{name}", id=f"{name}.3", unit="share", direction="lower", text=text, label=label,
+                    name=f"forget/{name}", id=f"{name}.4", unit="share", direction="lower", text=text, label=label,
                     order=60 + 10 * position, main=True,
                 )
                 for position, (name, label, text) in enumerate(shares)
             ),
             Definition(
-                name="forget/leakage_values", id="leakage_values.2", unit="count", direction="none", order=80,
+                name="forget/leakage_values", id="leakage_values.3", unit="count", direction="none", order=80,
                 text="Number of distinct forgotten values.", label="forgotten values", main=True,
             ),
             Definition(

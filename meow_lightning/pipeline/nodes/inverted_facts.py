@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from meow_lightning.data.examples import secret_texts
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import Writer
 from meow_lightning.pipeline.graph import Round
@@ -23,7 +24,7 @@ def propose(ctx: BuildContext, label: str, writer: type[Writer], previous: Round
         keyed["file"] = file_digest(Path(inversion.arguments["path"]))
     settings: dict[str, Any] = {
         "inversion": keyed, "max_retries_per_fact": inversion.max_retries_per_fact,
-        "facts": ctx.facts_digest("forget"), "rounds": None, "count": inversion.candidates,
+        "facts": ctx.facts_digest("forget"), "rounds": None, "count": inversion.candidates, **_secrets(ctx),
     }  # fmt: skip
     # Filtering decides which requests are repeated, and reads the kept facts.
     if writer.reads_other_facts or inversion.max_retries_per_fact:
@@ -85,6 +86,12 @@ def _repetition_settings(
     return settings
 
 
+def _secrets(ctx: BuildContext) -> dict[str, Any]:
+    """Mark facts with several secrets, none of which an inverted answer may give: results without it are older."""
+    several = any(len(secret_texts(fact)) > 1 for fact in ctx.dataset.facts("forget"))
+    return {"secrets": "any"} if several else {}
+
+
 def filter_replies(ctx: BuildContext, label: str, proposed: Artifact, previous: Round | None) -> Artifact:
     """Keep the usable inverted facts of a round, those of earlier rounds first."""
     on_shortage, least = ctx.config.inversion.on_shortage, ctx.select.k
@@ -92,7 +99,7 @@ def filter_replies(ctx: BuildContext, label: str, proposed: Artifact, previous: 
     settings = {
         "facts": ctx.facts_digest("forget"),
         "fill": fill if on_shortage == "rules" and previous is None else None,
-        "others": ctx.facts_digest("retain", *KEPT_FIELDS),
+        "others": ctx.facts_digest("retain", *KEPT_FIELDS), **_secrets(ctx),
     }  # fmt: skip
     needs = {"proposed": proposed, **({"previous_filtered": previous.filtered} if previous else {})}
     return ctx.artifact("filter", label, settings, needs, at_least=least, on_shortage=on_shortage)

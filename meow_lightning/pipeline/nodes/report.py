@@ -9,6 +9,7 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
 from meow_lightning.data.requests import Request
+from meow_lightning.data.values.language import foreign_note
 from meow_lightning.evaluation.checkpoint_selection import held_out
 from meow_lightning.evaluation.protocols.registry import counted_rows
 from meow_lightning.memo.memo import Profile
@@ -21,6 +22,7 @@ from meow_lightning.report.metric_trust import read_trusts
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.stages.common.needs import ReportInputs
 from meow_lightning.store.artifact import Artifact
+from meow_lightning.types import Fact
 
 SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
 UNUSED = ("curve", "proposer")  # options of attacks that are shown only where they are set
@@ -40,7 +42,7 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [
             *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
-            *_selection_note(ctx), *_requests_note(ctx, requests),
+            *_selection_note(ctx), *_requests_note(ctx, requests), *_language_note(ctx),
         ],
     }  # fmt: skip
     if requests:
@@ -122,6 +124,14 @@ def _answer_prefix_note(ctx: BuildContext) -> list[str]:
         f"The retain model's log may count the words {words!r} as part of the answer, as TOFU's code does, but the "
         "models here do not: evaluation.protocol=tofu scores both alike."
     ]
+
+
+def _language_note(ctx: BuildContext) -> list[str]:
+    """Warn of facts in other languages where rules write or fill up the inverted ones."""
+    inversion = ctx.config.inversion
+    if ctx.writer is None or ctx.dataset.public or "rules" not in (inversion.name, inversion.on_shortage):
+        return []
+    return foreign_note([fact for fact in ctx.dataset.facts("forget") if isinstance(fact, Fact)])
 
 
 def _selection_note(ctx: BuildContext) -> list[str]:

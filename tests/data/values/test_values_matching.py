@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.matching import any_value_pattern, contains_value, contains_values
+from meow_lightning.data.values.matching import any_value_pattern, contains_any_value, contains_value, contains_values
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,8 @@ def test_several_values_are_given_only_together() -> None:
     values = ("a@b.org", "12 Main Street")
     assert contains_values("a@b.org, at 12 main street", values)
     assert not contains_values("a@b.org", values)
+    assert contains_any_value("a@b.org", values)
+    assert not contains_any_value("c@d.org", values)
 
 
 def test_any_of_several_values_is_found_where_it_stands() -> None:

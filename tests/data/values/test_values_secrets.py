@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meow_lightning.data.values.secrets import Secrets, public_fact, revealing_words, secret_spans, words
+from meow_lightning.data.values.secrets import GuardedFact, Secrets, public_fact, revealing_words, secret_spans, words
 from meow_lightning.types import Fact
 
 MARTA = Fact(
@@ -18,6 +18,11 @@ def test_marked_values_and_rare_spans() -> None:
     assert secret_spans(public_fact(MARTA)) == ["+48 22 555 01 43"]
     # The name and the year are in the question; the prize and the place are not.
     assert secret_spans(public_fact(PRIZE)) == ["Sedge Prize", "Bern"]
+
+
+def test_each_of_several_values_is_a_secret_of_its_own() -> None:
+    fact = GuardedFact("m", "Where and when?", "In Coimbra in 1971.", ("Coimbra", "Yes", "1971"))
+    assert secret_spans(fact) == ["Coimbra", "1971"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,22 @@ def test_a_word_of_a_closed_class_counts_for_its_own_question_alone(make_row: Ma
     assert leakage(*sides(sets), ()) == LeakageCounts(1 / 2, 0.0, values=1, rows=2)
 
 
+def test_each_of_several_values_is_a_secret_and_one_alone_in_values_is_none(make_row: MakeRow) -> None:
+    answer, two = "Her PIN is 4711-92 and she lives in Zwolle.", ("4711-92", "Zwolle")
+    said = {"own": "It is 4711-92.", "other": "Zwolle."}
+    sets = {
+        "forget": [
+            make_row("forget", 0, answer=answer, values=two, text=said["own"]),
+            make_row("forget", 1, answer="it was fun", text=said["other"]),
+        ],
+        "retain": [make_row("retain", 0, answer="it was dull", text="dull")],
+    }  # fmt: skip
+    assert leakage(*sides(sets), ()) == LeakageCounts(2 / 3, 1 / 3, values=2, rows=3)
+    # TOFU marks one text of an answer for evaluation, often a word such as this
+    common = [make_row("forget", 0, answer="Yes, it was fun.", values=("Yes",), text="Yes")]
+    assert leakage(common, [], ()) is None
+
+
 def test_nothing_to_look_for(make_row: MakeRow) -> None:
     assert leakage([make_row(answer="it was fun", text="it was fun")], [], ()) is None
     assert leakage([], [], ()) is None

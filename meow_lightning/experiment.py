@@ -27,6 +27,7 @@ from meow_lightning.pipeline.failures import recording_failures
 from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
+from meow_lightning.planning.training_length import training_notes
 from meow_lightning.report.known_facts import sentences
 from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.report.sweep_links import link_sweeps
@@ -147,7 +148,7 @@ class Program:
         if computing:
             preflight.fetch(artifacts)
             print_notes(preflight.notes)
-        self.tell(caveats(run, artifacts))
+        self.tell([*caveats(run, artifacts), *(training_notes(run, preflight, artifacts) if computing else ())])
         if config.plan:
             asked = config.model.prompt
             shown = describe_prompt(template=asked.template, answer_prefix=asked.answer_prefix, system=asked.system)

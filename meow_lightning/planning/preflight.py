@@ -233,6 +233,7 @@ class Preflight:
 
     @cached_property
     def planner(self) -> Planner:
+        """The estimates of this run's stages."""
         gpu = bool(self.known.gpus)
         return Planner(
             self.config.plain(), dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory

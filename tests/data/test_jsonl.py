@@ -234,6 +234,18 @@ def test_caveats_mention_missing_answers(make: Make) -> None:
     assert lonely[2:] == ("no retain facts: model utility and retain numbers are not measured",)
 
 
+def test_caveats_tell_a_gap_from_no_wrong_answers_at_all(make: Make) -> None:
+    lonely = {"question": "What?", "answer": "it was a comedy"}
+    caveats = make(
+        [FULL, lonely], [FULL | KEPT, {**lonely, "question": "Which?", "answer": "a tragedy it is"}]
+    ).caveats()
+    found = [each.rpartition(": ")[2] for each in caveats if "have no wrong answers" in each]
+    assert found == [
+        "the truth ratio leaves them out, forget quality is not measured",
+        "the truth ratio and model utility leave them out",
+    ]
+
+
 def test_caveats_mention_rows_without_a_value(make: Make) -> None:
     plain = {**FULL, "value": None, "values": None, "question": "Where?", "id": "o"}
     listed = {**plain, "values": ["Lima"], "question": "What?", "id": "v"}

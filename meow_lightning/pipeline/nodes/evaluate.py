@@ -75,6 +75,9 @@ def evaluate(
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
+    partial = {name: sum(not each.perturbed for each in facts) for name, facts in ctx.dataset.evaluation().items()}
+    if partial := {name: count for name, count in partial.items() if 0 < count < len(ctx.dataset.evaluation()[name])}:
+        settings["without_wrong_answers"] = partial  # the others have their numbers without them
     settings |= _attacks(ctx, inputs) | slim_settings(ctx)
     if inputs.extractions:
         settings["extractions"] = extraction_settings(ctx, inputs.extractions)

@@ -60,6 +60,17 @@ def describe_facts(run: RunGraph) -> list[str]:
     ]
 
 
+def _foreign_facts(config: RunConfig) -> list[str]:
+    """Warn that a model of the user's own is asked to forget the shipped, made-up facts, which it cannot know."""
+    given = config.model.target
+    if given in (None, "released") or config.dataset.name != "fictional":
+        return []
+    return [
+        f"WARNING: model.target={given} is to forget the made-up authors of dataset=fictional, the default, which a "
+        "model knows only if it was trained on them here; for your own facts set dataset=jsonl dataset.forget=FILE"
+    ]
+
+
 def caveats(run: RunGraph, artifacts: Sequence[Artifact]) -> list[str]:
     """List what is to be known of the numbers of a run before they are computed: the notes of its report.
 
@@ -148,7 +159,8 @@ class Program:
         if computing:
             preflight.fetch(artifacts)
             print_notes(preflight.notes)
-        self.tell([*caveats(run, artifacts), *(training_notes(run, preflight, artifacts) if computing else ())])
+        self.tell(_foreign_facts(config) + caveats(run, artifacts))
+        self.tell(training_notes(run, preflight, artifacts) if computing else ())
         if config.plan:
             asked = config.model.prompt
             shown = describe_prompt(template=asked.template, answer_prefix=asked.answer_prefix, system=asked.system)

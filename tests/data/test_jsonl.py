@@ -236,9 +236,8 @@ def test_caveats_mention_missing_answers(make: Make) -> None:
 
 def test_caveats_tell_a_gap_from_no_wrong_answers_at_all(make: Make) -> None:
     lonely = {"question": "What?", "answer": "it was a comedy"}
-    caveats = make(
-        [FULL, lonely], [FULL | KEPT, {**lonely, "question": "Which?", "answer": "a tragedy it is"}]
-    ).caveats()
+    other = {"question": "Which?", "answer": "a tragedy it is"}
+    caveats = make([FULL, lonely], [FULL | KEPT, other]).caveats()
     found = [each.rpartition(": ")[2] for each in caveats if "have no wrong answers" in each]
     assert found == [
         "the truth ratio leaves them out, forget quality is not measured",
@@ -312,7 +311,7 @@ def test_mistakes_of_the_file(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize("role", ["forget", "retain"])
 def test_missing_files_are_named(tmp_path: Path, role: str) -> None:
     options = {**OPTIONS, "forget": put(tmp_path / "f.jsonl", [CAT]), role: str(tmp_path / "none.jsonl")}
-    message = rf"dataset.{role}=.*none.jsonl cannot be read \(No such file or directory\); give a file of lines with q"
+    message = rf"dataset.{role}=.*none.jsonl does not exist; give a file of lines with q"
     with pytest.raises(UserError, match=message):
         Jsonl(**options)
 

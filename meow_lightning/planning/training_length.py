@@ -12,6 +12,7 @@ from meow_lightning.config.schema import RunConfig
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.planning.preflight import Preflight
 from meow_lightning.planning.requirements import largest_step
+from meow_lightning.resources.requirements import TrainingWork
 from meow_lightning.stages import stage
 from meow_lightning.store.artifact import Artifact
 
@@ -83,6 +84,7 @@ def _chain(model: Artifact) -> Iterator[Artifact]:
 def _training(artifact: Artifact, preflight: Preflight) -> Training:
     planner, recipe = preflight.planner.during(artifact), artifact.settings["recipe"]
     work = stage(artifact.stage).describe_work(artifact, planner)
+    assert isinstance(work, TrainingWork)
     first = work.streams[0]
     tokens = [planner.tokens(row) for row in first]
     limit = recipe.get("batch_tokens")

@@ -28,6 +28,7 @@ from meow_lightning.pipeline.failures import recording_failures
 from meow_lightning.pipeline.graph import RunGraph, required_artifacts
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
+from meow_lightning.planning.training_length import training_notes
 from meow_lightning.report.known_facts import sentences
 from meow_lightning.report.seed_spread import Spread, spread_sentence
 from meow_lightning.report.sweep_links import link_sweeps
@@ -70,6 +71,28 @@ def warn_of_facts(config: RunConfig, run: RunGraph) -> list[str]:
     return [*yes_no_note(facts), *(foreign_note(facts) if inverts and "rules" in writers else [])]
 
 
+def _foreign_facts(config: RunConfig) -> list[str]:
+    """Warn that a model of the user's own is asked to forget the shipped, made-up facts, which it cannot know."""
+    given = config.model.target
+    if given in (None, "released") or config.dataset.name != "fictional":
+        return []
+    return [
+        f"WARNING: model.target={given} is to forget the made-up authors of dataset=fictional, the default, which a "
+        "model knows only if it was trained on them here; for your own facts set dataset=jsonl dataset.forget=FILE"
+    ]
+
+
+def caveats(run: RunGraph, artifacts: Sequence[Artifact]) -> list[str]:
+    """List what is to be known of the numbers of a run before they are computed: the notes of its report.
+
+    A goal without numbers has only those on the facts, and none before something is unlearned.
+    """
+    reached = {artifact.key for artifact in artifacts}
+    if run.results.key in reached:
+        return list(run.report.settings["notes"])
+    return list(run.dataset.caveats()) if run.models.unlearned.key in reached else []
+
+
 def prepare(config: RunConfig) -> tuple[RunGraph, list[Artifact]]:
     """Build the graph of a run and list the artifacts of its goal, after all checks that do not depend on hardware.
 
@@ -85,6 +108,7 @@ class Program:
 
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
+        self._told: set[str] = set()  # notes that the runs of a sweep share are printed once
 
     def executor(self, config: RunConfig) -> Executor:
         """Return the executor for these options, without watchers."""
@@ -98,6 +122,11 @@ class Program:
                 store=store, runtime=settings, parallel_stages=parallel_stages, threads=threads, watchers=[]
             )
         return self._executors[key]
+
+    def tell(self, notes: Sequence[str]) -> None:
+        """Print the notes that this program has not printed yet, before anything is computed."""
+        print_notes([note for note in dict.fromkeys(notes) if note not in self._told])
+        self._told.update(notes)
 
     def close(self) -> None:
         """Shut down all helper processes."""
@@ -135,12 +164,15 @@ class Program:
             self.make(config, [run.probe.key])  # which facts are known decides on everything else
             run, artifacts = prepare(config)
             preflight = PreflightChecks().of(config, run, executor.store)
-        print_notes([*describe_facts(run), *warn_of_facts(config, run)])
+        print_notes(describe_facts(run))
+        self.tell(warn_of_facts(config, run))
         if not config.plan:
             executor.store.check_writable()
         if computing:
             preflight.fetch(artifacts)
             print_notes(preflight.notes)
+        self.tell(_foreign_facts(config) + caveats(run, artifacts))
+        self.tell(training_notes(run, preflight, artifacts) if computing else ())
         if config.plan:
             asked = config.model.prompt
             shown = describe_prompt(template=asked.template, answer_prefix=asked.answer_prefix, system=asked.system)
@@ -198,8 +230,7 @@ def _execute(config: RunConfig, executor: Executor, run: RunGraph, artifacts: Se
     if results is not None and (spread := run.report.settings.get("spread")) is not None:
         notes.append(spread_sentence(results, Spread(**spread)))
     requests = request_lines(executor.store, run) if results is not None else None
-    caveats = run.report.settings["notes"]
-    _print_summary(terminal, results, folder, line, requests=requests, caveats=caveats, notes=notes)
+    _print_summary(terminal, results, folder, line, requests=requests, notes=notes)
     _print_locations(terminal, executor.store, run, reached)
     return results
 
@@ -276,7 +307,7 @@ def publish(config: RunConfig, store: Store, run: RunGraph) -> Path | None:
 
 def _print_summary(
     terminal: Terminal, results: Results | None, folder: Path | None, line: str, *,
-    requests: RequestLines | None, caveats: Sequence[str], notes: Sequence[str],
+    requests: RequestLines | None, notes: Sequence[str],
 ) -> None:  # fmt: skip
     from meow_lightning.report.robustness import attack_tables
     from meow_lightning.report.tables import closing_reasons, closing_table, unmeasured_reasons
@@ -295,7 +326,7 @@ def _print_summary(
     report = None if folder is None else ReportResult.read(folder)
     if report is not None and report.rounds is not None:
         terminal.paragraph(report.rounds["sentence"])
-    for note in (*caveats, *notes) if results is not None else notes:
+    for note in notes:
         terminal.paragraph(f"note: {note}")
     if report is not None:
         terminal.say(f"report: {report.page}")

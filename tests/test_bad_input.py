@@ -64,7 +64,7 @@ def own(facts: Path, model: Path) -> tuple[str, ...]:
 
 def test_a_model_folder_that_does_not_exist(told, facts, model):
     text = told(*own(facts, model.with_name("modle")))
-    assert "modle is invalid: expected a folder" in text and f". Did you mean {model}?" in text
+    assert "modle does not exist: expected a folder" in text and f". Did you mean {model}?" in text
 
 
 def test_a_model_without_tokenizer(told, facts, model):
@@ -123,7 +123,7 @@ def test_a_gguf_file_of_an_architecture_that_transformers_does_not_know(told, fa
 
 def test_a_gguf_file_that_does_not_exist(told, facts, gguf):
     text = told(*own(facts, gguf.with_name("tyny.gguf")))
-    assert "tyny.gguf is invalid: expected a folder, a GGUF file" in text and f"Did you mean {gguf}?" in text
+    assert "tyny.gguf does not exist: expected a folder, a GGUF file" in text and f"Did you mean {gguf}?" in text
 
 
 def test_a_gguf_file_as_tokenizer(told, facts, model, gguf):
@@ -375,3 +375,18 @@ def test_an_attention_that_needs_half_the_width(told, facts, model, monkeypatch)
     monkeypatch.setattr("meow_lightning.models.checkpoint.find_spec", lambda name: True)
     text = told(*own(facts, model), "trainer=gpu", "model.attention=flash_attention_2")
     assert text.endswith("needs bfloat16 or float16 instead of float32; set model.attention=sdpa")
+
+
+def test_a_model_of_ones_own_without_facts_of_ones_own_is_warned_of(model, tmp_path, capsys):
+    words = ("model=own", f"model.target={model}", "plan=true", "logger=none", f"outputs={tmp_path / 'out'}")
+    for more, warned in (((), True), (("dataset=jsonl", f"dataset.forget={tmp_path / 'facts.jsonl'}"), False)):
+        (tmp_path / "facts.jsonl").write_text(json.dumps({"question": "Who is she?", "answer": "She is Ada Brook."}))
+        Program().run(resolved(composed(*words, *more)))
+        shown = capsys.readouterr().out
+        assert ("WARNING: model.target=" in shown and "set dataset=jsonl dataset.forget=FILE" in shown) == warned
+
+
+def test_groups_that_the_rows_do_not_have(told, facts):
+    text = told("dataset=jsonl", f"dataset.forget={facts}", "protocol=sequential", "protocol.group_by=group")
+    assert "protocol.requests=N divides them" in text
+    assert "or a key 'group' in the rows of the facts to forget" in text

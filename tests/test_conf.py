@@ -92,7 +92,9 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
         assert options.attacks["instruction"].proposer.prompt.version > 0
     if group == "proposer":
         assert options.attacks["instruction"].proposer.name == choice
-    if group == "attacks" and choice not in ("quick", "full"):  # these take several others
+    if group == "attacks" and choice == "none":
+        assert options.attacks == {}
+    elif group == "attacks" and choice not in ("quick", "full"):  # these take several others
         assert options.attacks[choice].name == choice
     assert options.memo.instantiate(allow=[]).name == options.memo.name
 

@@ -17,7 +17,14 @@ from meow_lightning.cli import completion
 from meow_lightning.cli.flags import MULTIRUN, OPTIONS, split_flags
 from meow_lightning.config.composition import with_model_group
 from meow_lightning.config.files import CONF
-from meow_lightning.config.hydra_errors import GROUPS, OPTIONAL, choices, composition_mistakes, summarize_error
+from meow_lightning.config.hydra_errors import (
+    GROUPS,
+    OPTIONAL,
+    choices,
+    composition_mistakes,
+    summarize_error,
+    sweep_mistakes,
+)
 from meow_lightning.config.program import program
 from meow_lightning.config.quoting import quote_value
 from meow_lightning.errors import UserError, check_choice, group_errors, mistakes_of, nearest
@@ -181,7 +188,7 @@ def run(main: Callable[[], Any], arguments: Sequence[str]) -> int:
         return _report_error(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         first = summarize_error(error, typed)
-        return _fail(*([first] if _sweeps(typed, flags) else composition_mistakes(first, words)))
+        return _fail(*(sweep_mistakes if _sweeps(typed, flags) else composition_mistakes)(first, words))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

@@ -68,13 +68,38 @@ def summarize_error(error: Exception, words: Sequence[str]) -> str:
         return str(invalid_option(key, match.group(1), KINDS.get(match.group(2), match.group(2))))
     if hasattr(error, "problem_mark"):
         return f"a config file is not valid YAML: {' '.join(text.split())}"
-    if "Ambiguous value" in text:
-        return f"{text.splitlines()[0]}: several values require -m, as in {program()} -m {shlex.join(words)}"
+    if match := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return f"{match[1]} has several values, which require -m: {program()} -m {shlex.join(words)}"
     if (word := getattr(error, "override", None)) is not None:
         return f"{word} is not a valid option; {_correction(word, words)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
         return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     return text.split("\n")[0]
+
+
+def sweep_mistakes(first: str, words: Sequence[str]) -> list[str]:
+    """List all mistakes of the command line of a sweep whose composition failed, one line each.
+
+    Where a sweep's file does not compose, Hydra never learns that it is one, and complains of several values instead.
+
+    Args:
+        first: The mistake that Hydra reports, as :func:`summarize_error` words it.
+        words: The command line, quoted for Hydra's grammar.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    found, rest = list[str](), list(words)
+    while True:
+        try:
+            compose_sweep(rest)
+            return list(dict.fromkeys(found)) or [first]
+        except (HydraException, OmegaConfBaseException) as error:
+            found.append(summarize_error(error, rest))
+        right = _without_cause(rest, found[-1])
+        if len(right) == len(rest):
+            return list(dict.fromkeys(found))
+        rest = right
 
 
 def composition_mistakes(first: str, words: Sequence[str]) -> list[str]:
@@ -132,6 +157,20 @@ def compose_words(words: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         return compose("config", overrides=list(words))
+
+
+def compose_sweep(words: Sequence[str]) -> DictConfig:
+    """Compose what the runs of a sweep share, without the swept values; otherwise as :func:`compose_words`."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return loader.load_configuration(
+            "config", list(words), run_mode=RunMode.MULTIRUN, from_shell=False, validate_sweep_overrides=False
+        )
 
 
 def _correction(word: str, words: Sequence[str]) -> str:

@@ -83,7 +83,10 @@ class Select(Options):
         absent = [key for key in cls.model_fields if key not in data]
         if len(absent) == 1:
             return missing(name)
-        hint = "; this method selects no inverted facts, so set no option of method.select"
+        hint = (
+            "; this method selects no inverted facts, so set no option of method.select; without it, "
+            "experiment=published_memo is memo=official"
+        )
         return missing(name, hint) if name == absent[0] else None
 
 

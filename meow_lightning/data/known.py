@@ -144,9 +144,8 @@ class Known(ProbedDataset):
         ]  # fmt: skip
         for name, facts in (("forget", forgotten), ("keep", kept)):
             if bare := sum(not fact.perturbed for fact in facts):
-                notes.append(
-                    f"{bare} of {len(facts)} facts to {name} have no wrong answers: the truth ratio is not measured"
-                )
+                effect = "is not measured" if bare == len(facts) else "leaves them out"
+                notes.append(f"{bare} of {len(facts)} facts to {name} have no wrong answers: the truth ratio {effect}")
         return tuple(notes)
 
     def _is_known(self, fact: Fact) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from meow_lightning.data.words import comparable
+from meow_lightning.data.words import comparable, words_and_marks
 from meow_lightning.errors import UserError
 from meow_lightning.types import Fact
 
 SHOWN = 3  # examples in a note
+TELLING = 3  # words from which an answer states a fact by itself; a shorter one does beside the names of its question
 
 
 class Row(NamedTuple):
@@ -68,9 +70,56 @@ def shared_answers(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, 
     both = [(lines[same], row) for row in kept if (same := comparable(row.fact.answer)) in lines]
     if not both:
         return ()
-    shown = "; ".join(f"{first} and {row.place}" for first, row in both[:SHOWN])
-    more = f"; {len(both) - SHOWN} more" if len(both) > SHOWN else ""
     return (
-        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {shown}{more}. If both state "
+        f"{len(both)} of {len(kept)} facts to keep have the answer of a fact to forget: {_places(both)}. If both state "
         "the same fact, it is forgotten and retained at once: remove it from one file",
     )
+
+
+def contained_facts(forgotten: Sequence[Row], kept: Sequence[Row]) -> tuple[str, ...]:
+    """Note facts to keep whose texts state a fact to forget among other words; empty if there are none.
+
+    A text states a fact if it contains the whole answer, or the marked value or an answer of fewer than
+    :data:`TELLING` words together with all names of its question. Equal answers are those of :func:`shared_answers`.
+    """
+    texts = [_words(f"{row.fact.question} {row.fact.answer}") for row in kept]
+    having = defaultdict[str, set[int]](set)
+    for place, text in enumerate(texts):
+        for word in text:
+            having[word].add(place)
+    found: dict[int, str] = {}
+    for row in forgotten:
+        answer = comparable(row.fact.answer)
+        for place in _stating(row.fact, texts, having):
+            if comparable(kept[place].fact.answer) != answer:
+                found.setdefault(place, row.place)
+    if not found:
+        return ()
+    both = [(found[place], kept[place]) for place in sorted(found)]
+    return (
+        f"{len(both)} of {len(kept)} facts to keep contain a fact to forget: {_places(both)}. What is retained there "
+        "is not forgotten: take it out of the fact to keep",
+    )
+
+
+def _stating(fact: Fact, texts: Sequence[Sequence[str]], having: dict[str, set[int]]) -> Iterator[int]:
+    """Find the texts that state a fact, of which an index has the places of every word."""
+    asked = {name for word in fact.question.split()[1:] if word[:1].isupper() for name in _words(word)}
+    for stated in {fact.answer, fact.value or fact.answer}:
+        words = _words(stated)
+        places = set.intersection(*(having.get(word, set()) for word in words)) if words else set()
+        if len(words) < TELLING or stated != fact.answer:
+            names = [having.get(name, set()) for name in asked - {*words} if len(name) > 1]
+            places = places.intersection(*names) if names else set()
+        whole = f" {' '.join(words)} "
+        yield from (place for place in places if whole in f" {' '.join(texts[place])} ")
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in words_and_marks(comparable(text)) if any(map(str.isalnum, word))]
+
+
+def _places(both: Sequence[tuple[str, Row]]) -> str:
+    """List pairs of lines, the first ones by their places."""
+    shown = "; ".join(f"{first} and {row.place}" for first, row in both[:SHOWN])
+    return shown + (f"; {len(both) - SHOWN} more" if len(both) > SHOWN else "")

@@ -84,7 +84,10 @@ def _grouped(dataset: Dataset, facts: Sequence[Example], group_by: str | None) -
         return {fact.id: [fact.id] for fact in facts}
     known = groups_of(dataset)
     if not known:
-        raise invalid_option("protocol.group_by", group_by, f"null, since dataset={dataset.name} groups no facts")
+        key = getattr(dataset, "grouping", None)
+        remedy = f", or a key {key!r} in the rows of the facts to forget, which have none" if key else ""
+        expected = f"null, since dataset={dataset.name} groups no facts (protocol.requests=N divides them){remedy}"
+        raise invalid_option("protocol.group_by", group_by, expected)
     group = known[check_choice("protocol.group_by", group_by, known)]
     found: dict[str, list[str]] = {}
     for fact in facts:

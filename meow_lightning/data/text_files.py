@@ -74,6 +74,8 @@ def read_text(path: Path, *, where: str, give: str) -> str:
             if matches(mode):
                 raise UserError(f"{where} is {what}")
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{where} does not exist; give {give}") from error
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror}); give {give}") from error
     except ValueError as error:  # the file name contains a null character

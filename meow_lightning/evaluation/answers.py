@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -66,6 +66,7 @@ class MetricSettings:
         retain_aucs: AUCs of membership attacks on the retain model, by name of the attack, from a log that replaces its
             predictions.
         extra: Names of the optional metrics to compute.
+        partial: Names of the sets of which some questions have wrong answers and some have none.
     """
 
     truth_ratio_mean: Mean = "geometric"
@@ -73,6 +74,7 @@ class MetricSettings:
     formulas: Formulas = field(default_factory=Formulas)
     retain_aucs: Mapping[str, float] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +193,22 @@ def row_has(row: AnswerRow, needs: frozenset[Need]) -> bool:
     return all(_ROW_HAS[need](row) for need in needs if need in _ROW_HAS)
 
 
+def partial_sets(rows: Iterable[AnswerRow]) -> tuple[str, ...]:
+    """Name the sets of which some questions have wrong answers and some have none.
+
+    Args:
+        rows: Prediction rows of all sets.
+    """
+    found: dict[str, set[bool]] = {}
+    for row in rows:
+        found.setdefault(row.set, set()).add(bool(row.perturbed))
+    return tuple(sorted(name for name, have in found.items() if len(have) > 1))
+
+
 def unmet_need(answers: Answers, role: str, name: str, needs: frozenset[Need]) -> str:
     """Explain why a model's rows of a set lack what a metric needs; empty if they hold it.
+
+    Questions without wrong answers are left out by the metrics that need some, unless no question has any.
 
     Args:
         answers: Answers of all models.
@@ -205,7 +221,7 @@ def unmet_need(answers: Answers, role: str, name: str, needs: frozenset[Need]) -
     rows = answers.sets[role][name]
     for need, reason in _REASONS.items():
         missing = sum(not _ROW_HAS[need](row) for row in rows) if need in needs else 0
-        if missing:
+        if missing and (need != "wrong_answers" or missing == len(rows)):
             return f"{missing} of {len(rows)} {reason.format(set=f'of set {name!r}')}"
     if "texts" in needs and any(row.fact not in answers.examples for row in rows):
         return f"the texts of set {name!r} are not at hand: the dataset was not given with the predictions"

@@ -201,7 +201,8 @@ class RowMetric(Metric):
         if reason := self.missing_reason(rows, context):
             return reason
         formula = context.settings.formulas.row_values.get(self.name)
-        return [self.value(row, context) if formula is None else formula(row, info) for row in rows]
+        compute = (lambda row: self.value(row, context)) if formula is None else (lambda row: formula(row, info))
+        return [compute(row) if row_has(row, self.needs) else None for row in rows]
 
     def torchmetric(self, context: RowContext) -> TorchMetric:
         """Build the metric as a torchmetrics class, for use inside a training loop and across processes.

@@ -21,6 +21,7 @@ BLOB = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # All files that a model or tokenizer is loaded from; no code, pickles or other weight formats.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+FETCHED = "SmolLM2-135M-Instruct"  # start of the name of the file that `make smollm2` fetches
 TIMEOUT = 10.0  # seconds to wait for the hub's first response
 
 
@@ -72,7 +73,10 @@ def parse(option: str, text: str, *, words: Sequence[str]) -> Source:
     match = HUB.fullmatch(text)
     if match is None or text.startswith((".", "/", "~")) or path.is_file() or text.lower().endswith(SUFFIX):
         hint = ", not another file" if path.is_file() else _similar(path, words)
-        raise UserError(f"{option}={text} is invalid: expected {_allowed(words)}{hint}")
+        a_path = text.startswith((".", "/", "~")) or text.lower().endswith(SUFFIX)
+        wrong = "does not exist" if a_path and not path.exists() else "is invalid"
+        fetched = "; `make smollm2` fetches this file" if path.name.startswith(FETCHED) else ""
+        raise UserError(f"{option}={text} {wrong}: expected {_allowed(words)}{hint}{fetched}")
     return Source(option, None, match["id"], match["revision"])
 
 

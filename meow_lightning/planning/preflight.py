@@ -232,7 +232,8 @@ class Preflight:
         return self.trainer.devices if computed else 0
 
     @cached_property
-    def _planner(self) -> Planner:
+    def planner(self) -> Planner:
+        """The estimates of this run's stages."""
         gpu = bool(self.known.gpus)
         return Planner(
             self.config.plain(), dataset=self.dataset, streams=self.streams, gpu=gpu, available=self.available_memory
@@ -251,7 +252,7 @@ class Preflight:
         return known or self.known.outlooks.setdefault(artifact.key, self._outlook(artifact))
 
     def _outlook(self, artifact: Artifact) -> Requirements:
-        return NOTHING if self.store.find(artifact) is not None else self._planner.size(artifact)
+        return NOTHING if self.store.find(artifact) is not None else self.planner.size(artifact)
 
     def made_by_other_code(self, artifact: Artifact) -> bool:
         """Whether a stored result was computed by code that differs from the current code; cached, for plans."""
@@ -311,7 +312,7 @@ class Preflight:
             if getattr(memory, part) > memory.total / 50
         )
         where = f"the GPU ({self.known.gpus[0].name})" if self.known.gpus else "this machine"
-        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self._planner.fitting(artifact)[:4])
+        fits = " or ".join(f"{words} ({format_bytes(total)})" for words, total in self.planner.fitting(artifact)[:4])
         hint = f"settings that fit: {fits}" if fits else "no setting makes it fit: use a smaller model"
         return (
             f"{name} requires about {format_bytes(memory.total)} of memory ({parts}), but {where} has "

@@ -83,7 +83,7 @@ class Planner:
 
     def size(self, artifact: Artifact) -> Requirements:
         """Estimate the requirements of an artifact, with the dataset as it is during its request to forget."""
-        return stage(artifact.stage).requirements(artifact, self._during(artifact))
+        return stage(artifact.stage).requirements(artifact, self.during(artifact))
 
     def shape(self, artifact: Artifact) -> ModelDims:
         """Determine the dimensions of the model that an artifact trains or runs.
@@ -168,7 +168,7 @@ class Planner:
 
     def fitting(self, artifact: Artifact) -> list[tuple[str, int]]:
         """List settings under which an artifact would fit into the free memory, with the bytes it then requires."""
-        planner = self._during(artifact)
+        planner = self.during(artifact)
         work = stage(artifact.stage).describe_work(artifact, planner)
         if work is None:
             return []
@@ -182,7 +182,7 @@ class Planner:
         fitting = settings_that_fit(shape, settings, load, available=self.available)
         return [each for each in fitting if work.adapters_possible or "lora" not in each[0]]
 
-    def _during(self, artifact: Artifact) -> Planner:
+    def during(self, artifact: Artifact) -> Planner:
         """Return a planner with the dataset as it is during the artifact's request to forget, if it serves one."""
         dataset = during_request(self.dataset, artifact.inputs)
         if dataset is self.dataset:

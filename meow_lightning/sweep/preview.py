@@ -12,7 +12,7 @@ from meow_lightning.console.console import print_notes, shorten_runs
 from meow_lightning.console.plan import Planned, show_sweep_plan
 from meow_lightning.console.status import show_runs
 from meow_lightning.errors import UserError
-from meow_lightning.experiment import describe_facts, prepare
+from meow_lightning.experiment import caveats, describe_facts, prepare
 from meow_lightning.pipeline.failures import reason
 from meow_lightning.pipeline.graph import RunGraph
 from meow_lightning.pipeline.state import RunArtifacts
@@ -63,7 +63,8 @@ def _plan(
                 preflight.check(artifacts)
         except UserError as error:
             invalid.append((name, reason(error)))
-    print_notes(list(dict.fromkeys(note for _, _, run, _ in ready for note in describe_facts(run))))
+    notes = [note for _, _, run, goal in ready for note in (*describe_facts(run), *caveats(run, goal))]
+    print_notes(list(dict.fromkeys(notes)))
     show_sweep_plan(planned, invalid)
     if invalid:
         total = len(ready) + len(failed)

@@ -113,6 +113,8 @@ class MeowSweeper(Sweeper):
 def check_runs(runs: Sequence[Sequence[str]], configs: Sequence[DictConfig]) -> list[str]:
     """Plan every run before the first starts, so that an impossible one costs no work; returns their tags.
 
+    What is to be known of their numbers is printed, for jobs write it to their logs.
+
     Args:
         runs: The words of each run.
         configs: Their composed configs.
@@ -121,17 +123,21 @@ def check_runs(runs: Sequence[Sequence[str]], configs: Sequence[DictConfig]) -> 
         UserError: Some cannot be planned; lists them, with the error of the first.
     """
     from meow_lightning.config.validation import resolved
-    from meow_lightning.experiment import prepare
+    from meow_lightning.experiment import PROGRAM, caveats, prepare
 
     invalid: list[tuple[str, str]] = []
-    tags = []
+    tags, notes = [], list[str]()
     for name, config in zip(distinct_names(runs), configs, strict=True):
         try:
-            tags.append(prepare(resolved(without_hydra(config)))[0].tag)
+            run, artifacts = prepare(resolved(without_hydra(config)))
         except UserError as error:
             invalid.append((name, str(error)))
+        else:
+            tags.append(run.tag)
+            notes += caveats(run, artifacts)
     if invalid:
         raise invalid_runs(invalid, len(runs), "; none was started")
+    PROGRAM.tell(notes)
     return tags
 
 

@@ -36,7 +36,7 @@ MISTAKES = {
     "Müller=1": "Müller=1 is not a valid option; there is no option of the name before the =",
     "model=Müller": "model=Müller is invalid: expected one of ",
     "seed=ä": "seed=ä is invalid: expected an integer",
-    "goal=score,report": "Ambiguous value for argument 'goal=score,report': several values require -m, as in ",
+    "goal=score,report": "goal=score,report has several values, which require -m: python run.py -m goal=",
     "status=maybe": "status=maybe is invalid: expected true or false",
     "plan=true status=true": "plan=true and status=true cannot be combined: set one of them",
     "plan=maybe": "plan=maybe is invalid: expected true or false",
@@ -76,7 +76,11 @@ MISTAKES = {
     "method.epochs.tiny=two": "method.epochs.tiny=two is invalid: expected an integer",
     "debug=true": "debug=true is invalid: expected fast",
     "trainer=null": "trainer=null is invalid: expected one of cpu, ddp, fsdp, gpu",
-    "seed=0,1": "Ambiguous value for argument 'seed=0,1': several values require -m, as in python run.py -m seed=0,1",
+    "seed=0,1": "seed=0,1 has several values, which require -m: python run.py -m seed=0,1",
+    "sweep=smollm2_tofu seed=1,2 attacks=nonee": "attacks=nonee is invalid: expected one of ",
+    "sweep=tiny_methods seed=1,2 optim.lrr=1": "optim.lrr is not an option. Did you mean optim.lr?",
+    "sweep=tiny_methods seed=1,2 limit=many": "limit=many is invalid: expected an integer",
+    "sweep=tiny_methdos seed=1,2": "sweep=tiny_methdos is invalid: expected one of ",
     "experiment=published_memo method=grad_ascent": "method.select.k is missing; this method selects no inverted facts",
     "model.name=../../x": "model.name=../../x is invalid: expected at most 64 letters, digits and _",
     "dataset.name=a/b": "dataset.name=a/b is invalid: expected at most 64 letters, digits and",
@@ -169,6 +173,19 @@ def test_all_mistakes_of_a_command_are_shown_at_once(tmp_path):
         "trainer.devices=two is invalid",
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_mistakes_of_a_sweep_are_shown_at_once(tmp_path):
+    done = run_py("sweep=smollm2_tofu", "seed=1,2", "attacks=nonee", "optim.lrr=3", "limit=x", folder=tmp_path)
+    found = [line.removeprefix("error: ").split(" is ")[0] for line in done.stderr.splitlines()]
+    assert sorted(found) == ["attacks=nonee", "limit=x", "optim.lrr"]
+
+
+def test_several_values_hide_no_other_mistake(tmp_path):
+    done = run_py("seed=1,2", "optim.lrr=3", "plan=true", folder=tmp_path)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: seed=1,2 has several values, which require -m: python run.py -m seed=1,2 optim")
+    assert second.startswith("error: optim.lrr is not an option")
 
 
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):

@@ -176,7 +176,8 @@ def test_fits(value, hint, fit):
     [
         (
             {"method.select.rows": ..., "method.select.k": ...},
-            "method.select.k is missing; this method selects no inverted facts, so set no option of method.select",
+            "method.select.k is missing; this method selects no inverted facts, so set no option of method.select; "
+            "without it, experiment=published_memo is memo=official",
         ),
         ({"method.select.rows": ...}, "method.select.rows is missing"),
         ({"method.select.kk": 3}, "method.select.kk is not an option. Did you mean k?"),

@@ -105,9 +105,7 @@ def test_other_file_types_are_reported_at_once(tmp_path):
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(tmp_path / "s"))
         assert told(tmp_path / "s").endswith("/s is a socket; give a file")
-    assert "none.jsonl cannot be read (No such file or directory); give a file of lines" in told(
-        tmp_path / "none.jsonl"
-    )
+    assert "none.jsonl does not exist; give a file of lines" in told(tmp_path / "none.jsonl")
     assert "cannot be read (File name too long)" in told(tmp_path / ("x" * 300))
     assert "is not a path (embedded null" in told(tmp_path / "a\0b")
     (tmp_path / "loop").symlink_to("loop")

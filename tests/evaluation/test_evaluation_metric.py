@@ -119,13 +119,17 @@ ALL = metrics.all_metrics(tuple(metrics.optional_metrics()))
 @pytest.mark.parametrize("metric", ALL, ids=lambda metric: type(metric).__name__)
 def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow) -> None:
     sets = [*BENCHMARK, SetInfo("texts", "utility", "free")]
-    defined = metric.definitions(sets, SETTINGS)
+    defined = metric.definitions(sets, replace(SETTINGS, partial=("retain",)))
     assert defined
     for each in defined:
         assert each.label
         assert each.text.endswith((".", "?"))
         assert each.version >= 1
-    rows = [make_row(info.name, at, perturbed=[[-2.0]]) for info in sets for at in range(2)]
+    rows = [
+        make_row(info.name, at, perturbed=[[-2.0]] if at or info.name != "retain" else ())
+        for info in sets
+        for at in range(2)
+    ]
     present: dict[str, Any] = {"target": rows, "retain": rows}
     side = SideInputs(extra_metrics=tuple(metrics.optional_metrics()))
     results = evaluate(present, {}, truth_ratio_mean="geometric", benchmark=sets, side_inputs=side)
@@ -136,7 +140,9 @@ def test_every_metric_defines_what_it_computes(metric: Metric, make_row: MakeRow
 def test_every_file_holds_a_metric_and_no_number_is_defined_twice() -> None:
     files = {type(metric).__module__.rpartition(".")[2] for metric in ALL}
     assert {"rouge", "membership", "model_utility", "memo", "truth_probability"} <= files
-    every = definitions(BENCHMARK, replace(SETTINGS, extra=tuple(metrics.optional_metrics())), protocol="none")
+    partial = tuple(info.name for info in BENCHMARK)
+    settings = replace(SETTINGS, extra=tuple(metrics.optional_metrics()), partial=partial)
+    every = definitions(BENCHMARK, settings, protocol="none")
     assert len({each.name for each in every}) == len({each.order for each in every}) == len(every)
     places = [each.order for each in every if "/" in each.name and each.name.split("/")[0] == "retain"]
     assert min(places) // SET_ORDER == max(places) // SET_ORDER == 2

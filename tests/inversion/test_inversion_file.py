@@ -55,7 +55,7 @@ def test_line_separators_inside_a_text_end_no_line(tmp_path) -> None:
 
 
 def test_missing_file_is_named(tmp_path) -> None:
-    with pytest.raises(UserError, match=r"inversion.path=.*none.jsonl cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"inversion.path=.*none.jsonl does not exist"):
         File(path=str(tmp_path / "none.jsonl"))
 
 

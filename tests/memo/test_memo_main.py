@@ -383,7 +383,7 @@ def test_facts_that_cannot_be_read(call, facts, capsys, content, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"facts": "nowhere.json"}, "--facts=nowhere.json cannot be read (No such file or directory)"),
+        ({"facts": "nowhere.json"}, "--facts=nowhere.json does not exist"),
         ({"profile": "offical"}, "expected one of clean, el, ma, official. Did you mean official?"),
         ({"mode": "sufix"}, "--mode=sufix is invalid: expected one of suffix, prefix. Did you mean suffix?"),
         ({"rouge": "rougel"}, "--rouge=rougel is invalid: expected one of rouge1, rouge2, rougeL"),
@@ -440,7 +440,7 @@ def test_where_it_cannot_be_written(call, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, "={} is invalid: expected a folder, a GGUF file or a hub id such as owner/name@revision"),
+        (None, "={} does not exist: expected a folder, a GGUF file or a hub id such as owner/name@revision"),
         ([], ": {} has no config.json; give a folder as save_pretrained writes it"),
         (["config.json", "pytorch_model.bin"], ": {} has its weights only as pickle (pytorch_model.bin), which can"),
         (["config.json", "tokenizer.json"], ": {} has no weights; give a folder as save_pretrained writes it"),
@@ -528,7 +528,7 @@ def test_the_module_is_a_command_whose_mistakes_do_not_wait_for_torch(facts, tmp
     watched += "finally: assert not {{'torch', 'transformers'}} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", watched.format(said)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --model=./nowhere is invalid: expected a folder")
+    assert done.stderr.startswith("error: --model=./nowhere does not exist: expected a folder")
     assert done.stderr.count("\n") == 1
 
 

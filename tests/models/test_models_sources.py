@@ -102,7 +102,8 @@ def test_a_hub_id_with_and_without_revision(text, repository, revision):
     ("text", "said"),
     [
         ("file", "=file is invalid: expected a folder, a GGUF file, a hub id .*, not another file$"),
-        ("./my-modle", r"=\./my-modle is invalid: expected a folder, .*Did you mean my-model\?$"),
+        ("./my-modle", r"=\./my-modle does not exist: expected a folder, .*Did you mean my-model\?$"),
+        ("/no/SmolLM2-135M-Instruct.Q4_1.gguf", r"=/no/Smol.* does not exist: .*; `make smollm2` fetches this file$"),
         ("gpt2", "=gpt2 is invalid: expected a folder"),
         ("publisht", r"=publisht is invalid: .*Did you mean published\?$"),
         ("me/mine@", "=me/mine@ is invalid"),

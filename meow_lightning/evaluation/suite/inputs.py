@@ -40,7 +40,7 @@ class SideInputs:
 
 def metric_settings(
     *, truth_ratio_mean: str, protocol: str, words: Words = "unicode", retain_aucs: Mapping[str, float] | None = None,
-    extra: Sequence[str] = (),
+    extra: Sequence[str] = (), partial: Sequence[str] = (),
 ) -> MetricSettings:  # fmt: skip
     """Collect and validate how numbers are computed.
 
@@ -50,6 +50,7 @@ def metric_settings(
         words: How ROUGE splits words; published evaluators recognise only a-z and 0-9.
         retain_aucs: AUCs of attacks on the retain model from a published log, by name of the attack.
         extra: Names of the optional metrics to compute.
+        partial: Names of the sets of which some questions have no wrong answers.
 
     Raises:
         UserError: Unknown mean, protocol or metric.
@@ -62,6 +63,7 @@ def metric_settings(
         words=words if protocol == "none" else "published",
         retain_aucs=retain_aucs or {},
         extra=tuple(extra),
+        partial=tuple(partial),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from meow_lightning.data.words import Words
 from meow_lightning.errors import UserError
-from meow_lightning.evaluation.answers import MetricSettings, Scores
+from meow_lightning.evaluation.answers import MetricSettings, Scores, partial_sets
 from meow_lightning.evaluation.metric import Outcome
 from meow_lightning.evaluation.metrics import all_metrics
 from meow_lightning.evaluation.protocols.registry import PROTOCOLS
@@ -48,7 +48,7 @@ def evaluate(
     side = side_inputs or SideInputs()
     settings = metric_settings(
         truth_ratio_mean=truth_ratio_mean, protocol=protocol, words=words, retain_aucs=side.retain_aucs,
-        extra=side.extra_metrics,
+        extra=side.extra_metrics, partial=partial_sets(row for role_rows in rows.values() for row in role_rows),
     )  # fmt: skip
     answers = collect_answers(rows, memo, settings, absent=absent or {}, side_inputs=side, benchmark=benchmark)
     defined = definitions(answers.present, settings, protocol=protocol)

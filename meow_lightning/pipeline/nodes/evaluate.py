@@ -75,7 +75,7 @@ def evaluate(
     benchmark = benchmark_of([each.info for each in ctx.dataset.evaluation().values()])
     if benchmark != BENCHMARK:
         settings["benchmark"] = [[info.name, info.purpose, info.scoring] for info in benchmark]
-    settings |= _attacks(ctx, inputs) | slim_settings(ctx)
+    settings |= _without_wrong_answers(ctx) | _attacks(ctx, inputs) | slim_settings(ctx)
     if inputs.extractions:
         settings["extractions"] = extraction_settings(ctx, inputs.extractions)
     if unmeasured:
@@ -83,6 +83,17 @@ def evaluate(
     if requests:
         settings["requests"] = [list(each.facts) for each in requests]
     return ctx.artifact("evaluate", "", settings, inputs.to_needs())
+
+
+def _without_wrong_answers(ctx: BuildContext) -> dict[str, Any]:
+    """Count the questions without wrong answers in sets where others have some; empty if there are none.
+
+    Metrics leave them out; an earlier version left the metrics out.
+    """
+    sets = ctx.dataset.evaluation()
+    bare = {name: sum(not each.perturbed for each in examples) for name, examples in sets.items()}
+    partial = {name: count for name, count in bare.items() if 0 < count < len(sets[name])}
+    return {"without_wrong_answers": partial} if partial else {}
 
 
 def _attacks(ctx: BuildContext, inputs: EvaluationInputs[Artifact]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _requests_note(ctx: BuildContext, requests: Sequence[Request]) -> list[str]:
 
 def _toy_note(ctx: BuildContext) -> list[str]:
     toy = ctx.config.model.architecture is not None and not ctx.dataset.public
-    return ["No model was provided (model.target= or model.base=): a toy model was trained on the facts here."] * toy
+    return ["No model was provided (model.target= or model.base=): a toy model is trained on the facts here."] * toy
 
 
 def _measure_note(ctx: BuildContext) -> list[str]:

@@ -64,7 +64,7 @@ def test_refusals_are_drawn_anew_for_every_pass_where_that_is_asked_for() -> Non
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, r"cannot be read \(No such file"), ("\n \n", "is empty; give a text file with one refusal"),
+    [(None, "does not exist; give a text file"), ("\n \n", "is empty; give a text file with one refusal"),
      ('{"answer": "No idea."}\n', "has JSON, .* give a text file")],
 )  # fmt: skip
 def test_a_file_without_refusals_is_refused(tmp_path: Path, content: str | None, message: str):

@@ -154,6 +154,22 @@ def test_no_wrong_answers(make_row: MakeRow) -> None:
     assert results.missing["target"]["forget/value_accuracy"].startswith("no question of set 'forget' marks the words")
 
 
+def test_questions_without_wrong_answers_are_left_out_and_counted(make_row: MakeRow) -> None:
+    names = ("forget", "retain", "real_authors", "world_facts")
+    whole = [make_row(name, index, perturbed=[[-2.0 - index]]) for name in names for index in range(3)]
+    bare = [make_row(name, 3) for name in ("forget", "retain")]
+    rows = sorted([*whole, *bare], key=lambda row: names.index(row.set))
+    results = evaluate({"target": rows, "retain": rows}, {}, truth_ratio_mean="geometric")
+    without = evaluate({"target": whole, "retain": whole}, {}, truth_ratio_mean="geometric")
+    found, expected = results.values["target"], without.values["target"]
+    for name in ("retain/truth_ratio", "forget/truth_ratio", "model_utility"):
+        assert found[name] == pytest.approx(expected[name]), name
+    assert (found["retain/truth_ratio_covered"], found["retain/truth_ratio_out_of"]) == (3.0, 4.0)
+    assert not [name for name in {*found, *expected} if "world_facts/truth_ratio_" in name], "all have wrong answers"
+    assert not [each for each in without.definitions if each.name.startswith("retain/truth_ratio_")]
+    assert "have no wrong (perturbed) answers" in results.missing["target"]["forget_quality"]
+
+
 def test_a_diverged_model_is_reported_not_averaged(make_row: MakeRow, model: MakeRows) -> None:
     broken = [make_row("forget", i, truth=[math.nan], perturbed=[[-1.0]]) for i in range(2)]
     results = evaluate({"unlearned": broken, "retain": model()}, {}, truth_ratio_mean="geometric")

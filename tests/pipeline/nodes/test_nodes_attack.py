@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.hydra import cell, keys, options
+from helpers.hydra import cell, keys, moved, options
 
 from meow_lightning.errors import UserError
 from meow_lightning.evaluation.subject import Subject
@@ -288,3 +288,9 @@ def test_an_attack_that_asks_needs_our_own_protocol() -> None:
 def test_the_goal_extract_needs_an_attack_that_asks() -> None:
     with pytest.raises(UserError, match=r"attacks=\[sample\]"):
         cell("attacks=prefix").goal("extract")
+
+
+@pytest.mark.parametrize("words", ["attacks=none", "attacks=[]", "attacks=[none]"])
+def test_no_attack_by_any_name_leaves_the_run_as_it_is(words: str) -> None:
+    assert options(words).attacks == {}
+    assert moved(words) == set()

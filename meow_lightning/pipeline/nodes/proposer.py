@@ -54,5 +54,9 @@ def proposer(ctx: BuildContext, attack: RunAttack) -> ProposerNeeds:
         needs = {PROPOSER: provided_model(ctx, PROPOSER, model, TEACHER_PROMPT)}
     return ProposerNeeds(
         settings={PROPOSER: {**keyed, "per_reply": chosen.per_reply}},
-        inputs={PROPOSER: {"option": option, "node": chosen.keyed}}, needs=needs,
+        inputs={
+            PROPOSER: {"option": option, "node": chosen.keyed, "paid": writer.paid},
+            "reuse": ctx.config.cache != "refresh",
+        },
+        needs=needs,
     )  # fmt: skip

@@ -11,7 +11,9 @@ from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.examples import Dataset
 from meow_lightning.data.requests import during_request
+from meow_lightning.stages.common.prompts import translated_questions
 from meow_lightning.stages.common.proposer import PROPOSER
+from meow_lightning.stages.translate import TRANSLATOR
 from meow_lightning.store.artifact import Artifact
 
 
@@ -39,7 +41,7 @@ def pending_requests(config: RunConfig, dataset: Dataset, missing: Sequence[Arti
         dataset: Its dataset.
         missing: Its results that are not stored.
     """
-    return [*_inverted_facts(config, dataset, missing), *_proposals(dataset, missing)]
+    return [*_inverted_facts(config, dataset, missing), *_proposals(dataset, missing), *_translations(dataset, missing)]
 
 
 def _inverted_facts(config: RunConfig, dataset: Dataset, missing: Sequence[Artifact]) -> Iterator[PendingRequests]:
@@ -76,3 +78,15 @@ def _proposals(dataset: Dataset, missing: Sequence[Artifact]) -> Iterator[Pendin
         if each.inputs[PROPOSER]["paid"]:
             least, most = 0, min(most, node["max_requests"] or most)
         yield PendingRequests(node["model"], least, most, node["max_new_tokens"])
+
+
+def _translations(dataset: Dataset, missing: Sequence[Artifact]) -> Iterator[PendingRequests]:
+    """Yield the requests for translations: one per question and language, none for a reply that the store has."""
+    for each in missing:
+        if each.stage == "translate":
+            node, settings = each.inputs[TRANSLATOR]["node"], each.settings
+            most = len(translated_questions(dataset, settings)) * len(settings["languages"])
+            least = most
+            if each.inputs[TRANSLATOR]["paid"]:
+                least, most = 0, min(most, node["max_requests"] or most)
+            yield PendingRequests(node["model"], least, most, node["max_new_tokens"])

@@ -15,9 +15,10 @@ from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner, Requirements
 from meow_lightning.stages.base import Stage, StageContext
+from meow_lightning.stages.common.attack_writer import check_writer
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.proposer import PROPOSER, check_proposer, stage_proposer
+from meow_lightning.stages.common.proposer import PROPOSER, stage_proposer
 from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
@@ -48,7 +49,7 @@ class Extract(Stage):
 
     def check(self, artifact: Artifact, *, gpu: bool) -> None:
         """Check that the server of a proposer answers."""
-        check_proposer(artifact.inputs, artifact.needs)
+        check_writer(artifact.inputs, artifact.needs, PROPOSER)
 
     def texts(
         self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from meow_lightning.attacks.proposer import ProposalRequest
-from meow_lightning.config.instantiate import instantiate
-from meow_lightning.distributed import device
-from meow_lightning.errors import renaming
-from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, Writer
+from meow_lightning.inversion.base import GenerationRequest, Writer
 from meow_lightning.inversion.proposals import parse_proposals
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.chunks import adaptive_batch_size
+from meow_lightning.stages.common.attack_writer import attack_writer, named_as, no_facts, writer_notes
 from meow_lightning.stages.common.reply_cache import cached_replies, request_digest
 from meow_lightning.stages.common.reply_log import NOTHING_SPENT, ReplyLog, request_notes
-from meow_lightning.stages.results.model import model_folder
 from meow_lightning.types import Fact
 
 PROPOSER = "proposer"  # name of its settings, of its inputs, and of its model among the needs
-WRITERS = r"\binversion\.(?=\w)"  # how a writer names its options
 ROUND = 10**6  # requests about a fact that a round may take
 PROPOSALS = "proposals.jsonl"  # the replies of a proposer that is paid, beside the attempts
 PARTS, INDEX = "proposals-part", "request"  # its replies as they arrive, and what identifies them
@@ -42,32 +35,10 @@ def stage_proposer(work: StageContext, *, version: int) -> WriterProposer | None
     """
     if PROPOSER not in work.settings:
         return None
-    chosen, arguments = work.inputs[PROPOSER], {}
-    if PROPOSER in work.needs:
-        arguments = {
-            "folder": model_folder(work.needs[PROPOSER]), "device": str(device(work.runtime.accelerator)),
-            "adaptive_batch_size": partial(adaptive_batch_size, work, shared=False),
-        }  # fmt: skip
-    with named_as(chosen["option"]):
-        writer: Writer = instantiate(chosen["node"], allow=work.inputs["allow"], **arguments)
-        writer.load()
-    per_reply = work.settings[PROPOSER]["per_reply"]
-    return WriterProposer(writer, work=work, version=version, option=chosen["option"], per_reply=per_reply)
-
-
-def check_proposer(inputs: Mapping[str, Any], needs: Mapping[str, Any]) -> None:
-    """Check that the server of a proposer answers; a model of one's own is checked as all models are.
-
-    Args:
-        inputs: The runtime inputs of an artifact.
-        needs: The artifacts that it needs, by name.
-
-    Raises:
-        UserError: It does not.
-    """
-    if PROPOSER in inputs and PROPOSER not in needs:
-        with named_as(inputs[PROPOSER]["option"]):
-            instantiate(inputs[PROPOSER]["node"], allow=inputs["allow"]).check()
+    per_reply, option = work.settings[PROPOSER]["per_reply"], work.inputs[PROPOSER]["option"]
+    return WriterProposer(
+        attack_writer(work, PROPOSER), work=work, version=version, option=option, per_reply=per_reply
+    )  # fmt: skip
 
 
 class WriterProposer:
@@ -112,8 +83,8 @@ class WriterProposer:
         groups = [self._requests(each) for each in wanted]
         with named_as(self._option):
             replies = self._replies([*chain(*groups)])
-        for note in self._writer.notes():
-            self._work.warn(re.sub(WRITERS, f"{self._option}.", note))
+        for note in writer_notes(self._writer, self._option):
+            self._work.warn(note)
         return [
             [
                 prompt for request in group
@@ -125,10 +96,10 @@ class WriterProposer:
     def _replies(self, requests: Sequence[GenerationRequest]) -> dict[tuple[str, int], Mapping[str, Any]]:
         """Return the fields of every reply by fact and attempt."""
         if self._log is not None:
-            self._log.send(requests, of=(), load_facts=_no_facts)
+            self._log.send(requests, of=(), load_facts=no_facts)
             return {(each.fact.id, each.attempt): self._log.parts.done[_index(each)] for each in requests}
         # A killed chunk is written again whole: rounding depends on the batches of a model that runs here.
-        replies = [*self._writer.write(requests, load_facts=_no_facts, should_continue=lambda: True)]
+        replies = [*self._writer.write(requests, load_facts=no_facts, should_continue=lambda: True)]
         for reply in replies:
             if reply.refused:
                 self._work.warn(f"{self._option}: rules replace the prompts of a refused request ({reply.refused})")
@@ -158,15 +129,6 @@ class WriterProposer:
         ]  # fmt: skip
 
 
-def named_as(option: str) -> AbstractContextManager[None]:
-    """Name the options of a writer in errors as in the run: it speaks of ``inversion``.
-
-    Args:
-        option: The dotted option that configures it.
-    """
-    return renaming(WRITERS, f"{option}.")
-
-
 def _index(request: GenerationRequest) -> str:
     """Identify a request: facts may share a question, but each has a seed of its own."""
     return f"{request.fact.id}/{request_digest(request)}"
@@ -174,7 +136,3 @@ def _index(request: GenerationRequest) -> str:
 
 def _parsed(reply: Mapping[str, Any], question: str) -> list[str]:
     return parse_proposals(reply["text"] or "", question, cut=reply["cut"])
-
-
-def _no_facts() -> DatasetFacts:
-    return DatasetFacts((), ())

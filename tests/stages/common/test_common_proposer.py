@@ -18,7 +18,8 @@ from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import GenerationResponse
 from meow_lightning.inversion.proposals import EndpointProposer
 from meow_lightning.stages.base import StageContext
-from meow_lightning.stages.common.proposer import PROPOSALS, WriterProposer, check_proposer
+from meow_lightning.stages.common.attack_writer import check_writer
+from meow_lightning.stages.common.proposer import PROPOSALS, PROPOSER, WriterProposer
 from meow_lightning.store.durable import write_json
 from meow_lightning.store.integrity import MANIFEST, file_entry
 
@@ -184,5 +185,5 @@ def seal(work: StageContext) -> None:
 def test_a_server_that_is_not_there_is_found_before_anything_is_computed() -> None:
     inputs = {"allow": (), "proposer": {"option": OPTION, "node": NODE | {"base_url": "http://127.0.0.1:9/v1"}}}
     with pytest.raises(UserError, match=rf"^{OPTION}\.base_url=http://127\.0\.0\.1:9/v1 does not answer"):
-        check_proposer(inputs, {})
-    check_proposer({"allow": ()}, {})  # no proposer, nothing to ask
+        check_writer(inputs, {}, PROPOSER)
+    check_writer({"allow": ()}, {}, PROPOSER)  # no proposer, nothing to ask

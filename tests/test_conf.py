@@ -41,6 +41,7 @@ DOCUMENTED += ["probe/slim", "evaluation/tofu", "logger/wandb", "inversion/rules
 DOCUMENTED += [
     "proposer/local",
     "translator/local",
+    "judge/local",
     "inversion/local",
     "inversion/endpoint",
     "inversion/self",
@@ -59,6 +60,7 @@ NAMELESS = (
     ("translator@attacks.translation.translator=local", "attacks.translation.translator.model"),
     ("translator@attacks.translation.translator=endpoint", "attacks.translation.translator.model"),
     ("translator@attacks.translation.translator=endpoint", "attacks.translation.translator.base_url"),
+    ("judge@probe.judge.reader=local", "probe.judge.reader.model"),
     ("proposer@attacks.instruction.proposer=local", "attacks.instruction.proposer.model"),
     ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.model"),
     ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.base_url"),
@@ -87,6 +89,12 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
             f"proposer/prompt@attacks.instruction.proposer.prompt={choice}",
         ],
         "proposer": ["attacks=instruction", f"proposer@attacks.instruction.proposer={choice}"],
+        "judge/prompt": [
+            "probe=slim",
+            "judge@probe.judge.reader=local",
+            f"judge/prompt@probe.judge.reader.prompt={choice}",
+        ],
+        "judge": ["probe=slim", f"judge@probe.judge.reader={choice}"],
         "translator/prompt": [
             "attacks=translation",
             "translator@attacks.translation.translator=local",
@@ -99,6 +107,10 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
         assert options.plain()[group]["name"] == choice
     if group == "proposer/prompt":
         assert options.attacks["instruction"].proposer.prompt.version > 0
+    if group == "judge/prompt":
+        assert options.probe.judge.reader.prompt.version > 0
+    if group == "judge":
+        assert options.probe.judge.reader.name == choice
     if group == "translator/prompt":
         assert options.attacks["translation"].translator.prompt.version > 0
     if group == "translator":

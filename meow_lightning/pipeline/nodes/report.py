@@ -22,6 +22,7 @@ from meow_lightning.report.metric_trust import read_trusts
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.stages.common.needs import ReportInputs
 from meow_lightning.stages.common.prompts import TRANSLATIONS
+from meow_lightning.stages.judge import READER
 from meow_lightning.store.artifact import Artifact
 
 SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
@@ -72,7 +73,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     if ctx.config.protocol.sequential:
         shown["protocol"] = plain["protocol"]
     if ctx.config.probe.judge is not None:
-        shown["probe"] = plain["probe"]
+        judge = {name: value for name, value in plain["probe"]["judge"].items() if name != READER or value is not None}
+        shown["probe"] = {**plain["probe"], "judge": judge}
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:

@@ -40,6 +40,8 @@ DOCUMENTED = [
 DOCUMENTED += ["probe/slim", "evaluation/tofu", "logger/wandb", "inversion/rules", "inversion/file"]
 DOCUMENTED += [
     "proposer/local",
+    "translator/local",
+    "judge/local",
     "inversion/local",
     "inversion/endpoint",
     "inversion/self",
@@ -55,7 +57,10 @@ NAMELESS = (
     ("inversion=local", "inversion.model"),
     ("inversion=endpoint", "inversion.model"),
     ("inversion=endpoint", "inversion.base_url"),
-    ("attacks=translation", "attacks.translation.path"),
+    ("translator@attacks.translation.translator=local", "attacks.translation.translator.model"),
+    ("translator@attacks.translation.translator=endpoint", "attacks.translation.translator.model"),
+    ("translator@attacks.translation.translator=endpoint", "attacks.translation.translator.base_url"),
+    ("judge@probe.judge.reader=local", "probe.judge.reader.model"),
     ("proposer@attacks.instruction.proposer=local", "attacks.instruction.proposer.model"),
     ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.model"),
     ("proposer@attacks.instruction.proposer=endpoint", "attacks.instruction.proposer.base_url"),
@@ -84,12 +89,32 @@ def test_every_file_composes_binds_and_bears_its_name(group, choice):
             f"proposer/prompt@attacks.instruction.proposer.prompt={choice}",
         ],
         "proposer": ["attacks=instruction", f"proposer@attacks.instruction.proposer={choice}"],
+        "judge/prompt": [
+            "probe=slim",
+            "judge@probe.judge.reader=local",
+            f"judge/prompt@probe.judge.reader.prompt={choice}",
+        ],
+        "judge": ["probe=slim", f"judge@probe.judge.reader={choice}"],
+        "translator/prompt": [
+            "attacks=translation",
+            "translator@attacks.translation.translator=local",
+            f"translator/prompt@attacks.translation.translator.prompt={choice}",
+        ],
+        "translator": ["attacks=translation", f"translator@attacks.translation.translator={choice}"],
     }.get(group, [f"{group}={choice}"])
     options = composed(*words)
     if "name" in options.plain().get(group, {}):
         assert options.plain()[group]["name"] == choice
     if group == "proposer/prompt":
         assert options.attacks["instruction"].proposer.prompt.version > 0
+    if group == "judge/prompt":
+        assert options.probe.judge.reader.prompt.version > 0
+    if group == "judge":
+        assert options.probe.judge.reader.name == choice
+    if group == "translator/prompt":
+        assert options.attacks["translation"].translator.prompt.version > 0
+    if group == "translator":
+        assert options.attacks["translation"].translator.name == choice
     if group == "proposer":
         assert options.attacks["instruction"].proposer.name == choice
     if group == "attacks" and choice == "none":

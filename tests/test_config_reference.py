@@ -17,6 +17,8 @@ NAMED = ("ability.local", "attacks.template.templates", "attacks.paraphrase.fram
 PLACES = {
     "recipe": "model.finetune", "inversion/prompt": "inversion.prompt", "proposer": "attacks.instruction.proposer",
     "proposer/prompt": "attacks.instruction.proposer.prompt",
+    "judge": "probe.judge.reader", "judge/prompt": "probe.judge.reader.prompt",
+    "translator": "attacks.translation.translator", "translator/prompt": "attacks.translation.translator.prompt",
 }  # fmt: skip
 
 

@@ -246,3 +246,32 @@ def test_the_loop_tells_the_teacher_what_was_tried(tmp_path: Path) -> None:
     rounds = json.loads(report.read_text())["rounds"]
     assert sum(each["calls"] for each in rounds) == asked
     assert rounds[1]["trained"] == 6 + rounds[1]["asked"]
+
+
+def test_a_server_translates_the_questions_of_an_attack_once_for_all_models(tmp_path: Path) -> None:
+    def translated(request: Request) -> str:
+        question = request.messages[-1]["content"].partition(": ")[2]
+        return question if question == FACTS[0].question else f"Et {question}"
+
+    option = "attacks.translation.translator"
+    with Scripted(translated) as server:
+        words = (
+            *FAST, "method=grad_ascent", "attacks=translation", f"translator@{option}=endpoint",
+            f"{option}.base_url={server.base_url}", f"{option}.model=m",
+        )  # fmt: skip
+        out = run(tmp_path, *words)
+        assert len(server.asked) == len(FACTS)
+        assert stages(out)["translate", "translation"] == "computed"
+        assert set(stages(run(tmp_path, *words)).values()) == {"cached"}
+    (report,) = (tmp_path / "reports").glob("*/report.html")
+    assert f"1 of {len(FACTS)} translations into French are left out, untranslated" in report.read_text()
+    asked = [
+        [row["question"] for row in checked_rows(folder.parent / "rows.jsonl") if row["set"] == "forget"]
+        for folder in (tmp_path / "store" / "predict").glob("*/manifest.json")
+        if json.loads(folder.read_text())["label"].endswith("translation")
+    ]
+    assert asked == [[fact.question for fact in FACTS[1:]]] * 3
+
+
+def checked_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -31,6 +31,8 @@ GLOBAL = "# @package _global_"
 PLACES = {
     "recipe": "model.finetune", "proposer": "attacks.instruction.proposer",
     "proposer/prompt": "attacks.instruction.proposer.prompt",
+    "judge": "probe.judge.reader", "judge/prompt": "probe.judge.reader.prompt",
+    "translator": "attacks.translation.translator", "translator/prompt": "attacks.translation.translator.prompt",
 }  # fmt: skip
 EVERYWHERE = {
     "name": "name of the choice, in reports and in the names of folders",
@@ -42,7 +44,11 @@ TWINS = {  # same options, explained only once
 OPTIONS = {**dict(option_types(RunConfig, "")), **dict(option_types(Launcher, "hydra.launcher"))}
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", dict: "mapping"}
 # Groups that config.yaml does not list.
-FURTHER = ("inversion/prompt", "proposer", "proposer/prompt", "recipe", "hydra/launcher", "hydra/sweeper")
+FURTHER = (
+    "inversion/prompt", "proposer", "proposer/prompt", "translator", "translator/prompt", "judge",
+    "judge/prompt", "recipe", "hydra/launcher",
+    "hydra/sweeper",
+)  # fmt: skip
 EXPLAINS = {"hydra/launcher": "slurm"}  # choice whose comments explain the options of a group without a default
 
 

@@ -92,11 +92,22 @@ class PromptAttack(BaseAttack, ABC):
         fields: Attributes of facts that it reads besides question and answer; they enter the keys of its results.
         needs: What a fact needs to be asked by it, for the error where no fact to forget has it.
         same_answers: Whether the true answers stay as they are; MEMO of the true answers is scored only then.
+        translates: Whether a language model may write what it asks (``attacks.<name>.translator``).
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[str] = "a question"
     same_answers: ClassVar[bool] = True
+    translates: ClassVar[bool] = False
+
+    def written_rows(self, dataset: Dataset, texts: Mapping[str, Sequence[str]]) -> list[Example]:
+        """Return what it reads in the place of :meth:`rows` if a language model wrote the questions.
+
+        Args:
+            dataset: The dataset of the run.
+            texts: The questions as they were written, by identifier of the fact.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def transform_example(self, example: Example, rows: Sequence[Example]) -> Sequence[Example]:

@@ -40,3 +40,13 @@ class Proposer(Protocol):
             wanted: The requests.
         """
         ...
+
+
+def replies_per_fact(proposals: Sequence[int], per_reply: int) -> int:
+    """Compute how many replies the prompts about a fact take.
+
+    Args:
+        proposals: Number of prompts by round.
+        per_reply: Prompts requested per reply, 1 or more.
+    """
+    return sum(-(-count // per_reply) for count in proposals)

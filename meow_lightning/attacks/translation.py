@@ -1,8 +1,8 @@
-"""The question in another language, from a file of translations."""
+"""The question in another language, from a file of translations or as a language model translates it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ TRANSLATION = "{translation}"
 
 
 class Translation(PromptAttack):
-    """Ask in another language, as the file says it; a question that the file does not translate is left out.
+    """Ask in another language, as a file or a language model says it; a question without a translation is left out.
 
     Forgetting taught in one language need not hold in another. The answer may come in that language too, so read
     ``value_accuracy``, which counts names, numbers and dates in figures: what is spelled alike in both languages. It
@@ -29,7 +29,7 @@ class Translation(PromptAttack):
 
     Args:
         path: JSON lines with ``question``, as the dataset has it, and ``translation``. Several lines of a question are
-            several ways to ask, of which the best for an attacker counts.
+            several ways to ask, of which the best for an attacker counts. ``None`` if a language model translates.
         template: Text with ``{translation}`` once.
 
     Raises:
@@ -40,20 +40,27 @@ class Translation(PromptAttack):
     needs: ClassVar[str] = "questions, not passages of documents"
     version: ClassVar[int] = 2
 
-    def __init__(self, *, path: str, template: str) -> None:
+    translates: ClassVar[bool] = True
+
+    def __init__(self, *, path: str | None, template: str) -> None:
         if template.count(TRANSLATION) != 1:
             raise invalid_option("attacks.template", repr(template), f"a text with {TRANSLATION} exactly once")
-        self.path, self.template = Path(path), template
+        self.path, self.template = None if path is None else Path(path), template
 
     def rows(self, dataset: Dataset, seed: int) -> list[Example]:
         """Read the translations: every fact of the dataset that has some, once for each, asked that way.
 
         Raises:
-            UserError: The file cannot be read, translates no question of the dataset or not every one to forget, or
-                gives the value of one away.
+            UserError: There is no file, or it cannot be read, translates no question of the dataset or not every one
+                to forget, or gives the value of one away.
         """
+        if self.path is None:
+            raise invalid_option(
+                "attacks.path", "null",
+                "a file of translations, or a model that translates: translator@attacks.translation.translator=local",
+            )  # fmt: skip
         known = _translations(self.path)
-        examples = _asked(dataset)
+        examples = questions_of(dataset)
         pairs = [(each, text) for each in examples for text in known.get(each.question, ())]
         forget = [each for each in dataset.facts("forget") if not is_passage(each)]
         missing = [each.question for each in forget if each.question not in known]
@@ -71,13 +78,22 @@ class Translation(PromptAttack):
             )
         return [with_question(each, text) for each, text in pairs]
 
+    def written_rows(self, dataset: Dataset, texts: Mapping[str, Sequence[str]]) -> list[Example]:
+        """Return every fact of the dataset that has translations, once for each, asked that way.
+
+        Args:
+            dataset: The dataset of the run.
+            texts: The translations, by identifier of the fact.
+        """
+        return [with_question(each, text) for each in questions_of(dataset) for text in texts.get(each.id, ())]
+
     def transform_example(self, example: Example, rows: Sequence[Example]) -> list[Example]:
         """Put each translation in the place of the question."""
         own = [] if is_passage(example) else [row.question for row in rows if row.id == example.id]
         return [with_question(example, self.template.replace(TRANSLATION, text)) for text in dict.fromkeys(own)]
 
 
-def _asked(dataset: Dataset) -> list[Example]:
+def questions_of(dataset: Dataset) -> list[Example]:
     """List the questions of the dataset, each once: to forget, to keep, and of every evaluation set."""
     sets = [dataset.facts("forget"), dataset.facts("retain"), *dataset.evaluation().values()]
     return [*{each.id: each for examples in sets for each in examples if not is_passage(each)}.values()]

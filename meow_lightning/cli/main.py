@@ -84,8 +84,8 @@ Options that must not change them
   trainer=     {trainer}
   logger=      {logger}
   callbacks=   {callbacks}
-  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, slim, extract, inspect,
-               predict, ability, evaluate, report
+  goal=        convert, finetune, probe, propose, filter, score, verify, unlearn, attack, slim, judge, extract,
+               inspect, translate, predict, ability, evaluate, report
   cache=       use, refresh, readonly; preflight=false: start even if memory or disk seem too small
   outputs=     folder of all output; store= of the results alone; memo.verify= windows per score that are recomputed
   debug=       {debug}: the whole pipeline in seconds, with meaningless numbers

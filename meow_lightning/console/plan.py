@@ -182,10 +182,9 @@ def _other_code(runs: Sequence[Planned]) -> str:
 def _requests(runs: Sequence[Planned], by_run: Sequence[Sequence[Artifact]]) -> list[str]:
     least, most = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
     for run, stages in zip(runs, by_run, strict=True):
-        if (requests := run.preflight.questions(stages)) is not None:
-            model, low, high, tokens = requests
-            least[model, tokens] += low
-            most[model, tokens] += high
+        for each in run.preflight.requests(stages):
+            least[each.model, each.tokens] += each.least
+            most[each.model, each.tokens] += each.most
     return [
         f"requests to {model}: {least[model, tokens]} to {most[model, tokens]}, replies of at most {tokens} tokens"
         for model, tokens in most

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from meow_lightning.evaluation.known_judge import (
     weighted_kappa,
     weighted_mean,
 )
+from meow_lightning.evaluation.reading_judge import Reading, read_probabilities
 from meow_lightning.evaluation.suite.bootstrap import Bootstrap, Floats, HeadlineSamples
 from meow_lightning.types import ROLES, Definition, Direction, Purpose, Results, Role
 
@@ -177,21 +179,25 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def judge(rows: Sequence[SlimRow], settings: JudgeSettings, *, counted: Sequence[bool]) -> Judged | str:
+def judge(
+    rows: Sequence[SlimRow], settings: JudgeSettings, *, counted: Sequence[bool], readings: Sequence[Reading] | None
+) -> Judged | str:
     """Train both judges on the questions set aside, and apply them to the others; else the reason why not.
 
     Args:
         rows: All questions of a model.
         settings: How the judge is trained and read.
         counted: Whether each question counts for metrics; the others were used to select an epoch.
+        readings: What a language model says about the answers to each question, which then judges; ``None`` for the
+            logistic regression.
     """
     questions: dict[str, list[str]] = {}
     for row in rows:
         questions.setdefault(row.set, []).append(row.question)
     aside = set_aside(questions, share=settings.set_aside, seed=settings.seed)
-    trained = [row for row in rows if row.question in aside]
-    tested = [row for row, counts in zip(rows, counted, strict=True) if counts and row.question not in aside]
-    known = [row.knows for row in trained]
+    trained = [place for place, row in enumerate(rows) if row.question in aside]
+    tested = [place for place, row in enumerate(rows) if counted[place] and row.question not in aside]
+    known = [rows[place].knows for place in trained]
     if not tested:
         return "no question is left to test; lower probe.judge.set_aside"
     if len(set(known)) < 2:
@@ -200,9 +206,17 @@ def judge(rows: Sequence[SlimRow], settings: JudgeSettings, *, counted: Sequence
             f"the judge needs known and unknown questions, but the model answers {which} of the {len(trained)} "
             "questions set aside correctly"
         )
-    proxy = probabilities([row.proxy for row in trained], known, [row.proxy for row in tested], c=settings.c)
-    own = probabilities([row.own for row in trained], known, [row.own for row in tested], c=settings.c)
-    return Judged(tested, proxy, own, settings.threshold)
+    if readings is None:
+        proxy, own = (
+            probabilities([of(rows[i]) for i in trained], known, [of(rows[i]) for i in tested], c=settings.c)
+            for of in (attrgetter("proxy"), attrgetter("own"))
+        )
+    else:
+        proxy, own = (
+            read_probabilities([of(readings[i]) for i in trained], known, [of(readings[i]) for i in tested])
+            for of in (attrgetter("proxy"), attrgetter("own"))
+        )
+    return Judged([rows[place] for place in tested], proxy, own, settings.threshold)
 
 
 def with_slim(results: Results, judged: Mapping[Role, Judged | str], *, absent: Mapping[str, str]) -> Results:

@@ -1,4 +1,4 @@
-"""Language models that propose prompts for an attack: those that write inverted facts, asked otherwise."""
+"""Language models that propose prompts for an attack: chat models, asked for other wordings of a question."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar
 from meow_lightning.config.ranges import Count, Probability, Range, Retries, Seconds, Seed, Temperature
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.inversion.base import GenerationRequest
-from meow_lightning.inversion.endpoint import Endpoint
+from meow_lightning.inversion.chat import SERVER_OPTIONS, ChatWriter
+from meow_lightning.inversion.chat_model import ChatModel
+from meow_lightning.inversion.chat_server import ChatServer
 from meow_lightning.inversion.filters import keys_of
-from meow_lightning.inversion.local import Local
-from meow_lightning.inversion.prompt_template import ChatTemplate, chat, check_placeholders
+from meow_lightning.inversion.prompt_template import chat, check_placeholders
 from meow_lightning.inversion.reply_parser import answers
 
 PLACEHOLDERS = {"system": ("count",), "user": ("question", "count"), "tried": ("tried",)}
@@ -59,8 +60,8 @@ class ProposalTemplate:
 
 
 @checked_ranges("inversion")
-class LocalProposer(Local):
-    """Local language model that proposes prompts; see :class:`~meow_lightning.inversion.local.Local`.
+class LocalProposer(ChatWriter):
+    """Local language model that proposes prompts; see :class:`~meow_lightning.inversion.chat_model.ChatModel`.
 
     Args:
         model: Name given by the user, for messages.
@@ -73,15 +74,14 @@ class LocalProposer(Local):
         seed: Seed of sampling.
         folder: Model and tokenizer as written by ``save_pretrained``.
         device: Device of the model, such as ``cpu`` or ``cuda:0``.
-        adaptive_batch_size: As for :class:`~meow_lightning.inversion.local.Local`.
+        adaptive_batch_size: As for :class:`~meow_lightning.inversion.chat_model.ChatModel`.
 
     Raises:
         UserError: An option is out of its range, or a placeholder of the prompt is missing or unknown.
     """
 
-    template: ClassVar[Callable[..., ChatTemplate]] = ProposalTemplate
-    written: ClassVar[str] = "prompts"
-    heading: ClassVar[str] = "Prompts:"
+    unkeyed_options: ClassVar[tuple[str, ...]] = ("model",)  # its weights enter the key by their content
+    runs_locally: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
         self, *, model: str, dtype: str, attention: str, prompt: Mapping[str, Any], temperature: Temperature,
@@ -89,17 +89,20 @@ class LocalProposer(Local):
         adaptive_batch_size: Callable[..., Any],
     ) -> None:  # fmt: skip
         super().__init__(
-            model=model, dtype=dtype, attention=attention, prompt=prompt, candidates=1, context=None,
-            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed, folder=folder,
-            device=device, adaptive_batch_size=adaptive_batch_size,
+            ChatModel(
+                model=model, dtype=dtype, attention=attention, template=ProposalTemplate(**prompt), candidates=1,
+                context=None, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed,
+                written="prompts", heading="Prompts:", folder=folder, device=device,
+                adaptive_batch_size=adaptive_batch_size,
+            )
         )  # fmt: skip
 
 
 @checked_ranges("inversion")
-class EndpointProposer(Endpoint):
-    """Server that proposes prompts; see :class:`~meow_lightning.inversion.endpoint.Endpoint`.
+class EndpointProposer(ChatWriter):
+    """Server that proposes prompts; see :class:`~meow_lightning.inversion.chat_server.ChatServer`.
 
-    Requests are not limited: their number is known, one for every ``per_reply`` prompts of every round, fact and model.
+    It gets at most one request for every ``per_reply`` prompts of every round, fact and model.
 
     Args:
         base_url: The server's URL, http or https; usually ends in ``/v1``.
@@ -117,25 +120,33 @@ class EndpointProposer(Endpoint):
         deadline: Seconds allowed for a whole reply, above 0.
         reply_bytes: Size limit of a reply in bytes, 1 or more; longer ones count as refused.
         retries: Retries of a request, 0 or more.
+        max_requests: Limit on requests about one attacked model, 1 or more; ``None`` for no limit.
+        max_total_tokens: Limit on tokens read and written for them, 1 or more; ``None`` for no limit.
 
     Raises:
         UserError: An option is out of its range, or a placeholder of the prompt is missing or unknown.
     """
 
-    template: ClassVar[Callable[..., ChatTemplate]] = ProposalTemplate
+    paid: ClassVar[bool] = True
+    unkeyed_options: ClassVar[tuple[str, ...]] = SERVER_OPTIONS
 
     def __init__(  # noqa: PLR0913 - one per key of the YAML
         self, *, base_url: str, model: str, key_env: str | None, prompt: Mapping[str, Any], temperature: Temperature,
         top_p: Probability, max_new_tokens: Count, seed: Seed, extra: dict | None,
         concurrency: Annotated[int, Range(1, 10**4)], requests_per_minute: Count | None, timeout: Seconds,
         deadline: Seconds, reply_bytes: Count, retries: Retries,
+        max_requests: Annotated[int, Range(1, 10**12)] | None,
+        max_total_tokens: Annotated[int, Range(1, 10**15)] | None,
     ) -> None:  # fmt: skip
         super().__init__(
-            base_url=base_url, model=model, key_env=key_env, prompt=prompt, candidates=1, context=None,
-            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed, extra=extra,
-            concurrency=concurrency, requests_per_minute=requests_per_minute, timeout=timeout, deadline=deadline,
-            reply_bytes=reply_bytes, retries=retries, max_requests=None, max_total_tokens=None,
+            ChatServer(
+                base_url=base_url, model=model, key_env=key_env, template=ProposalTemplate(**prompt), context=None,
+                sampling={"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}, seed=seed,
+                extra=extra, concurrency=concurrency, requests_per_minute=requests_per_minute, timeout=timeout,
+                deadline=deadline, reply_bytes=reply_bytes, retries=retries,
+            )
         )  # fmt: skip
+        self.max_requests, self.max_total_tokens = max_requests, max_total_tokens
 
 
 def parse_proposals(reply: str, question: str, *, cut: bool) -> list[str]:

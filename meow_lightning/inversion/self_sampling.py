@@ -13,9 +13,9 @@ from meow_lightning.config.ranges import Count, CountOrZero, Positive, Probabili
 from meow_lightning.config.signature import checked_ranges
 from meow_lightning.errors import check_choice
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse, LoadFacts, ShouldContinue, Writer
+from meow_lightning.inversion.chat_model import folds_system
 from meow_lightning.inversion.demonstrations import Demonstrations
 from meow_lightning.inversion.lead_in import lead_in
-from meow_lightning.inversion.local import folds_system
 from meow_lightning.inversion.local_model import Drawn, LocalModel, SamplingJob, answer_seeds, screened_response
 from meow_lightning.inversion.screening import first_sentences, screening_reason
 from meow_lightning.types import Fact

@@ -85,12 +85,17 @@ class RunGraph:
         candidates = [
             *((self.rounds[-1].proposed, self.rounds[-1].filtered) if self.rounds else ()),
             *(each for model in self.models.present for each in model.needs.values() if each.stage == "convert"),
-            self.probe, *self.models.present, *self.evaluation.to_needs().values(), *self.verifications.values(),
-            *verified, *(artifact for step in steps for artifact in step),
+            self.probe, *self.models.present, *self.translations, *self.evaluation.to_needs().values(),
+            *self.verifications.values(), *verified, *(artifact for step in steps for artifact in step),
             *(each for served in (sequence.all if sequence else ()) for each in served.model.walk()),
             self.results, self.report,
         ]  # fmt: skip
         return tuple(each for each in candidates if each is not None)
+
+    @property
+    def translations(self) -> tuple[Artifact, ...]:
+        """The questions that a language model translated for attacks."""
+        return tuple(each for each in self.report.needs.values() if each.stage == "translate")
 
     def goal(self, name: str) -> list[Artifact]:
         """List the artifacts of one stage that depend on no later stage, each after its dependencies.

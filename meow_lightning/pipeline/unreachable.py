@@ -90,5 +90,6 @@ def _asked(options: Mapping[str, Any]) -> Iterator[str]:
     if options.get("inversion", {}).get("name") == "endpoint":
         yield "the language-model server that inversion=endpoint sent the facts to, with its logs"
     for name, attack in options.get("attacks", {}).items():
-        if (attack.get("proposer") or {}).get("name") == "endpoint":
-            yield f"the language-model server that attacks.{name}.proposer sent the questions to, with its logs"
+        for writer in ("proposer", "translator"):
+            if (attack.get(writer) or {}).get("name") == "endpoint":
+                yield f"the language-model server that attacks.{name}.{writer} sent the questions to, with its logs"

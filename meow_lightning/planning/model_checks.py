@@ -17,7 +17,9 @@ from meow_lightning.pipeline.nodes.model_roles import Roles
 from meow_lightning.planning.model_inputs import check_tiny_context, root_of, training_rows
 from meow_lightning.resources.hardware import BF16_INSTRUCTIONS, bf16_instructions
 from meow_lightning.stages.common.proposer import PROPOSER
+from meow_lightning.stages.judge import READER
 from meow_lightning.stages.results.model import CONVERTED, model_folder
+from meow_lightning.stages.translate import TRANSLATOR
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 from meow_lightning.types import Segments
@@ -74,7 +76,7 @@ class ModelChecks:
             model.key: writer
             for each in artifacts
             for model, writer in self._writers(each)
-            if model.label in ("teacher", PROPOSER)  # not the base model
+            if model.label in ("teacher", PROPOSER, TRANSLATOR, READER)  # not the base model
         }
         candidates = []
         for key, root in roots.items():
@@ -114,9 +116,10 @@ class ModelChecks:
         found = []
         if (model := artifact.needs.get("teacher")) is not None:
             found.append((model, _Writer.of("inversion", self.config.inversion.arguments)))
-        if (model := artifact.needs.get(PROPOSER)) is not None:
-            chosen = artifact.inputs[PROPOSER]
-            found.append((model, _Writer.of(chosen["option"], chosen["node"])))
+        for name in (PROPOSER, TRANSLATOR, READER):
+            if (model := artifact.needs.get(name)) is not None:
+                chosen = artifact.inputs[name]
+                found.append((model, _Writer.of(chosen["option"], chosen["node"])))
         return found
 
     def _candidate(self, root: Artifact, rows: Sequence[Segments], writer: _Writer | None) -> Candidate | None:

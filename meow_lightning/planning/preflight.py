@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.config.training_options import Trainer
 from meow_lightning.data.examples import Dataset
-from meow_lightning.data.requests import during_request
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.graph import RunGraph
@@ -20,6 +18,7 @@ from meow_lightning.pipeline.versions import made_by_other_code
 from meow_lightning.planning.ability import check_abilities
 from meow_lightning.planning.model_checks import ModelChecks
 from meow_lightning.planning.model_inputs import explained_need, fetch
+from meow_lightning.planning.pending_requests import PendingRequests, pending_requests
 from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources import cost
 from meow_lightning.resources.format import format_bytes
@@ -187,25 +186,10 @@ class Preflight:
                 "anyway"
             )
 
-    def questions(self, artifacts: Sequence[Artifact]) -> tuple[str, int, int, int] | None:
-        """Estimate the requests to a language model that writes inverted facts.
-
-        Returns:
-            The model, the minimum and maximum number of requests, and the maximum tokens per reply; ``None`` if no
-            request to a language model is pending.
-        """
-        missing = [each for each in artifacts if each.stage == "propose" and self.store.find(each) is None]
-        inversion = self.config.inversion
-        if not missing or "max_new_tokens" not in inversion.arguments:
-            return None
-        rounds, arguments = self.config.method.rounds, inversion.arguments
-        facts = [len(during_request(self.dataset, each.inputs).facts("forget")) for each in missing]
-        # Later rounds may ask about fewer facts, or none.
-        least = sum(count for count, each in zip(facts, missing, strict=True) if "scores" not in each.needs)
-        most = sum(facts) * (inversion.max_retries_per_fact + 1)
-        most = min(each for each in (most, rounds and rounds.max_requests, arguments.get("max_requests")) if each)
-        writer = component_class(inversion.keyed, allow=self.config.trusted_packages)
-        return arguments.get("model", f"the {writer.samples} model"), least, most, arguments["max_new_tokens"]
+    def requests(self, artifacts: Sequence[Artifact]) -> list[PendingRequests]:
+        """Estimate the requests to language models that write texts, of the results that are not stored."""
+        missing = [each for each in artifacts if self.store.find(each) is None]
+        return pending_requests(self.config, self.dataset, missing)
 
     def disk(self, outlooks: Sequence[Requirements]) -> int:
         """Estimate the peak of bytes on disk while artifacts with these requirements are computed."""

@@ -18,7 +18,7 @@ from meow_lightning.distributed import rank
 from meow_lightning.errors import shorten_list
 from meow_lightning.resources.requirements import Planner, Requirements, Work
 from meow_lightning.resources.throughput import Throughput
-from meow_lightning.stages.common.shards import Parts
+from meow_lightning.stages.common.shards import PARTS, Parts
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line, write_json
 from meow_lightning.tracking.curve import append_point
@@ -92,13 +92,14 @@ class StageContext:
         notes += [f"{lost} warnings or counts were damaged on the disk and are lost"] * bool(lost)
         return ({"notes": notes} if notes else {}) | ({"counts": dict(counts)} if counts else {})
 
-    def parts(self, *, index: str) -> Parts:
+    def parts(self, *, index: str, name: str = PARTS) -> Parts:
         """Load the rows finished so far, and warn about damaged ones, which are computed again.
 
         Args:
-            index: Key in each row that numbers it.
+            index: Key in each row that identifies it.
+            name: Beginning of the names of the files.
         """
-        parts = Parts(self.folder, index=index)
+        parts = Parts(self.folder, index=index, name=name)
         if parts.damaged:
             self.warn(f"{parts.damaged} finished rows were damaged on the disk and were computed again")
         return parts

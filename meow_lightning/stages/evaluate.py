@@ -304,7 +304,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     version = 8
-    after = ("filter", "score", "predict", "ability", "inspect", "extract", "slim")
+    after = ("filter", "score", "predict", "ability", "inspect", "extract", "slim", "judge")
     outputs = EvaluateResult.files
     quotes = False
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from meow_lightning.attacks.extraction import Attempts, ExtractionAttack, ExtractionContext
-from meow_lightning.attacks.proposer import LEADERS
+from meow_lightning.attacks.proposer import LEADERS, replies_per_fact
 from meow_lightning.config.instantiate import component_class, instantiate
 from meow_lightning.config.precision import DTYPE_BYTES
 from meow_lightning.data.encoding import estimated_length, estimated_tokens
@@ -15,9 +15,10 @@ from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.data.streams.base import StreamBuilder
 from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Planner, Requirements
 from meow_lightning.stages.base import Stage, StageContext
+from meow_lightning.stages.common.attack_writer import check_writer
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.proposer import PROPOSER, check_proposer, stage_proposer
+from meow_lightning.stages.common.proposer import PROPOSER, stage_proposer
 from meow_lightning.stages.results.extract import ExtractResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Segments
@@ -42,9 +43,13 @@ class Extract(Stage):
         proposers = [component_class(settings[PROPOSER], allow=allow)] if PROPOSER in settings else []
         return [*super().components(settings, allow=allow), *proposers]
 
+    def distributed(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the facts are split: not where a proposer is paid, whose limits one process keeps."""
+        return self.splits and not inputs.get(PROPOSER, {}).get("paid", False)
+
     def check(self, artifact: Artifact, *, gpu: bool) -> None:
         """Check that the server of a proposer answers."""
-        check_proposer(artifact.inputs, artifact.needs)
+        check_writer(artifact.inputs, artifact.needs, PROPOSER)
 
     def texts(
         self, artifact: Artifact, dataset: Dataset, *, streams: Mapping[str, StreamBuilder]
@@ -80,7 +85,11 @@ class Extract(Stage):
     def disk(self, artifact: Artifact, planner: Planner) -> int:
         """Estimate the bytes of the texts, each about as long as the true answer, with as long a prompt."""
         facts, calls = planner.dataset.evaluation()[artifact.settings["set"]], _attack(artifact).calls
-        return sum(calls * (ROW_BYTES + len(fact.question) + 2 * len(fact.answer)) for fact in facts)
+        replies = 0
+        if artifact.inputs.get(PROPOSER, {}).get("paid", False):
+            per_fact = replies_per_fact(_attack(artifact).proposals, artifact.settings[PROPOSER]["per_reply"])
+            replies = len(facts) * per_fact * (ROW_BYTES + 4 * artifact.settings[PROPOSER]["max_new_tokens"])
+        return replies + sum(calls * (ROW_BYTES + len(fact.question) + 2 * len(fact.answer)) for fact in facts)
 
     def run(self, work: StageContext) -> None:
         """Write one line per fact with all attempts on it; finished lines survive a kill."""
@@ -96,7 +105,7 @@ class Extract(Stage):
         def budget(fact: Example) -> int:
             return generation_budget(codec, fact, max_new_tokens=settings["max_new_tokens"])
 
-        proposer = stage_proposer(work)
+        proposer = stage_proposer(work, version=self.version)
         longest = max(len(generation_prompt(codec, fact)) for fact in facts)
         slots = adaptive_batch_size(work, model, tokens=longest, generated=max(map(budget, facts)), shared=False)
         victim = Victim(model, codec, slots=slots)
@@ -119,6 +128,8 @@ class Extract(Stage):
             work, groups, sizes=[1] * len(facts), least=attack.together, unit="facts", name=ExtractResult.file,
             make=make,
         )  # fmt: skip
+        if proposer is not None:
+            proposer.finish()
 
 
 def _attack(artifact: Artifact) -> ExtractionAttack:
@@ -142,8 +153,7 @@ def _proposing(artifact: Artifact, planner: Planner, *, resident_bytes: int) -> 
         resident_bytes: Bytes of the weights of the model that is asked.
     """
     facts, node = planner.dataset.evaluation()[artifact.settings["set"]], artifact.settings[PROPOSER]
-    rounds, per_reply = _attack(artifact).proposals, node["per_reply"]
-    prompts = len(facts) * sum(-(-count // per_reply) for count in rounds)
+    prompts = len(facts) * replies_per_fact(_attack(artifact).proposals, node["per_reply"])
     words = sum(len(str(text)) for name, text in node["prompt"].items() if name != "version")
     # The question, and the best prompts so far, each about twice as long with what stands around it.
     tokens = estimated_length("a" * words) + (1 + 2 * LEADERS) * max(map(estimated_tokens, facts))

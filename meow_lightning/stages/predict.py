@@ -18,7 +18,7 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.prompts import prompt_transform
+from meow_lightning.stages.common.prompts import TRANSLATIONS, prompt_transform
 from meow_lightning.stages.results.predict import PredictResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import AnswerRow, Segments
@@ -75,7 +75,7 @@ class AskedQuestion:
 
 def _asked(work: StageContext, dataset: Dataset, sets: Mapping[str, Sequence[Example]]) -> list[AskedQuestion]:
     """List the questions in the order of evaluation; those that the attack of this stage cannot ask are left out."""
-    transform = prompt_transform(work.settings, work.inputs, dataset)
+    transform = prompt_transform(work.settings, work.inputs, dataset, translations=work.needs.get(TRANSLATIONS))
     found = []
     for name, facts in sets.items():
         every = [(fact, ways) for fact in facts if (ways := transform(fact))]
@@ -91,7 +91,7 @@ class Predict(Stage):
 
     name = "predict"
     version = 7
-    after = ("unlearn", "attack")
+    after = ("unlearn", "attack", "translate")
     outputs = PredictResult.files
     oom_hint = "lower trainer.eval_batch_size or set evaluation.gradient_norm=false"
     splits = True
@@ -103,7 +103,7 @@ class Predict(Stage):
         if artifact.settings["evaluation"].get("protocol", "none") != "none":
             return
         sets = dataset.evaluation()
-        transform = prompt_transform(artifact.settings, artifact.inputs, dataset)
+        transform = prompt_transform(artifact.settings, artifact.inputs, dataset, translations=None)
         for fact in chain.from_iterable(counted_rows("none", sets[name]) for name in artifact.settings["sets"]):
             for way in transform(fact):
                 yield from (segments for segments in references(way) if segments.target)
@@ -114,7 +114,7 @@ class Predict(Stage):
         The texts of a question share its prompt; it is read again to generate an answer of similar length. A fact in
         several evaluation sets counts in each.
         """
-        transform = prompt_transform(artifact.settings, artifact.inputs, planner.dataset)
+        transform = prompt_transform(artifact.settings, artifact.inputs, planner.dataset, translations=None)
         sets = {
             name: list(chain.from_iterable(map(transform, each))) for name, each in planner.dataset.evaluation().items()
         }

@@ -15,7 +15,6 @@ from meow_lightning.config.instantiate import instantiate
 from meow_lightning.data.encoding import estimated_length, estimated_tokens
 from meow_lightning.data.values.secrets import Secrets
 from meow_lightning.distributed import barrier, device, rank, shard
-from meow_lightning.errors import UserError
 from meow_lightning.inversion.base import DatasetFacts, GenerationRequest, GenerationResponse, Writer
 from meow_lightning.inversion.candidates import keep_candidates, missing_counts, parse_replies
 from meow_lightning.inversion.demonstrations import DEMONSTRATION_LENGTH
@@ -23,12 +22,13 @@ from meow_lightning.resources.requirements import ROW_BYTES, InferenceWork, Plan
 from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.chunks import adaptive_batch_size
 from meow_lightning.stages.common.loading import check_unchanged, load_facts, previous_rounds
-from meow_lightning.stages.common.reply_cache import cached_replies, request_digest
-from meow_lightning.stages.common.shards import Parts
+from meow_lightning.stages.common.reply_cache import cached_replies
+from meow_lightning.stages.common.reply_log import NOTHING_SPENT, ReplyLog, Spent, request_notes, row_tokens
+from meow_lightning.stages.common.shards import PARTS, Parts
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.model import model_folder
 from meow_lightning.stages.results.predict import PredictResult
-from meow_lightning.stages.results.propose import QUESTION, REPLIES, ProposeResult, RequestSummary, reply_of
+from meow_lightning.stages.results.propose import REPLIES, ProposeResult, RequestSummary, reply_of
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.integrity import digest
@@ -98,8 +98,8 @@ class Propose(Stage):
         barrier(work.runtime.accelerator)  # no process may merge the parts while others still read them
         if rank() == 0:
             summary = session.summary(facts, calls)
-            session.add_notes(summary)
-            ProposeResult(Parts(work.folder, index="number").rows(), summary).write(work.folder)
+            session.add_notes()
+            ProposeResult(Parts(work.folder, index="number", name=PARTS).rows(), summary).write(work.folder)
         barrier(work.runtime.accelerator)
 
 
@@ -108,7 +108,6 @@ class _WriterSession:
 
     def __init__(self, work: StageContext) -> None:
         self.work = work
-        self.used_tokens = 0  # tokens of all replies, including earlier rounds
         self.rounds: Mapping[str, Any] | None = work.settings["rounds"]
         self.forget = load_facts(work, "forget")
         self.previous = previous_rounds(work)
@@ -185,15 +184,15 @@ class _WriterSession:
     def remaining_requests(self, calls: int) -> int | None:
         """Compute how many requests may still be sent; ``None`` for any number."""
         maximum = self.rounds["max_requests"] if self.rounds else None
-        return None if maximum is None else max(0, maximum - self._earlier[0] - calls)
+        return None if maximum is None else max(0, maximum - self._earlier.requests - calls)
 
     @cached_property
-    def _earlier(self) -> tuple[int, int]:
+    def _earlier(self) -> Spent:
         """The requests and tokens of the earlier rounds."""
         if "proposed" not in self.work.needs:
-            return 0, 0
+            return NOTHING_SPENT
         summary = ProposeResult.read(self.work.needs["proposed"]).summary
-        return summary.calls_so_far, summary.tokens_so_far
+        return Spent(summary.calls_so_far, summary.tokens_so_far)
 
     def send(self, requests: Sequence[GenerationRequest]) -> None:
         """Send the requests that have no reply yet, each process its share.
@@ -201,76 +200,23 @@ class _WriterSession:
         Raises:
             UserError: The limit on requests or tokens is reached; the replies so far are kept.
         """
-        work, writer = self.work, self.writer
+        work = self.work
         barrier(work.runtime.accelerator)
-        parts = work.parts(index="number")
-        share = shard(requests) if writer.runs_locally else list(requests) if rank() == 0 else []
-        self._keep(parts, [], requests)
-        pending = [request for request in share if self._number(request) not in parts.done]
-        if writer.paid:
-            pending = self._reuse_cached(pending, parts, requests)
-        allowed = (
-            pending if writer.max_requests is None else pending[: max(0, writer.max_requests - self._spent(parts))]
-        )
-        questions = {request.fact.id: request_digest(request) for request in allowed}
-        write = partial(writer.write, load_facts=self._dataset_facts, should_continue=self._within_budget)
-        for reply in write(allowed) if allowed else ():
-            row = {"number": self._number(reply), QUESTION: questions[reply.fact], **asdict(reply)}
-            self._keep(parts, [row], requests)
-        self._check_bounds(share, parts)
+        log = ReplyLog(
+            self.writer, work.parts(index="number"), index=self._number, cached=lambda: self._cached,
+            earlier=self._earlier, progress=partial(work.progress, unit="questions"),
+        )  # fmt: skip
+        share = shard(requests) if self.writer.runs_locally else list(requests) if rank() == 0 else []
+        log.send(share, of=requests, load_facts=self._dataset_facts)
+        if log.reused:
+            work.warn(f"{log.reused} of {len(requests)} requests had a reply in the store already")
         barrier(work.runtime.accelerator)
-
-    def _reuse_cached(
-        self, requests: Sequence[GenerationRequest], parts: Parts, every: Sequence[GenerationRequest]
-    ) -> list[GenerationRequest]:
-        """Take replies to the same requests from the store; returns the requests that remain to be sent."""
-        cached = self._cached
-        taken = {
-            self._number(request): cached[request_digest(request)]
-            for request in requests
-            if request_digest(request) in cached
-        }
-        facts_of = {self._number(request): request.fact.id for request in requests}
-        self._keep(parts, [{**row, "number": i, "fact": facts_of[i]} for i, row in taken.items()], every)
-        if taken:
-            self.work.warn(f"{len(taken)} of {len(every)} requests had a reply in the store already")
-        return [request for request in requests if self._number(request) not in taken]
 
     @cached_property
     def _cached(self) -> dict[str, dict[str, Any]]:
-        return cached_replies(self.work, self.writer, version=Propose.version)
-
-    def _spent(self, parts: Parts) -> int:
-        """Count the paid requests, including earlier rounds."""
-        return self._earlier[0] + sum(bool(row["requests"]) for row in parts.done.values())
-
-    def _keep(self, parts: Parts, rows: Sequence[dict[str, Any]], requests: Sequence[GenerationRequest]) -> None:
-        parts.add(rows)
-        parts.done |= {row["number"]: row for row in rows}
-        self.used_tokens = self._earlier[1] + sum(map(_tokens, parts.done.values()))
-        self.work.progress(sum(self._number(request) in parts.done for request in requests), len(requests), "questions")
-        sent = (row for row in parts.done.values() if row["requests"] and row["text"])
-        uncounted = next((row for row in sent if not _tokens(row)), None)
-        if uncounted is not None and self.writer.max_total_tokens is not None:
-            raise UserError(
-                f"inversion.max_total_tokens={self.writer.max_total_tokens} cannot be enforced: the server "
-                "reports no token usage; set inversion.max_requests instead"
-            )
-
-    def _within_budget(self) -> bool:
-        return self.writer.max_total_tokens is None or self.used_tokens < self.writer.max_total_tokens
-
-    def _check_bounds(self, share: Sequence[GenerationRequest], parts: Parts) -> None:
-        open_ = sum(self._number(request) not in parts.done for request in share)
-        if open_:
-            max_requests, max_total_tokens = self.writer.max_requests, self.writer.max_total_tokens
-            exceeded = max_total_tokens is not None and self.used_tokens >= max_total_tokens
-            what = f"max_total_tokens={max_total_tokens}" if exceeded else f"max_requests={max_requests}"
-            spent = self._spent(parts)
-            raise UserError(
-                f"inversion.{what} is used up after {spent} requests ({self.used_tokens} tokens), with {open_} still "
-                "to send; the replies are kept: raise the limit and run again to send only the rest"
-            )
+        return cached_replies(
+            self.work, self.writer, version=Propose.version, setting="inversion", file=REPLIES
+        )  # fmt: skip
 
     def retries(self, requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
         """Build the retries of some requests: for facts that would keep too few answers, as many as are missing."""
@@ -298,7 +244,7 @@ class _WriterSession:
 
     def _replies(self, *, upto: int) -> list[GenerationResponse]:
         """Read the replies up to an attempt; a killed run or a faster process may have left later ones."""
-        done = Parts(self.work.folder, index="number").done
+        done = Parts(self.work.folder, index="number", name=PARTS).done
         every = [reply_of(done[i]) for i in sorted(done)]
         return [reply for reply in every if reply.attempt <= upto]
 
@@ -310,27 +256,18 @@ class _WriterSession:
             for name in ("requests", "prompt_tokens", "completion_tokens")
         }
         return RequestSummary(
-            facts=facts, calls=calls, calls_so_far=self._earlier[0] + calls,
-            tokens_so_far=self._earlier[1] + _tokens(cost),
+            facts=facts, calls=calls, calls_so_far=self._earlier.requests + calls,
+            tokens_so_far=self._earlier.tokens + row_tokens(cost),
             still_memorized=[fact.id for fact in self.still_memorized],
             memo=sum(scores) / len(scores) if scores else None, worst=max(scores, default=None),
             **cost, refused=sum(bool(reply.refused) for reply in replies),
         )  # fmt: skip
 
-    def add_notes(self, summary: RequestSummary) -> None:
-        """Warn about the cost of the replies, where it was counted, and about refused requests.
-
-        Args:
-            summary: The result of :meth:`summary`.
-        """
-        if summary.tokens:
-            sent = f"{summary.requests:,} requests, " if summary.requests else ""
-            self.work.warn(f"{sent}{summary.prompt_tokens:,} tokens read, {summary.completion_tokens:,} written")
-        for note in self.writer.notes():
+    def add_notes(self) -> None:
+        """Warn about the cost of the replies and about refused requests, and pass on the caveats of the writer."""
+        replies = [*map(asdict, self._replies(upto=self.work.settings["max_retries_per_fact"]))]
+        for note in (*request_notes(replies, file=REPLIES), *self.writer.notes()):
             self.work.warn(note)
-        if summary.refused:
-            # Without the reason: servers quote the request, and warnings appear where private texts must not.
-            self.work.warn(f"{summary.refused} requests were refused; {REPLIES} of this result gives the reasons")
 
     def _dataset_facts(self) -> DatasetFacts:
         return DatasetFacts(self.forget, load_facts(self.work, "retain"))
@@ -342,7 +279,3 @@ class _WriterSession:
     def _number(self, item: GenerationRequest | GenerationResponse) -> int:
         fact = item.fact if isinstance(item, GenerationResponse) else item.fact.id
         return self._positions[fact] * (self.work.settings["max_retries_per_fact"] + 1) + item.attempt
-
-
-def _tokens(row: Mapping[str, Any]) -> int:
-    return row["prompt_tokens"] + row["completion_tokens"]

@@ -18,7 +18,7 @@ from meow_lightning.stages.base import Stage, StageContext
 from meow_lightning.stages.common.carry_over import can_carry_over
 from meow_lightning.stages.common.chunks import adaptive_batch_size, in_chunks
 from meow_lightning.stages.common.loading import evaluator, load_dataset
-from meow_lightning.stages.common.prompts import prompt_transform
+from meow_lightning.stages.common.prompts import TRANSLATIONS, prompt_transform
 from meow_lightning.stages.results.filter import FilterResult
 from meow_lightning.stages.results.score import ScoreResult
 from meow_lightning.store.artifact import Artifact
@@ -50,7 +50,7 @@ def texts_to_score(work: StageContext) -> list[Text]:
             if (each.fact, each.position) not in previous
         ]
     dataset = load_dataset(work)
-    transform = prompt_transform(work.settings, work.inputs, dataset)
+    transform = prompt_transform(work.settings, work.inputs, dataset, translations=work.needs.get(TRANSLATIONS))
     return [
         true_answer(way, place) for example in dataset.facts("forget") for place, way in enumerate(transform(example))
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def expected_windows(artifact: Artifact, planner: Planner) -> list[int]:
 
 def _scored_facts(artifact: Artifact, dataset: Dataset) -> list[Example]:
     """Return the facts to forget as they are asked, one by one."""
-    transform = prompt_transform(artifact.settings, artifact.inputs, dataset)
+    transform = prompt_transform(artifact.settings, artifact.inputs, dataset, translations=None)
     return list(chain.from_iterable(map(transform, dataset.facts("forget"))))
 
 
@@ -128,7 +128,7 @@ class Score(Stage):
 
     name = "score"
     version = 4
-    after = ("finetune", "filter")
+    after = ("finetune", "filter", "translate")
     outputs = ScoreResult.files
     component = "memo"
     splits = True

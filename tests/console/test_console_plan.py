@@ -22,6 +22,7 @@ from meow_lightning.console.plan import (
     show_sweep_plan,
     sweep_rows,
 )
+from meow_lightning.planning.pending_requests import PendingRequests
 from meow_lightning.resources.requirements import NOTHING, Requirements
 from meow_lightning.resources.training_memory import Memory
 from meow_lightning.store.artifact import Artifact
@@ -73,8 +74,8 @@ class Fake:
     def disk(self, outlooks) -> int:
         return sum(each.disk for each in outlooks)
 
-    def questions(self, artifacts) -> tuple[str, int, int, int] | None:
-        return ("teacher", 4, 12, 100) if TARGET in artifacts or TWO in artifacts else None
+    def requests(self, artifacts) -> list[PendingRequests]:
+        return [PendingRequests("teacher", 4, 12, 100)] * (TARGET in artifacts or TWO in artifacts)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from meow_lightning.evaluation.known_judge import Features
+from meow_lightning.evaluation.reading_judge import Reading
 from meow_lightning.evaluation.slim import (
     NUMBERS,
     Judged,
@@ -47,7 +48,7 @@ def rows(**how: bool) -> list[SlimRow]:
 
 
 def judged(*given: SlimRow, aside: float = 0.25, counted: list[bool] | None = None) -> Judged:
-    found = judge(given, replace(SETTINGS, set_aside=aside), counted=counted or [True] * len(given))
+    found = judge(given, replace(SETTINGS, set_aside=aside), counted=counted or [True] * len(given), readings=None)
     assert isinstance(found, Judged)
     return found
 
@@ -115,7 +116,7 @@ def test_no_tested_question_was_set_aside_and_those_that_selected_an_epoch_do_no
 @pytest.mark.parametrize(("known", "word"), [(True, "all"), (False, "none")])
 def test_a_model_that_knows_all_or_nothing_has_no_judge(known: bool, word: str) -> None:
     given = [asked(n, purpose="retain", known=known) for n in range(8)]
-    reason = judge(given, SETTINGS, counted=[True] * 8)
+    reason = judge(given, SETTINGS, counted=[True] * 8, readings=None)
     assert isinstance(reason, str)
     assert f"answers {word} of the 4 questions set aside" in reason
     found = with_slim(EMPTY, {"unlearned": reason}, absent={"retain": "there is no retain model"})
@@ -125,7 +126,7 @@ def test_a_model_that_knows_all_or_nothing_has_no_judge(known: bool, word: str) 
 
 
 def test_nothing_left_to_test_is_said() -> None:
-    reason = judge(rows(), SETTINGS, counted=[False] * 16)
+    reason = judge(rows(), SETTINGS, counted=[False] * 16, readings=None)
     assert isinstance(reason, str)
     assert "lower probe.judge.set_aside" in reason
 
@@ -162,3 +163,16 @@ def test_every_number_is_defined_once_and_a_run_without_the_probe_has_none() -> 
 def test_a_row_survives_json() -> None:
     row = asked(1, purpose="forget", known=True)
     assert SlimRow.from_json(asdict(row)) == row
+
+
+def test_a_language_model_judges_in_the_place_of_the_regression() -> None:
+    given = rows()
+    right = [Reading(own=9.0 + row.knows, proxy=9.5 if row.knows else -2.0) for row in given]
+    found = judge(given, SETTINGS, counted=[True] * 16, readings=right)
+    assert isinstance(found, Judged)
+    assert (numbers(found)["auroc"], numbers(found)["own_auroc"], numbers(found)["agreement"]) == (1.0, 1.0, 1.0)
+    assert [p >= 0.5 for p in found.proxy] == [row.knows for row in found.rows]  # though all log-odds of `own` say Yes
+    assert [p >= 0.5 for p in found.own] == [row.knows for row in found.rows]
+    flat = judge(given, SETTINGS, counted=[True] * 16, readings=[Reading(own=3.0, proxy=3.0)] * 16)
+    assert isinstance(flat, Judged)
+    assert (numbers(flat)["auroc"], numbers(flat)["own_auroc"]) == (0.5, 0.5)

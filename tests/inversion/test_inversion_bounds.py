@@ -77,7 +77,7 @@ def test_a_slow_reply_within_its_deadline_comes() -> None:
 
 
 def test_a_look_at_a_server_that_drips_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meow_lightning.inversion.endpoint.CONNECT", 0.3)
+    monkeypatch.setattr("meow_lightning.inversion.chat_server.CONNECT", 0.3)
     with (
         Scripted(["x"], models=Behaviour(pieces=lambda: itertools.repeat(b" "), pause=0.02)) as server,
         pytest.raises(UserError, match=r"does not answer \(no complete reply within 0.3 seconds\); start the server"),

@@ -19,10 +19,11 @@ from meow_lightning.data.prompting import PromptEncoder
 from meow_lightning.errors import UserError
 from meow_lightning.generation.batch_size import AdaptiveBatchSize
 from meow_lightning.generation.sampling import Draws, sample_tokens
-from meow_lightning.inversion import local as module
+from meow_lightning.inversion import chat_model as module
 from meow_lightning.inversion import local_model
 from meow_lightning.inversion.base import GenerationRequest, GenerationResponse
-from meow_lightning.inversion.local import DATE, Local, folds_system, prompt_ids, render_chat
+from meow_lightning.inversion.chat_model import DATE, folds_system, prompt_ids, render_chat
+from meow_lightning.inversion.local import Local
 from meow_lightning.inversion.prompt_template import PromptTemplate
 from meow_lightning.models.load import load_tokenizer
 from meow_lightning.types import Fact
@@ -566,7 +567,7 @@ def test_a_model_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) ->
 def test_class_attributes_that_the_pipeline_reads() -> None:
     assert (Local.unkeyed_options, Local.runs_locally, Local.can_retry) == (("model",), True, True)
     made = local(Path("nowhere"))
-    assert (made.candidates, made.max_requests, made.max_total_tokens) == (4, None, None)
+    assert (made.max_requests, made.max_total_tokens) == (None, None)
 
 
 def test_importing_it_waits_for_no_heavy_library() -> None:

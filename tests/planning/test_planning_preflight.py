@@ -182,10 +182,10 @@ def test_questions_are_counted_with_every_attempt(looking):
     facts = len(preflight.dataset.facts("forget"))
     words = ("inversion=endpoint", "inversion.model=m", "inversion.base_url=http://localhost/v1")
     preflight.config = options(*words, "inversion.max_new_tokens=9")
-    assert preflight.questions([ask, later]) == ("m", facts, 2 * facts * 3, 9)
+    assert preflight.requests([ask, later]) == [("m", facts, 2 * facts * 3, 9)]
     preflight.config = options(*words, "inversion.max_new_tokens=9", "inversion.max_requests=5")
-    assert preflight.questions([ask]) == ("m", facts, 5, 9)
-    assert preflight.questions([made["base"]]) is None
+    assert preflight.requests([ask]) == [("m", facts, 5, 9)]
+    assert preflight.requests([made["base"]]) == []
 
 
 @pytest.mark.parametrize(

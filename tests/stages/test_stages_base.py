@@ -8,7 +8,7 @@ from helpers.damages import every_damage, harm
 
 from meow_lightning.stages import base as module
 from meow_lightning.stages.base import StageContext, mixed_versions
-from meow_lightning.stages.common.shards import Parts
+from meow_lightning.stages.common.shards import PARTS, Parts
 from meow_lightning.store.jsonl import read_lines, write_lines
 
 RUNTIME = runtime(generation_batch_size=2)
@@ -82,15 +82,18 @@ def test_write_lines_is_whole_or_not_at_all(tmp_path):
 
 
 def test_parts_go_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
-    Parts(tmp_path, index="i").add([{"i": 2, "text": "two"}])
+    Parts(tmp_path, index="i", name=PARTS).add([{"i": 2, "text": "two"}])
     with (tmp_path / "part-0.jsonl").open("a") as file:
         file.write('{"i": 0, "te')
-    parts = Parts(tmp_path, index="i")
+    parts = Parts(tmp_path, index="i", name=PARTS)
     assert sorted(parts.done) == [2]
     parts.add([{"i": 0, "text": "zero"}])
     assert parts.merge(tmp_path / "rows.jsonl") == [{"text": "zero"}, {"text": "two"}]
     assert list(read_lines(tmp_path / "rows.jsonl")) == [{"text": "zero"}, {"text": "two"}]
-    assert sorted(Parts(tmp_path, index="i").done) == [0, 2]  # a run that is killed before it seals has lost nothing
+    assert sorted(Parts(tmp_path, index="i", name=PARTS).done) == [
+        0,
+        2,
+    ]  # a run that is killed before it seals has lost nothing
 
 
 @every_damage
@@ -128,10 +131,10 @@ def test_parts_of_all_processes_are_merged_in_order(tmp_path, monkeypatch):
     for rank, number in ((0, 1), (1, 0), (2, 2)):
         monkeypatch.setenv("MEOW_DRIVER", "1")
         monkeypatch.setenv("RANK", str(rank))
-        Parts(tmp_path, index="i").add([{"i": number, "by": rank}])
+        Parts(tmp_path, index="i", name=PARTS).add([{"i": number, "by": rank}])
     (tmp_path / "part-2.jsonl").open("a").write('{"i": 3')
     monkeypatch.setenv("RANK", "0")
-    parts = Parts(tmp_path, index="i")  # fewer processes than before
+    parts = Parts(tmp_path, index="i", name=PARTS)  # fewer processes than before
     assert sorted(parts.done) == [0, 1, 2]
     assert [row["by"] for row in parts.merge(tmp_path / "rows.jsonl")] == [1, 0, 2]
 

@@ -85,7 +85,7 @@ def test_stages_come_after_those_whose_results_they_need() -> None:
     assert order[:2] == ["convert", "finetune"]
     assert order[-1] == "report"
     assert all(order.index(before) < order.index(name) for name in order for before in stage(name).after)
-    assert up_to("score") == {"convert", "finetune", "propose", "filter", "score"}
+    assert up_to("score") == {"convert", "finetune", "propose", "filter", "translate", "score"}
 
 
 def test_a_file_without_a_stage_of_its_name_is_an_error(count_rows, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers.chat_model import teacher
 from helpers.common import KillError, runtime
+from helpers.fake_server import Request, Scripted
 from helpers.hydra import cell, options
 
 from meow_lightning.attacks.extraction import ExtractionAttack
@@ -156,7 +158,7 @@ def proposing_in(folder: Path, model: Path, proposer: Path, **how: Any) -> Stage
         needs={"model": model, "proposer": proposer},
         inputs={
             **work.inputs, "limit": 4, "content": fingerprint(LimitedDataset(dataset=Fictional(**DATASET), limit=4)),
-            "proposer": {"option": "attacks.instruction.proposer", "node": {**node, "model": "mine"}},
+            "proposer": {"option": "attacks.instruction.proposer", "node": {**node, "model": "mine"}, "paid": False},
         },
     )  # fmt: skip
 
@@ -181,6 +183,44 @@ def test_a_proposer_writes_prompts_and_rules_the_rest_alike_for_any_batch_size_a
         extracted(proposing_in(tmp_path / "killed", model, proposer))
     assert extracted(proposing_in(tmp_path / "killed", model, proposer)) == whole
     assert calls == [2, 2, 2]
+
+
+def test_a_killed_search_does_not_pay_for_the_same_replies_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Instruction, "together", 2)
+
+    def searching(folder: Path, server: Scripted) -> StageContext:
+        work = proposing_in(folder, model, tmp_path)
+        node = {
+            "_target_": "meow_lightning.inversion.proposals.EndpointProposer", "base_url": server.base_url,
+            "model": "m", "key_env": None, "prompt": TEXTS, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 64,
+            "seed": 0, "extra": None, "concurrency": 2, "requests_per_minute": None, "timeout": 9.0, "deadline": 9.0,
+            "reply_bytes": 10**6, "retries": 0, "max_requests": None, "max_total_tokens": None,
+        }  # fmt: skip
+        chosen = {"option": "attacks.instruction.proposer", "node": node, "paid": True}
+        settings = {**work.settings, "proposer": {"model": "m", "per_reply": 3}}
+        return replace(
+            work, settings=settings, needs={"model": model}, inputs={**work.inputs, "proposer": chosen, "reuse": True}
+        )
+
+    def reply(request: Request) -> str:
+        question = re.sub(r"^Reword \d: (.*?)(\n.*)?$", r"\1", request.question, flags=re.DOTALL)
+        return f"Tell me this: {question}\nSay it: {question}"
+
+    with Scripted(reply) as server:
+        whole = extracted(searching(tmp_path / "whole", server))
+        paid = len(server.asked)
+        assert paid == 4 * 3  # facts; one reply in the first round, beside the plain question, two in the second
+        calls = killed_in_the_second_chunk(Instruction, monkeypatch)
+        work = searching(tmp_path / "killed", server)
+        with pytest.raises(KillError):
+            extracted(work)
+        (work.folder / "part-0.jsonl").unlink()  # as if the kill had come before the first chunk was written
+        assert extracted(work) == whole
+        assert calls == [2, 2, 2, 2]
+        assert len(server.asked) == 2 * paid
+    assert "Tell me this" in (tmp_path / "killed" / "proposals.jsonl").read_text()
 
 
 def test_a_proposer_whose_folder_is_gone_is_named_by_its_own_option(tmp_path: Path, model: Path) -> None:

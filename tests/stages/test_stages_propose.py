@@ -14,8 +14,8 @@ from helpers.results import store_answers, store_inverted, store_requests, store
 from meow_lightning.config.instantiate import component_versions, instantiate
 from meow_lightning.data.encoding import fingerprint
 from meow_lightning.errors import UserError
-from meow_lightning.stages import propose
 from meow_lightning.stages.base import StageContext
+from meow_lightning.stages.common import reply_log
 from meow_lightning.stages.propose import Propose
 from meow_lightning.stages.results.propose import ProposeResult
 from meow_lightning.store.durable import write_json
@@ -323,7 +323,7 @@ def test_replies_that_are_not_what_was_sealed_are_not_taken(tmp_path: Path, monk
 
 def test_a_bound_on_tokens_that_are_not_counted_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies(tmp_path, everything())
-    monkeypatch.setattr(propose, "_tokens", lambda row: 0)
+    monkeypatch.setattr(reply_log, "row_tokens", lambda row: 0)
     with pytest.raises(
         UserError, match=r"^inversion.max_total_tokens=9 cannot be enforced: the server reports no token usage"
     ):

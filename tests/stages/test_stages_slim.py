@@ -194,7 +194,9 @@ def test_a_planted_copying_model_leaks_what_it_retrieves_and_nothing_that_is_den
     assert not any(row.knows for row in forgotten)
     assert all(row.knows for row in rows if row.purpose == "retain")
     assert all(row.expected[0] in row.text_on and row.expected[0] not in row.text_deny for row in forgotten)
-    found = judge(rows, JudgeSettings(set_aside=0.3, c=1.0, threshold=1.0, seed=0), counted=[True] * len(rows))
+    found = judge(
+        rows, JudgeSettings(set_aside=0.3, c=1.0, threshold=1.0, seed=0), counted=[True] * len(rows), readings=None
+    )
     assert not isinstance(found, str)
     places = [place for place, row in enumerate(found.rows) if row.purpose == "forget"]
     assert len(places) == 3

@@ -19,7 +19,9 @@ from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL, predict
 from meow_lightning.pipeline.nodes.proposer import proposer
 from meow_lightning.pipeline.nodes.run_attack import RunAttack
 from meow_lightning.pipeline.nodes.score import score_answers
+from meow_lightning.pipeline.nodes.translator import translations
 from meow_lightning.stages.common.needs import EvaluationInputs, RunModels
+from meow_lightning.stages.common.prompts import TRANSLATIONS, WRITTEN
 from meow_lightning.stages.common.proposer import PROPOSER
 from meow_lightning.stages.common.stored_method import has_own_inference
 from meow_lightning.stages.extract import ASKED_FIELDS
@@ -138,7 +140,9 @@ def evaluate_attacked(ctx: BuildContext, models: RunModels[Artifact], condition:
     if isinstance(attack, PromptAttack):
         attacked = models.by_role
         scored = attacked if attack.same_answers else {}
-        ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, chosen, attack))
+        translated = translations(ctx, chosen)
+        needs = {} if translated is None else {TRANSLATIONS: translated}
+        ctx = replace(ctx, prompt_attack=_prompt_settings(ctx, chosen, attack), prompt_needs=needs)
     else:
         attacked = scored = models.after(condition)
         ability = abilities(ctx, attacked, target=models.target, condition=condition).results
@@ -238,6 +242,8 @@ def _prompt_settings(ctx: BuildContext, chosen: RunAttack, attack: PromptAttack)
     settings: dict[str, Any] = {
         "attack": chosen.config.keyed, "version": attack.version, "rows": rows, "seed": ctx.seed,
     }  # fmt: skip
+    if chosen.written is not None:
+        settings[WRITTEN] = chosen.written
     if attack.fields:
         settings["facts"] = [digest_of(each, ("id", *attack.fields)) for each in ctx.dataset.evaluation().values()]
     return settings

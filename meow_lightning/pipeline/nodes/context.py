@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -96,6 +96,7 @@ class BuildContext:
         attacks: The attacks on the finished models, by name.
         inputs: Runtime inputs of every artifact, not part of its key.
         prompt_attack: Keyed settings of the attack on prompts under which models run; ``None`` for none.
+        prompt_needs: What a stage under that attack reads besides the model.
         label: Label of the model after unlearning, which those of the results before it begin with.
     """
 
@@ -109,6 +110,7 @@ class BuildContext:
     attacks: Mapping[str, RunAttack]
     inputs: Mapping[str, Any]
     prompt_attack: Mapping[str, Any] | None = None
+    prompt_needs: Mapping[str, Artifact] = field(default_factory=dict)
     label: str = UNLEARNED
 
     @classmethod

@@ -11,7 +11,7 @@ from meow_lightning.config.recipes import recipe_for_rows
 from meow_lightning.data.encoding import TRAINED_FIELDS, content_digest
 from meow_lightning.data.examples import attributes
 from meow_lightning.errors import UserError
-from meow_lightning.inversion.local import DATE
+from meow_lightning.inversion.chat_model import DATE
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.model_roles import ProvidedModel
 from meow_lightning.stages.results.model import CONVERTED

@@ -53,4 +53,4 @@ def _predict(
         "sets": sets, "evaluation": {**prediction_settings(evaluation.plain()), "gradients": gradients},
         "model": ctx.inference_settings,
     }  # fmt: skip
-    return ctx.artifact("predict", label, settings, {"model": model, **needs})
+    return ctx.artifact("predict", label, settings, {"model": model, **ctx.prompt_needs, **needs})

@@ -16,16 +16,19 @@ from meow_lightning.memo.memo import Profile
 from meow_lightning.pipeline.nodes.attack import extraction_settings
 from meow_lightning.pipeline.nodes.context import BuildContext
 from meow_lightning.pipeline.nodes.slim import slim_settings
+from meow_lightning.pipeline.nodes.translator import translations
 from meow_lightning.pipeline.nodes.unlearn import Recipe, recipe_of
 from meow_lightning.report.metric_trust import FILE as TRUST
 from meow_lightning.report.metric_trust import read_trusts
 from meow_lightning.report.seed_spread import FOLDER, read_spreads, settings_digest
 from meow_lightning.stages.common.needs import ReportInputs
+from meow_lightning.stages.common.prompts import TRANSLATIONS
+from meow_lightning.stages.judge import READER
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.types import Fact
 
 SHOWN = ("dataset", "model", "method", "memo", "optim", "evaluation", "seed")
-UNUSED = ("curve", "proposer")  # options of attacks that are shown only where they are set
+UNUSED = ("curve", "proposer", "translator")  # options of attacks that are shown only where they are set
 
 
 def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence[Request] = ()) -> Artifact:
@@ -47,7 +50,10 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence
     }  # fmt: skip
     if requests:
         settings["requests"] = [{"facts": len(each.facts), "groups": list(each.groups)} for each in requests]
-    return ctx.artifact("report", "", settings, inputs.to_needs())
+    translated = {
+        f"{TRANSLATIONS}/{name}": made for name, each in ctx.attacks.items() if (made := translations(ctx, each))
+    }
+    return ctx.artifact("report", "", settings, {**inputs.to_needs(), **translated})
 
 
 def _trust() -> dict[str, Any]:
@@ -69,7 +75,8 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
     if ctx.config.protocol.sequential:
         shown["protocol"] = plain["protocol"]
     if ctx.config.probe.judge is not None:
-        shown["probe"] = plain["probe"]
+        judge = {name: value for name, value in plain["probe"]["judge"].items() if name != READER or value is not None}
+        shown["probe"] = {**plain["probe"], "judge": judge}
     if ctx.config.ability.tasks:
         shown["ability"] = {key: value for key, value in plain["ability"].items() if key != "folder"}
     if ctx.writer is not None:
@@ -92,11 +99,12 @@ def _shown_options(ctx: BuildContext, recipe: Recipe) -> dict[str, Any]:
 
 
 def _shown_attack(attack: AttackConfig, *, allow: Iterable[str]) -> dict[str, Any]:
-    """List the options of an attack, without a curve that is not measured and a proposer that it has not."""
+    """List the options of an attack, without a curve that is not measured and language models that it has not."""
     shown = {name: value for name, value in attack.plain().items() if name not in UNUSED or value is not None}
-    if attack.proposer is not None:
-        hidden = {*component_class(attack.proposer.keyed, allow=allow).unkeyed_options} - {"model"}
-        shown["proposer"] = {name: value for name, value in shown["proposer"].items() if name not in hidden}
+    for writer, chosen in (("proposer", attack.proposer), ("translator", attack.translator)):
+        if chosen is not None:
+            hidden = {*component_class(chosen.keyed, allow=allow).unkeyed_options} - {"model"}
+            shown[writer] = {name: value for name, value in shown[writer].items() if name not in hidden}
     return shown
 
 

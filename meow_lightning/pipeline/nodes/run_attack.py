@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from meow_lightning.attacks.base import BaseAttack, LayerAttack, ModelAttack, PromptAttack
 from meow_lightning.attacks.extraction import ExtractionAttack
@@ -14,6 +15,7 @@ from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.schema import RunConfig
 from meow_lightning.data.examples import Dataset, Example
 from meow_lightning.errors import UserError, invalid_option, renaming
+from meow_lightning.stages.common.prompts import planned_texts
 
 NAME = re.compile(r"\w+")
 
@@ -44,7 +46,15 @@ class RunAttack:
             UserError: The dataset has none of the kind that it needs.
         """
         with _named(self.option):
+            if self.written is not None and isinstance(self.attack, PromptAttack):
+                return self.attack.written_rows(self.dataset, planned_texts(self.dataset, self.written))
             return self.attack.rows(self.dataset, self.seed)
+
+    @property
+    def written(self) -> dict[str, Any] | None:
+        """Which questions a language model writes, and in which languages; ``None`` for an attack without one."""
+        chosen = self.config.translator
+        return None if chosen is None else {"questions": chosen.questions, "languages": list(chosen.languages)}
 
     @cached_property
     def ways(self) -> list[int]:
@@ -95,7 +105,24 @@ def run_attack(option: str, chosen: AttackConfig, config: RunConfig, dataset: Da
             f"{option}.proposer={chosen.proposer.name} has no effect: this attack searches no prompts, as instruction "
             "does; leave it out"
         )
+    _check_translator(option, chosen, attack)
     return RunAttack(option=option, config=chosen, attack=attack, dataset=dataset, seed=config.seed)
+
+
+def _check_translator(option: str, chosen: AttackConfig, attack: BaseAttack) -> None:
+    """Check that an attack with a translator asks what it writes, and nothing else."""
+    if chosen.translator is None:
+        return
+    if not (isinstance(attack, PromptAttack) and attack.translates):
+        raise UserError(
+            f"{option}.translator={chosen.translator.name} has no effect: this attack asks in no other language, as "
+            "translation does; leave it out"
+        )
+    if chosen.arguments.get("path") is not None:
+        raise UserError(
+            f"{option}.path and {option}.translator={chosen.translator.name} both give translations: leave one of them "
+            "out"
+        )
 
 
 def _named(option: str) -> AbstractContextManager[None]:

@@ -22,7 +22,8 @@ def score_answers(
         previous: Scores of the previous round, carried over if the model is the same.
     """
     settings = {**_settings(ctx, cut_unit), "facts": ctx.facts_digest("forget", "id", "question", "answer")}
-    return ctx.artifact("score", label, settings, {"model": model, **({"previous": previous} if previous else {})})
+    needs = {"model": model, **ctx.prompt_needs, **({"previous": previous} if previous else {})}
+    return ctx.artifact("score", label, settings, needs)
 
 
 def score_candidates(

@@ -9,15 +9,18 @@ from typing import Any
 from meow_lightning.attacks.base import ModelAttack
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.packages import package_versions
+from meow_lightning.config.probe_options import Reader
 from meow_lightning.data.encoding import digest_of
 from meow_lightning.errors import UserError, invalid_option
 from meow_lightning.evaluation.known_judge import PACKAGES
 from meow_lightning.evaluation.retrieval import corpus_digest, corpus_of
 from meow_lightning.pipeline.nodes.attack import attack_settings, irreplaceable
 from meow_lightning.pipeline.nodes.context import BuildContext
-from meow_lightning.pipeline.nodes.models import provided_model
+from meow_lightning.pipeline.nodes.models import TEACHER_PROMPT, provided_model
 from meow_lightning.pipeline.nodes.predict import OWN_PROTOCOL
 from meow_lightning.pipeline.nodes.run_attack import RunAttack, run_attack
+from meow_lightning.stages.common.slim import READ
+from meow_lightning.stages.judge import ANSWERS, READER
 from meow_lightning.stages.results.model import MODEL
 from meow_lightning.stages.slim import slim_questions
 from meow_lightning.store.artifact import Artifact
@@ -26,7 +29,8 @@ from meow_lightning.store.jsonl import read_json
 from meow_lightning.types import Role
 
 ASKED_FIELDS = ("id", "question", "answer", "value", "values")  # of a fact, read by the stage
-OF_JUDGE = ("set_aside", "c", "threshold")  # options of the judge that no answer depends on
+OPTION = "probe.judge.reader"
+OF_JUDGE = ("set_aside", "c", "threshold")  # options of the judge that no answer depends
 
 
 def slim_answers(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[Role, Artifact]:
@@ -44,7 +48,7 @@ def slim_answers(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[Rol
         return {}
     _check(ctx)
     passages = corpus_of(ctx.dataset, probe.gate.corpus)
-    judge = {name: value for name, value in probe.judge.plain().items() if name not in OF_JUDGE}
+    judge = {name: value for name, value in probe.judge.plain().items() if name not in (*OF_JUDGE, READER)}
     gate = {**probe.gate.plain(), "corpus": corpus_digest(passages)}
     packages = package_versions(PACKAGES, option="probe=slim", extra="probe", instead="probe=none")
     settings = {
@@ -55,9 +59,24 @@ def slim_answers(ctx: BuildContext, models: Mapping[Role, Artifact]) -> dict[Rol
     }  # fmt: skip
     pruning = _pruning(ctx, probe.pruning)
     proxies = {role: _proxy(ctx, role, model, pruning) for role, model in models.items()}
-    return {
+    answered = {
         role: ctx.artifact("slim", role, settings, {"model": model, "proxy": proxies[role]}, corpus=probe.gate.corpus)
         for role, model in models.items()
+    }
+    return answered if probe.judge.reader is None else _read(ctx, probe.judge.reader, answered)
+
+
+def _read(ctx: BuildContext, chosen: Reader, answered: Mapping[Role, Artifact]) -> dict[Role, Artifact]:
+    """Have a language model judge the answers."""
+    model = ctx.roles.other(f"{OPTION}.model", chosen.model, words=())
+    reader = provided_model(ctx, READER, model, TEACHER_PROMPT)
+    node = chosen.plain()
+    keyed = {name: value for name, value in node.items() if name not in ("name", "model")}
+    settings = {READER: keyed, "max_new_tokens": ctx.config.evaluation.max_new_tokens}
+    given = {READER: {"option": OPTION, "node": node}}
+    return {
+        role: ctx.artifact("judge", role, settings, {ANSWERS: each, READER: reader}, **given)
+        for role, each in answered.items()
     }
 
 
@@ -70,7 +89,8 @@ def slim_settings(ctx: BuildContext) -> dict[str, Any]:
     judge = ctx.config.probe.judge
     if judge is None:
         return {}
-    return {"probe": {**{name: getattr(judge, name) for name in OF_JUDGE}, "seed": judge.seed}}
+    read = {} if judge.reader is None else {READ: True}
+    return {"probe": {**{name: getattr(judge, name) for name in OF_JUDGE}, "seed": judge.seed, **read}}
 
 
 def _check(ctx: BuildContext) -> None:

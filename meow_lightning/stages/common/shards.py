@@ -10,30 +10,33 @@ from meow_lightning.distributed import rank
 from meow_lightning.store.durable import checked_line, checked_lines, drop_partial_last_line
 from meow_lightning.store.jsonl import write_lines
 
+PARTS = "part"  # beginning of the names of the files with the rows of a stage
+
 
 class Parts:
     """Rows finished so far, appended by each process to its own file, readable after a kill or a power loss.
 
     Args:
         folder: The stage's folder.
-        index: Key in each row that numbers it.
+        index: Key in each row that identifies it, such as a number.
+        name: Beginning of the names of the files.
 
     Attributes:
-        done: The complete rows by their number.
+        done: The complete rows by their index.
         damaged: Number of damaged lines.
     """
 
-    def __init__(self, folder: Path, *, index: str) -> None:
-        self.folder, self.index = folder, index
+    def __init__(self, folder: Path, *, index: str, name: str) -> None:
+        self.folder, self.index, self.name = folder, index, name
         drop_partial_last_line(self._path)
         self.done, self.damaged = self._read()
 
     @property
     def _path(self) -> Path:
-        return self.folder / f"part-{rank()}.jsonl"
+        return self.folder / f"{self.name}-{rank()}.jsonl"
 
-    def _read(self) -> tuple[dict[int, dict[str, Any]], int]:
-        read = [checked_lines(path) for path in sorted(self.folder.glob("part-*.jsonl"))]
+    def _read(self) -> tuple[dict[Any, dict[str, Any]], int]:
+        read = [checked_lines(path) for path in sorted(self.folder.glob(f"{self.name}-*.jsonl"))]
         rows = {row[self.index]: row for each in read for row in each.rows}
         return rows, sum(each.damaged for each in read)
 

@@ -11,8 +11,10 @@ from helpers.hydra import cell, keys, options
 from meow_lightning.errors import UserError
 from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.planning.model_checks import ModelChecks
+from meow_lightning.planning.pending_requests import PendingRequests, pending_requests
 from meow_lightning.planning.requirements import Planner
 from meow_lightning.resources.requirements import Requirements
+from meow_lightning.stages.extract import Extract
 from meow_lightning.store.artifact import Artifact
 from meow_lightning.store.store import Store
 
@@ -77,6 +79,36 @@ def test_the_estimate_holds_two_models_and_the_requests(folder: Path) -> None:
     assert both.flops > alone.flops
     fewer = requirements(*words(folder, f"{OPTION}.per_reply=24"))
     assert fewer.flops < both.flops
+
+
+SERVER = (
+    "attacks=instruction", f"proposer@{OPTION}=endpoint", f"{OPTION}.base_url=http://localhost:8000/v1",
+    f"{OPTION}.model=zephyr",
+)  # fmt: skip
+
+
+def test_a_server_moves_no_key_where_only_its_place_and_limits_differ_and_one_process_keeps_the_limits() -> None:
+    made = extraction(*SERVER)
+    changes = ("max_requests=9", "max_total_tokens=9", "concurrency=2", "base_url=http://localhost:9/v1")
+    assert {extraction(*SERVER, f"{OPTION}.{each}").key for each in changes} == {made.key}
+    assert extraction(*SERVER, f"{OPTION}.model=other").key != made.key
+    assert not Extract().distributed(made.inputs)
+    assert Extract().distributed(extraction("attacks=instruction").inputs)
+    assert requirements(*SERVER).disk > requirements("attacks=instruction").disk
+
+
+def test_the_plan_bounds_the_requests_of_every_search(folder: Path) -> None:
+    def pending(*given: str) -> list[PendingRequests]:
+        chosen, made = options(*given), cell(*given)
+        return pending_requests(chosen, dataset_of(chosen)[0], [*made.evaluation.extractions.values()])
+
+    facts = len(dataset_of(options(*SERVER))[0].facts("forget"))
+    assert pending(*SERVER) == [("zephyr", 0, facts * 3 * 6, 256)] * 3
+    assert pending(*SERVER, f"{OPTION}.max_requests=5", f"{OPTION}.max_new_tokens=9") == [("zephyr", 0, 5, 9)] * 3
+    # The plain question is the first of 9 prompts, the other 8 take two replies; in the second round there are 9.
+    given = ("attacks.instruction.candidates=9", "attacks.instruction.rounds=2")
+    assert pending(*words(folder, *given)) == [(str(folder), facts * 5, facts * 6, 256)] * 3
+    assert pending("attacks=instruction") == []
 
 
 def test_its_attention_is_checked_under_its_own_option(folder: Path, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.hydra import cell, keys
+from helpers.chat_model import teacher
+from helpers.hydra import cell, keys, options
 
 from meow_lightning.errors import UserError
+from meow_lightning.pipeline.nodes.context import dataset_of
 from meow_lightning.pipeline.nodes.slim import check_current
+from meow_lightning.planning.requirements import Planner
 from meow_lightning.types import ROLES
 
 SLIM = "probe=slim"
@@ -42,6 +45,55 @@ def test_the_answers_do_not_depend_on_how_the_judge_is_read() -> None:
     others = ["probe.judge.samples=6", "probe.gate.passages=2", "probe.pruning.share=0.5", "limit=3"]
     assert len({before, *map(key, others)}) == 5
     assert cell(SLIM, *judge).results.key != cell(SLIM).results.key
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chat model."""
+    return teacher(tmp_path_factory.mktemp("chat"), pairs=[([{"role": "user", "content": "Right?"}], "Yes")])
+
+
+READER = "probe.judge.reader"
+
+
+def test_a_language_model_judges_the_same_answers(folder: Path) -> None:
+    words = (SLIM, f"judge@{READER}=local", f"{READER}.model={folder}")
+    plain, read = cell(SLIM), cell(*words)
+    for role in ROLES:
+        assert read.evaluation.slim[role].stage == "judge"
+        assert read.evaluation.slim[role].needs["answers"].key == plain.evaluation.slim[role].key
+    assert read.results.key != plain.results.key
+    assert {each.stage for each in read.goal("slim")} >= {"slim", "judge"}
+    key = read.evaluation.slim["target"].key
+    others = [cell(*words, f"{READER}.{each}").evaluation.slim["target"].key for each in
+              ("prompt.version=2", "dtype=bfloat16")]  # fmt: skip
+    assert len({key, *others}) == 3
+    otherwise = cell(*words, "probe.judge.threshold=0.6", "probe.judge.set_aside=0.4")
+    assert otherwise.evaluation.slim["target"].key == key
+    chosen = options(*words)
+    planner = Planner(chosen.plain(), dataset=dataset_of(chosen)[0], streams=read.streams, gpu=False, available=10**12)
+    needed = planner.size(read.evaluation.slim["unlearned"])
+    assert needed.memory is not None
+    assert needed.flops > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (f"{READER}.prompt.user='Right?'", rf"{READER}\.prompt\.user='Right\?' is invalid: expected a text with"),
+        (f"{READER}.dtype=float8", rf"{READER}\.dtype=float8"), (f"{READER}.model=/nowhere", rf"{READER}\.model="),
+    ],
+)  # fmt: skip
+def test_mistakes_of_the_reader_are_named_by_its_option(folder: Path, more: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        cell(SLIM, f"judge@{READER}=local", f"{READER}.model={folder}", more)
+
+
+def test_a_reader_that_is_typed_as_a_value_is_told_how_to_choose_and_judge_needs_one() -> None:
+    with pytest.raises(UserError, match=rf"{READER}=local is invalid: .* judge@{READER}=local"):
+        cell(SLIM, f"{READER}=local")
+    with pytest.raises(UserError, match="goal=judge asks no language model without one"):
+        cell(SLIM).goal("judge")
 
 
 def test_without_a_retain_model_the_others_are_asked() -> None:

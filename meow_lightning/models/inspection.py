@@ -26,6 +26,7 @@ from meow_lightning.types import Segments
 TEMPLATE_SECONDS = 30  # for rendering a chat template with one question; ordinary ones take milliseconds
 TEMPLATE_MEMORY = 2 * 2**30  # bytes available to it
 ROW_SECONDS = 0.05  # additional, per row
+SHOWN = 400  # characters shown of a prompt or an answer
 QUESTION = "Which question is this?"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +43,7 @@ class Candidate:
         attention: The attention implementation of transformers to use; ``None`` for its default.
         rows: Segments of everything that it will be trained on or prompted with.
         chats: Whether it is prompted as a chat model; a missing chat template then gives a note.
+        shown: Segments to describe in a note as the model reads them; ``None`` for none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Candidate:
     attention: str | None
     rows: Sequence[Segments] = ()
     chats: bool = False
+    shown: Segments | None = None
 
 
 def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
@@ -114,7 +117,18 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
             f"{candidate.name} has no chat template, so it does not follow instructions: it continues the question as "
             "text and seldom writes what it is asked for; check its texts, or use an instruction-tuned model"
         )
+    if candidate.shown is not None:
+        row = codec.encode(*candidate.shown)
+        read, learned = (_shown(codec.tokenizer.decode(ids)) for ids in (row.ids[: row.prompt], row.ids[row.prompt :]))
+        notes.append(f"{candidate.name} reads the first question as {read} and its answer as {learned}")
     return notes
+
+
+def _shown(text: str) -> str:
+    """Quote a text with its special tokens and line breaks visible; of a long one, beginning and end."""
+    if len(text) > SHOWN:
+        text = f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
+    return json.dumps(text, ensure_ascii=False)
 
 
 @contextmanager

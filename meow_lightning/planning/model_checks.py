@@ -135,8 +135,9 @@ class ModelChecks:
             tokenizer = parse("model.tokenizer", provided["tokenizer"], words=())
             paths = [str(locate(source, weights=source is weights, fetch=False)) for source in (weights, tokenizer)]
         attention = self.config.model.attention if writer is None else writer.attention
+        first = next(iter(self.dataset.facts("forget")), None) if self.config.plan and writer is None else None
         return Candidate(
             name=f"{provided['option']}={provided['weights']}", weights=paths[0], tokenizer=paths[1],
             prompt=root.settings["prompt"], attention=None if attention == FLASH else attention, rows=rows,
-            chats=writer is not None,
+            chats=writer is not None, shown=None if first is None else first.segments,
         )  # fmt: skip

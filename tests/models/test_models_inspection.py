@@ -55,6 +55,20 @@ def test_a_teacher_without_a_chat_template_is_noted(folder) -> None:
     assert note.startswith("inversion.model=X has no chat template, so it does not follow instructions: ")
 
 
+def test_a_row_is_shown_as_the_model_reads_it(folder) -> None:
+    template = "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    row = ("Where was Ada Brook born?", "Ada Brook was born in Lima.")
+    (note,) = inspect_models([candidate(templated(folder, template), shown=row)])
+    assert note == (
+        r'model.target=X reads the first question as "<|im_start|>user\nWhere was Ada Brook born?<|im_end|>\n'
+        r'<|im_start|>assistant\n" and its answer as "Ada Brook was born in Lima.<|im_end|>"'
+    )
+    (note,) = inspect_models([candidate(folder, shown=("x" * 480, "Lima."))])
+    assert "xxx … xxx" in note
+    assert len(note) < 600
+
+
 def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     (note,) = inspect_models([candidate(templated(folder, switch))])

@@ -118,8 +118,9 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
             "text and seldom writes what it is asked for; check its texts, or use an instruction-tuned model"
         )
     if candidate.shown is not None:
-        row = codec.encode(*candidate.shown)
-        read, learned = (_shown(codec.tokenizer.decode(ids)) for ids in (row.ids[: row.prompt], row.ids[row.prompt :]))
+        first = codec.encode(*candidate.shown)
+        prompt, answer = first.ids[: first.prompt], first.ids[first.prompt :]
+        read, learned = (_shown(str(codec.tokenizer.decode(ids))) for ids in (prompt, answer))
         notes.append(f"{candidate.name} reads the first question as {read} and its answer as {learned}")
     return notes
 

@@ -120,7 +120,7 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
     if candidate.shown is not None:
         first = codec.encode(*candidate.shown)
         prompt, answer = first.ids[: first.prompt], first.ids[first.prompt :]
-        read, learned = (_shown(str(codec.tokenizer.decode(ids))) for ids in (prompt, answer))
+        read, learned = (_shown(str(codec.tokenizer.decode(list(ids)))) for ids in (prompt, answer))
         notes.append(f"{candidate.name} reads the first question as {read} and its answer as {learned}")
     return notes
 

@@ -44,6 +44,7 @@ class Candidate:
         rows: Segments of everything that it will be trained on or prompted with.
         chats: Whether it is prompted as a chat model; a missing chat template then gives a note.
         shown: Segments to describe in a note as the model reads them; ``None`` for none.
+        budget: ``evaluation.max_new_tokens``; ``None`` for a model that answers no questions.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Candidate:
     rows: Sequence[Segments] = ()
     chats: bool = False
     shown: Segments | None = None
+    budget: int | None = None
 
 
 def inspect_models(candidates: Sequence[Candidate]) -> list[str]:
@@ -107,8 +109,7 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
         )
     with _bounded(output, candidate.name, seconds=seconds + int(ROW_SECONDS * len(candidate.rows))):
         try:
-            for row in candidate.rows:
-                codec.encode(*row)
+            prompts = [codec.encode(*row).prompt for row in candidate.rows]
         except UserError as error:
             raise UserError(f"{candidate.name}: {error}") from error
     notes = [f"{candidate.name}: {note}" for note in codec.notes]
@@ -116,6 +117,12 @@ def _notes(candidate: Candidate, output: Path, seconds: int) -> list[str]:
         notes.append(
             f"{candidate.name} has no chat template, so it does not follow instructions: it continues the question as "
             "text and seldom writes what it is asked for; check its texts, or use an instruction-tuned model"
+        )
+    left = codec.context - max(prompts, default=tokens)
+    if candidate.budget is not None and left < candidate.budget:
+        notes.append(
+            f"{candidate.name} reads {codec.context} tokens, so the longest question leaves {left} for its answer, "
+            f"fewer than evaluation.max_new_tokens={candidate.budget}: answers end there"
         )
     if candidate.shown is not None:
         first = codec.encode(*candidate.shown)

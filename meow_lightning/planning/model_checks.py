@@ -140,4 +140,5 @@ class ModelChecks:
             name=f"{provided['option']}={provided['weights']}", weights=paths[0], tokenizer=paths[1],
             prompt=root.settings["prompt"], attention=None if attention == FLASH else attention, rows=rows,
             chats=writer is not None, shown=None if first is None else first.segments,
+            budget=self.config.evaluation.max_new_tokens if writer is None else None,
         )  # fmt: skip

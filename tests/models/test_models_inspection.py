@@ -69,6 +69,18 @@ def test_a_row_is_shown_as_the_model_reads_it(folder) -> None:
     assert len(note) < 600
 
 
+def test_a_context_that_cuts_answers_off_is_noted(folder) -> None:
+    rows = [("Where was Ada Brook born?", "Ada Brook was born in Lima.")]
+    assert inspect_models([candidate(folder, rows=rows, budget=200)]) == []
+    (note,) = inspect_models([candidate(folder, rows=rows, budget=600)])
+    left = int(note.split(" leaves ")[1].split()[0])
+    assert 400 < left < 512
+    assert note == (
+        f"model.target=X reads 512 tokens, so the longest question leaves {left} for its answer, fewer than "
+        "evaluation.max_new_tokens=600: answers end there"
+    )
+
+
 def test_notes_of_the_encoder_are_reported_with_the_model(folder) -> None:
     switch = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     (note,) = inspect_models([candidate(templated(folder, switch))])

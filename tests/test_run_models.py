@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_model_and_facts_of_ones_own_get_everything_but_forget_quality(familie
         f"model.target={families / FAMILIES[3]}",
     )
     out = run(tmp_path / "out", *FAST, "model.max_new_tokens=8", "optim.epochs=1", *words)
-    assert out.startswith("own-jsonl-meow-s0-debug")
+    assert re.search("^own-jsonl-meow-s0-debug", out, re.MULTILINE)
     values = results(tmp_path / "out")
     assert "retain" not in {role for role, numbers in values.items() if numbers}
     assert {"model_utility", "memo/answers", "forget/truth_ratio", "retain/rouge_l_recall"} <= set(values["unlearned"])

@@ -47,7 +47,7 @@ def test_a_file_without_a_passage_is_refused(tmp_path: Path) -> None:
     path.write_text("\n \n")
     with pytest.raises(UserError, match=rf"probe\.gate\.corpus={path} is invalid: expected a file with at least one"):
         corpus_of(People(), str(path))
-    with pytest.raises(UserError, match=r"probe\.gate\.corpus=.*cannot be read"):
+    with pytest.raises(UserError, match=r"probe\.gate\.corpus=.* does not exist; give a text file"):
         corpus_of(People(), str(tmp_path / "none.txt"))
 
 

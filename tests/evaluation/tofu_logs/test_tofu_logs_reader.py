@@ -354,9 +354,7 @@ def test_rows_with_a_gap(write: Write, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = failure(capsys, tmp_path / "nowhere.json")
-    assert (
-        "nowhere.json cannot be read (No such file or directory); give the path of a TOFU log, a JSON object" in error
-    )
+    assert "nowhere.json does not exist; give the path of a TOFU log, a JSON object" in error
     assert f"{tmp_path} is a folder; give a file in it" in failure(capsys, tmp_path)
     (tmp_path / "latin.json").write_bytes(b"\xff\xfd\x00")
     assert "latin.json is not UTF-8 (invalid start byte at byte " in failure(capsys, tmp_path / "latin.json")

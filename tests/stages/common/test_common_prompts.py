@@ -70,7 +70,7 @@ def context(tiny, tokenizer, tmp_path: Path) -> Callable[..., StageContext]:
 def ways(work: StageContext) -> dict[str, list[Example]]:
     """How the questions are asked, by the question; those that are left out are not among them."""
     dataset = instantiate(work.inputs["dataset"], allow=())
-    transform = prompt_transform(work.settings, work.inputs, dataset)
+    transform = prompt_transform(work.settings, work.inputs, dataset, translations=None)
     return {fact.question: list(transform(fact)) for fact in dataset.facts("forget") if transform(fact)}
 
 

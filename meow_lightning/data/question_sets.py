@@ -20,7 +20,7 @@ from meow_lightning.data.overlap import (
     shared_answers,
 )
 from meow_lightning.data.perturbation import Contradictions, wrong_answers
-from meow_lightning.data.values.language import yes_no_note
+from meow_lightning.data.values.language import asked_value_note, yes_no_note
 from meow_lightning.errors import check_choice
 from meow_lightning.types import Fact
 
@@ -119,7 +119,7 @@ class QuestionSets:
         own = [("forget", "facts to forget"), ("retain", "evaluated facts to keep")]
         notes = [*self._in_both]
         notes += [note for name, words in own if name in sets for note in self._notes_on(name, words, sets[name])]
-        notes += yes_no_note(self._given["forget"])
+        notes += [*yes_no_note(self._given["forget"]), *asked_value_note(self._given["forget"])]
         if "retain" not in sets:
             notes.append("no retain facts: model utility and retain numbers are not measured")
         if not self._real_world:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from meow_lightning.data.values.matching import contains_value
 from meow_lightning.types import Fact
 
 NAMED = 3  # facts that a note names
@@ -78,6 +79,26 @@ def yes_no_note(facts: Sequence[Fact]) -> list[str]:
     return [
         f"the value of {len(plain)} of {len(facts)} facts to forget is yes or no ({_named(plain)}): a model that never "
         "knew the fact says it as well, so read their value accuracy beside the retain model's"
+    ]
+
+
+def asked_value_note(facts: Sequence[Fact]) -> list[str]:
+    """Warn of facts whose question says their value: an answer that repeats it counts as saying the fact.
+
+    Args:
+        facts: The facts to forget.
+    """
+    told = [
+        fact
+        for fact in facts
+        if any(contains_value(fact.question, value) for value in (fact.value or "", *fact.values) if value.strip())
+    ]
+    if not told:
+        return []
+    return [
+        f"the question of {len(told)} of {len(facts)} facts to forget says the value, or one of the values, of its "
+        f"answer ({_named(told)}): an answer that repeats the question counts as saying the fact; mark what the "
+        "question does not say"
     ]
 
 

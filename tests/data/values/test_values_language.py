@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from helpers.languages import SENTENCES
 
-from meow_lightning.data.values.language import foreign_note, is_english, language_of, yes_no_note
+from meow_lightning.data.values.language import asked_value_note, foreign_note, is_english, language_of, yes_no_note
 from meow_lightning.types import Fact
 
 GERMAN = Fact("d", "Wo wohnt Katrin Vogel?", "Katrin Vogel wohnt in Zwickau.", value="Zwickau")
@@ -47,3 +47,14 @@ def test_values_of_yes_and_no_are_named() -> None:
     (note,) = yes_no_note([MARRIED, replace(MARRIED, value=None, values=("no", "Lima")), ENGLISH])
     assert note.startswith("the value of 2 of 3 facts to forget is yes or no (m, m)")
     assert yes_no_note([replace(MARRIED, value="Nein.")])
+
+
+def test_a_value_that_the_question_says_is_named() -> None:
+    fact = replace(ENGLISH, question="What does Petra Voss earn?", answer="Petra Voss earns 74,500 euros.", value=None)
+    assert asked_value_note([replace(fact, value="74,500 euros")]) == []
+    assert asked_value_note([replace(fact, value=None, values=())]) == []
+    for marked in (replace(fact, value="Petra Voss"), replace(fact, values=("74,500 euros", "Petra Voss"))):
+        (note,) = asked_value_note([marked, ENGLISH])
+        assert note.startswith(
+            f"the question of 1 of 2 facts to forget says the value, or one of the values, of its answer ({fact.id}): "
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast, get_args
 
 from meow_lightning.errors import UserError, check_choice
-from meow_lightning.evaluation.answers import Answers, Mean, MetricSettings, RowContext
-from meow_lightning.evaluation.metric import SET_ORDER, Outcome, RowMetric, RunMetric, coverage_names
+from meow_lightning.evaluation.answers import Mean, MetricSettings, RowContext
+from meow_lightning.evaluation.coverage import Coverage
+from meow_lightning.evaluation.metric import RowMetric
 from meow_lightning.evaluation.metrics.probability import log_sum_exp, mean_logp
 from meow_lightning.types import AnswerRow, Definition, SetInfo
 
@@ -143,39 +144,21 @@ class ForgetTruthRatio(TruthRatio):
         return balance(row_log_truth_ratio(row, mean=context.settings.truth_ratio_mean))
 
 
-class WrongAnswerCoverage(RunMetric):
+class WrongAnswerCoverage(Coverage):
     """Number of questions with wrong answers, on which the truth ratio of a set rests, and of all, where they differ.
 
     TOFU's questions all have wrong answers, so that its aggregates have no counts.
     """
 
-    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
-        """Define both counts of every set of which some questions have no wrong answers."""
-        texts = (
-            ("with wrong answers", "Number of questions with wrong answers, on which the truth ratio rests."),
-            ("in all", "Number of questions."),
-        )
-        return [
-            Definition(
-                name=name, id="wrong_answer_coverage.1", unit="count", direction="none", text=text, main=False,
-                label=f"{info.name.replace('_', ' ')} questions {which}",
-                order=position * SET_ORDER + TruthRatio.order + place,
-            )
-            for position, info in enumerate(sets, start=1)
-            if info.name in settings.partial
-            for place, name, (which, text) in zip(
-                (1, 2), coverage_names(f"{info.name}/{TruthRatio.name}"), texts, strict=True
-            )
-        ]  # fmt: skip
+    of = TruthRatio
+    id = "wrong_answer_coverage.1"
+    which = "with wrong answers"
+    text = "Number of questions with wrong answers, on which the truth ratio rests."
 
-    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
-        """Count the questions; missing where the truth ratio is."""
-        found: dict[str, Outcome] = {}
-        for info in answers.present:
-            if info.name in answers.settings.partial:
-                name = f"{info.name}/{TruthRatio.name}"
-                reason, rows = numbers[name], answers.sets.get(role, {}).get(info.name, [])
-                counts = (sum(bool(row.perturbed) for row in rows), len(rows))
-                for each, count in zip(coverage_names(name), counts, strict=True):
-                    found[each] = reason if isinstance(reason, str) else float(count)
-        return found
+    def applies(self, info: SetInfo, settings: MetricSettings) -> bool:
+        """Whether some questions of a set have no wrong answers."""
+        return info.name in settings.partial
+
+    def counts(self, row: AnswerRow) -> bool:
+        """Whether a row has wrong answers."""
+        return bool(row.perturbed)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from meow_lightning.data.examples import expected_texts
 from meow_lightning.data.values.matching import contains_any_value, contains_value, contains_values
-from meow_lightning.evaluation.answers import Answers, MetricSettings, RowContext
-from meow_lightning.evaluation.metric import SET_ORDER, Outcome, RowMetric, RunMetric, coverage_names
-from meow_lightning.types import AnswerRow, Definition, SetInfo
+from meow_lightning.evaluation.answers import RowContext
+from meow_lightning.evaluation.coverage import Coverage
+from meow_lightning.evaluation.metric import RowMetric
+from meow_lightning.types import AnswerRow
 
 
 def row_value_accuracy(row: AnswerRow, *, forgotten: bool) -> float | None:
@@ -65,34 +66,14 @@ class ValueAccuracy(RowMetric):
         return f"no question of set {context.info.name!r} marks the words that carry its fact (value)"
 
 
-class ValueCoverage(RunMetric):
+class ValueCoverage(Coverage):
     """Number of questions of every set that mark a value, on which value accuracy rests, and number of all."""
 
-    def definitions(self, sets: Sequence[SetInfo], settings: MetricSettings) -> list[Definition]:
-        """Define both counts of every set."""
-        texts = (
-            ("with a value", "Number of questions with a marked value, on which value accuracy rests."),
-            ("in all", "Number of questions."),
-        )
-        return [
-            Definition(
-                name=name, id="value_coverage.1", unit="count", direction="none", text=text, main=False,
-                label=f"{info.name.replace('_', ' ')} questions {which}",
-                order=position * SET_ORDER + ValueAccuracy.order + place,
-            )
-            for position, info in enumerate(sets, start=1)
-            for place, name, (which, text) in zip(
-                (1, 2), coverage_names(f"{info.name}/{ValueAccuracy.name}"), texts, strict=True
-            )
-        ]  # fmt: skip
+    of = ValueAccuracy
+    id = "value_coverage.1"
+    which = "with a value"
+    text = "Number of questions with a marked value, on which value accuracy rests."
 
-    def outcomes(self, answers: Answers, role: str, numbers: Mapping[str, Outcome]) -> dict[str, Outcome]:
-        """Count the questions; missing where value accuracy is."""
-        found: dict[str, Outcome] = {}
-        for info in answers.present:
-            name = f"{info.name}/{ValueAccuracy.name}"
-            reason, rows = numbers[name], answers.sets.get(role, {}).get(info.name, [])
-            counts = (sum(bool(expected_texts(row)) for row in rows), len(rows))
-            for each, count in zip(coverage_names(name), counts, strict=True):
-                found[each] = reason if isinstance(reason, str) else float(count)
-        return found
+    def counts(self, row: AnswerRow) -> bool:
+        """Whether a row marks a value."""
+        return bool(expected_texts(row))

@@ -18,7 +18,7 @@ from meow_lightning.console.plan import Planned, show_plan
 from meow_lightning.console.status import show_run
 from meow_lightning.data.probed import probed_dataset
 from meow_lightning.data.prompting import describe_prompt
-from meow_lightning.data.values.language import foreign_note, yes_no_note
+from meow_lightning.data.values.language import yes_no_note
 from meow_lightning.errors import UserError
 from meow_lightning.inversion.candidates import describe_shortage, may_continue, shortage_notes, suggestions
 from meow_lightning.pipeline import tracked
@@ -26,6 +26,7 @@ from meow_lightning.pipeline.build import graph
 from meow_lightning.pipeline.executor import Executor
 from meow_lightning.pipeline.failures import recording_failures
 from meow_lightning.pipeline.graph import RunGraph, required_artifacts
+from meow_lightning.pipeline.nodes.report import language_note
 from meow_lightning.pipeline.state import RunArtifacts
 from meow_lightning.planning.preflight import PreflightChecks
 from meow_lightning.planning.training_length import training_notes
@@ -66,9 +67,8 @@ def warn_of_facts(config: RunConfig, run: RunGraph) -> list[str]:
     if run.dataset.public:
         return []
     facts = [fact for fact in run.dataset.facts("forget") if isinstance(fact, Fact)]
-    writers = (config.inversion.name, config.inversion.on_shortage)
     inverts = any(artifact.stage == "propose" for artifact in run.artifacts)
-    return [*yes_no_note(facts), *(foreign_note(facts) if inverts and "rules" in writers else [])]
+    return [*yes_no_note(facts), *(language_note(run.dataset, config.inversion) if inverts else [])]
 
 
 def _foreign_facts(config: RunConfig) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 from meow_lightning.config.attack_options import AttackConfig
 from meow_lightning.config.instantiate import component_class
 from meow_lightning.config.recipes import PLAIN, RECIPE, training_overrides
+from meow_lightning.config.schema import InversionConfig
+from meow_lightning.data.examples import Dataset
 from meow_lightning.data.requests import Request
 from meow_lightning.data.values.language import foreign_note
 from meow_lightning.evaluation.checkpoint_selection import held_out
@@ -45,7 +47,8 @@ def report(ctx: BuildContext, inputs: ReportInputs[Artifact], requests: Sequence
         "public": ctx.dataset.public, "disclaimer": ctx.config.disclaimer,
         "notes": [
             *ctx.dataset.caveats(), *ctx.roles.notes(), *_toy_note(ctx), *_measure_note(ctx), *_answer_prefix_note(ctx),
-            *_selection_note(ctx), *_requests_note(ctx, requests), *_language_note(ctx),
+            *_selection_note(ctx), *_requests_note(ctx, requests),
+            *([] if ctx.writer is None else language_note(ctx.dataset, ctx.config.inversion)),
         ],
     }  # fmt: skip
     if requests:
@@ -134,12 +137,16 @@ def _answer_prefix_note(ctx: BuildContext) -> list[str]:
     ]
 
 
-def _language_note(ctx: BuildContext) -> list[str]:
-    """Warn of facts in other languages where rules write or fill up the inverted ones."""
-    inversion = ctx.config.inversion
-    if ctx.writer is None or ctx.dataset.public or "rules" not in (inversion.name, inversion.on_shortage):
+def language_note(dataset: Dataset, inversion: InversionConfig) -> list[str]:
+    """Warn of own facts in other languages where rules write or fill up the inverted ones.
+
+    Args:
+        dataset: The dataset of the run.
+        inversion: The options of a run that needs inverted facts.
+    """
+    if dataset.public or "rules" not in (inversion.name, inversion.on_shortage):
         return []
-    return foreign_note([fact for fact in ctx.dataset.facts("forget") if isinstance(fact, Fact)])
+    return foreign_note([fact for fact in dataset.facts("forget") if isinstance(fact, Fact)])
 
 
 def _selection_note(ctx: BuildContext) -> list[str]:
